@@ -1,0 +1,1 @@
+"""Models trained by additive statistics: expectation-maximisation on one machine or on Spark, with the same verbs."""

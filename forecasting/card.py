@@ -1,0 +1,74 @@
+"""What a saved model says of itself: enough to know whether a dataset is one it can forecast."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from prep.dataset import SequenceDataset
+from prep.errors import InputError
+from prep.scaling import Scaling
+
+CARD = "model.json"
+
+
+class Card(BaseModel):
+    """`model.json` of every model folder. `history` holds one dict an iteration or epoch; `settings` what the model was fitted with."""
+
+    model_config = ConfigDict(frozen=True)
+    format: Literal["hindcast-model"] = "hindcast-model"
+    version: Literal[1] = 1
+    kind: Literal["hmm", "lstm"]
+    channels: tuple[str, ...]
+    step_micros: int
+    context: int
+    horizon: int
+    scaling: Scaling
+    dataset: str
+    parameters: int
+    fit_seconds: float
+    fit_cpu_seconds: float
+    settings: dict[str, Any]
+    history: tuple[dict[str, float], ...]
+    versions: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        (folder / CARD).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    def check(self, dataset: SequenceDataset, folder: Path) -> None:
+        """Raises InputError where the dataset's channels, step, context, horizon or scaling are not those of the model."""
+        layout = dataset.layout
+        pairs = {
+            "channels": (self.channels, dataset.channels),
+            "step (microseconds)": (self.step_micros, dataset.step_micros),
+            "context": (self.context, layout.context),
+            "horizon": (self.horizon, layout.horizon),
+            "scaling": (self.scaling.overall, dataset.scaling.overall),
+        }
+        for what, (ours, theirs) in pairs.items():
+            if ours != theirs:
+                raise InputError(
+                    f"{folder}: the model's {what}: {_plain(ours)}; those of {dataset.path}: {_plain(theirs)}. "
+                    "Forecast a dataset prepared with the same channels, windows and scaling, or fit the model on this one"
+                )
+
+
+def read_card(folder: Path) -> Card:
+    """The card of a saved model; InputError where there is none, or it is not ours."""
+    file = folder / CARD
+    if not folder.exists():
+        raise InputError(f"{folder}: no such model. `hindcast fit hmm|lstm DATASET --out {folder}` makes one")
+    if not file.is_file():
+        raise InputError(f"{folder}: not a Hindcast model, or one whose writing was cut short: it has no {CARD}")
+    try:
+        return Card.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0] if not isinstance(error, ValidationError) else error.errors()[0]["msg"]
+        raise InputError(f"{file}: not the description of a Hindcast model: {reason}") from None
+
+
+def _plain(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

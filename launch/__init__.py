@@ -1,0 +1,1 @@
+"""The command line, Spark sessions, and the comparison that joins every part."""

@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Installs Hindcast and its locked requirements into a virtual environment, and Horovod against the TensorFlow in it.
+#   requirements/install.sh [VENV]         what `make demo` and docker/Dockerfile run; VENV defaults to .venv
+#   requirements/install.sh VENV dev       the same, and what the tests and benchmarks need
+# Safe to repeat: it goes on where an interrupted run stopped. What is missing is named in one line, with what to install.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+venv=${1:-.venv} profile=${2:-runtime}
+needed_mib=4500
+
+say() { printf 'hindcast: %s\n' "$*"; }
+stop() { say "$*" >&2; exit 1; }
+
+find_python() {
+  local candidate
+  for candidate in ${PYTHON:-python3.11 python3 python}; do
+    if "$candidate" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then
+      command -v "$candidate"; return
+    fi
+  done
+  return 1
+}
+
+make_environment() {
+  local python free_mib
+  free_mib=$(($(df -Pk . | awk 'NR == 2 {print $4}') / 1024))
+  [ "$free_mib" -ge "$needed_mib" ] || stop "no space: $free_mib MiB are free in $PWD, and $needed_mib MiB are needed"
+  if python=$(find_python); then
+    "$python" -c 'import venv, ensurepip' 2>/dev/null \
+      || stop "$python cannot make virtual environments. On Debian or Ubuntu: apt-get install python3-venv"
+    say "making $venv with $("$python" --version)"
+    "$python" -m venv --clear "$venv"
+  elif command -v uv >/dev/null; then
+    say "making $venv with a Python 3.11 that uv brings"
+    uv venv --quiet --seed --clear --python 3.11 "$venv"
+  else
+    stop "Python 3.11 is needed, and $(python3 --version 2>/dev/null || echo 'no Python') was found. On Debian 12: apt-get install python3 python3-venv. Elsewhere install uv, which brings one"
+  fi
+}
+
+# A step is repeated when what it installs from has changed, and only then.
+once() {
+  local name=$1 inputs=$2 stamp
+  stamp="$venv/.hindcast-$name"
+  shift 2
+  # shellcheck disable=SC2086 # inputs is a list of files
+  cat $inputs | cmp -s - "$stamp" && return
+  "$@"
+  # shellcheck disable=SC2086
+  cat $inputs > "$stamp"
+}
+
+pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
+install_locked() { say "installing $1"; pip install --quiet --require-hashes --no-deps -r "$1"; }
+
+build_horovod() {
+  say "building Horovod against this TensorFlow (two to three minutes)"
+  # The build finds cmake and python by name. No cached wheel may be taken: one fits exactly one TensorFlow.
+  PATH="$PWD/$venv/bin:$PATH" CMAKE_POLICY_VERSION_MINIMUM=3.5 \
+  HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 \
+    pip install --quiet --require-hashes --no-deps --no-build-isolation --no-cache-dir --force-reinstall \
+      --no-binary horovod -r requirements/horovod.txt
+}
+
+command -v g++ >/dev/null && command -v make >/dev/null \
+  || stop "a C++ compiler and make are needed to build Horovod. On Debian or Ubuntu: apt-get install make g++"
+"$venv/bin/python" -c 'import pip' 2>/dev/null || make_environment
+once runtime requirements/runtime.txt install_locked requirements/runtime.txt
+once horovod "requirements/runtime.txt requirements/horovod.txt" build_horovod
+[ "$profile" = runtime ] || once dev requirements/dev.txt install_locked requirements/dev.txt
+once project pyproject.toml pip install --quiet --no-deps --no-build-isolation --editable .
