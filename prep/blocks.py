@@ -66,7 +66,7 @@ def read(address: Address) -> Block:
 
 @lru_cache
 def cache_directory() -> Path:
-    """Where decoded row groups of this node are kept: under HINDCAST_CACHE, Spark's local directory, or the temporary directory."""
+    """Where this node keeps decoded row groups: in HINDCAST_CACHE, Spark's local directory, or the temporary directory."""
     base = os.environ.get("HINDCAST_CACHE") or os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or tempfile.gettempdir()
     folder = Path(base) / f"hindcast-blocks-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -124,12 +124,16 @@ def _strided(chunk: pa.Array, header: bytes, size: int, file: str) -> np.ndarray
     expected = np.frombuffer(header, np.uint8)
     uniform = chunk.null_count == 0 and (np.diff(offsets) == size).all()
     if not uniform or not (raw.reshape(len(chunk), size)[:, : len(header)] == expected).all():
-        raise InputError(f"{file}: a value does not have the shape and type that the manifest says; the file is not of this dataset")
+        raise InputError(
+            f"{file}: a value does not have the shape and type that the manifest says; the file is not of this dataset"
+        )
     return raw.reshape(len(chunk), size)
 
 
 def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
     """What `np.save` writes before the data of such an array."""
     buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
+    np.lib.format.write_array_header_1_0(
+        buffer, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    )
     return buffer.getvalue()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,8 @@ from prep.scaling import Scaling
 from prep.spec import Spec
 from prep.windows import Windows
 
-FORMAT, VERSION = "hindcast-sequences", 1
+FORMAT: Literal["hindcast-sequences"] = "hindcast-sequences"
+VERSION: Literal[1] = 1
 # The underscore keeps it out of what Petastorm and Spark take for data files.
 MANIFEST = "_manifest.json"
 SPLITS = ("train", "validation", "test")
@@ -112,10 +114,7 @@ class SequenceDataset:
         An address is small and can be pickled: Spark tasks carry addresses, never data.
         """
         groups = [
-            (part, index, rows)
-            for part in self.manifest.parts
-            if part.split == split
-            for index, rows in enumerate(part.rows)
+            (part, index, rows) for part in self.manifest.parts if part.split == split for index, rows in enumerate(part.rows)
         ]
         total = sum(rows for _, _, rows in groups)
         addresses = []
@@ -123,8 +122,10 @@ class SequenceDataset:
             cuts = min(rows, max(1, round(pieces * rows / total)))
             borders = np.linspace(0, rows, cuts + 1).round().astype(int)
             addresses += [
-                Address(str(self.path / part.path), part.sha256, index, int(start), int(stop), self.layout.length, len(self.channels))
-                for start, stop in zip(borders[:-1], borders[1:], strict=True)
+                Address(
+                    str(self.path / part.path), part.sha256, index, int(start), int(stop), self.layout.length, len(self.channels)
+                )
+                for start, stop in pairwise(borders)
             ]
         return addresses
 

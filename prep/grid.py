@@ -52,8 +52,8 @@ def on_grid(readings: DataFrame, channels: int, grid: Grid, spec: GridSpec) -> D
     """Each reading on its nearest step, one a step, with the stretch it belongs to.
 
     `readings` as in `Readings.good`. Returns series, step (long), stretch (int, counted within the series: a gap longer than
-    `max_gap` starts the next), moved (boolean: it did not lie on its step), values; each series in one partition, sorted by step. Raises InputError for two readings on a
-    step where the spec allows none.
+    `max_gap` starts the next), moved (boolean: the reading did not lie on its step) and values; each series in one partition,
+    sorted by step. Raises InputError for two readings on a step where the spec allows none.
     """
     step = F.floor((F.col("time") - F.lit(grid.origin_micros)) / F.lit(grid.step_micros) + F.lit(0.5)).cast("long")
     off = F.col("time") != F.lit(grid.origin_micros) + step * F.lit(grid.step_micros)

@@ -146,7 +146,9 @@ def _statistics(placed: DataFrame, channels: int, cut: Cut) -> Iterator[Survey]:
     for row in placed.mapInArrow(survey, "record string").toLocalIterator():
         record = json.loads(row["record"])
         trained = {record["series"]: Moments(*map(np.array, record["train"]))} if record["train"] else {}
-        lengths = Counter({(split, int(n), int(back)): c for key, c in record["lengths"].items() for split, n, back in [key.split()]})
+        lengths = Counter(
+            {(split, int(n), int(back)): c for key, c in record["lengths"].items() for split, n, back in [key.split()]}
+        )
         yield Survey(trained, lengths, Counter(record["counts"]))
 
 

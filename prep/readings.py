@@ -8,7 +8,6 @@ import json
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import IO
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -63,7 +62,10 @@ def load(spark: SparkSession, spec: ReadingsSpec) -> Readings:
     series = F.concat_ws("/", *(_quoted(name).cast("string") for name in spec.series)) if spec.series else F.lit(_stem(spec.path))
     reason = _reason(spec, types, time, values)
     good = source.where(reason.isNull()).select(
-        series.alias("series"), time.alias("time"), F.col("_position").alias("position"), F.array(*values.values()).alias("values")
+        series.alias("series"),
+        time.alias("time"),
+        F.col("_position").alias("position"),
+        F.array(*values.values()).alias("values"),
     )
     raw = F.to_json(F.struct(*map(_quoted, columns)))
     bad = source.where(reason.isNotNull()).select(reason.alias("reason"), F.col("_file").alias("file"), raw.alias("row"))
@@ -85,7 +87,7 @@ def explain(bad: DataFrame, spec: ReadingsSpec, count: int) -> InputError:
     others = f" ({count - 1:,} more such rows)" if count > 1 else ""
     return InputError(
         f"{file}{f', row {number}' if number else ''}: {problem}{others}. "
-        'Mend it, or set bad rows aside and go on: --readings.bad_rows quarantine'
+        "Mend it, or set bad rows aside and go on: --readings.bad_rows quarantine"
     )
 
 
@@ -117,9 +119,7 @@ def _open_csv(spark: SparkSession, path: str) -> DataFrame:
     return reader.schema(schema).options(**options).csv(path).withColumn(RAGGED, F.col("_corrupt").isNotNull()).drop("_corrupt")
 
 
-def _reason(
-    spec: ReadingsSpec, types: dict[str, DataType], time: Column, values: dict[str, Column]
-) -> Column:
+def _reason(spec: ReadingsSpec, types: dict[str, DataType], time: Column, values: dict[str, Column]) -> Column:
     """The first thing that is wrong with a row: a column's name, RAGGED, or null."""
     reason = F.when(F.col(RAGGED), F.lit(RAGGED)).when(time.isNull(), F.lit(spec.timestamp))
     for name in spec.series:
@@ -164,10 +164,9 @@ def _numeric_columns(source: DataFrame, candidates: list[str], types: dict[str, 
 
 def _row_number(file: Path, row: dict[str, str]) -> int | None:
     """The line on which a CSV row ends, the header's being 1; None where the file is not within reach or too long to search."""
-    if not file.is_file() or not ({".csv", ".tsv"} & set(file.suffixes)):
+    if not file.is_file() or not {".csv", ".tsv"} & set(file.suffixes):
         return None
-    opened: IO[str] = gzip.open(file, "rt", newline="") if file.suffix == ".gz" else file.open(newline="")
-    with opened as lines:
+    with gzip.open(file, "rt", newline="") if file.suffix == ".gz" else file.open(newline="") as lines:
         records = csv.reader(lines, delimiter="\t" if ".tsv" in file.suffixes else ",")
         header = next(records)
         for record in islice(records, SEARCHED_LINES):

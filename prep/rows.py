@@ -25,7 +25,9 @@ BATCH_BYTES = 8_000_000
 def unischema(layout: Layout, channels: int) -> Unischema:
     """Petastorm's description of a row."""
     shape = (layout.length, channels)
-    integers = (UnischemaField(name, np.int32, (), ScalarCodec(IntegerType()), False) for name in ("windows", "own_start", "own_stop"))
+    integers = (
+        UnischemaField(name, np.int32, (), ScalarCodec(IntegerType()), False) for name in ("windows", "own_start", "own_stop")
+    )
     return Unischema(
         "HindcastSequence",
         [

@@ -57,7 +57,7 @@ class Affine(BaseModel):
 
 
 class Scaling(BaseModel):
-    """How every channel was scaled: one affine map for all series, or one a series and `overall` for series without training data."""
+    """How channels were scaled: by one affine map, or by one for each series, and `overall` where a series has no training data."""
 
     model_config = ConfigDict(frozen=True)
     method: Literal["standard", "minmax", "none"]

@@ -159,7 +159,7 @@ class ScalingSpec(Table):
 
 
 class WindowsSpec(Table):
-    """The windows that models see, in steps. `windows_per_row` packs overlapping windows into a stored row; 1 stores each apart."""
+    """The windows that models see, in steps. A stored row packs `windows_per_row` overlapping windows; 1 stores each apart."""
 
     context: int = Field(ge=1)
     horizon: int = Field(ge=1)

@@ -77,7 +77,7 @@ def describe(folder: Path, file: str) -> Part:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return Part(
         path=file,
-        split=Path(file).parts[0].removeprefix("split="),
+        split=Path(file).parts[0].removeprefix("split="),  # type: ignore[arg-type]  # checked when the model is made
         rows=tuple(opened.metadata.row_group(group).num_rows for group in groups),
         windows=tuple(sum(opened.read_row_group(group, ["windows"])["windows"].to_pylist()) for group in groups),
         bytes=path.stat().st_size,
