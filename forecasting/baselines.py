@@ -1,0 +1,124 @@
+"""The forecasts that every model has to beat: repeat-last, seasonal-naive and closed-form linear regression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from forecasting.forecast import Forecast
+from prep.blocks import Block
+from prep.dataset import SequenceDataset
+from prep.layout import Layout
+from prep.windows import cut
+
+DAY_MICROS = 86_400_000_000
+PIECE = 8192
+
+
+@dataclass(frozen=True)
+class RepeatLast:
+    """Nothing changes: every step of the horizon is the last step of the context."""
+
+    horizon: int
+    name: str = "repeat-last"
+    parameters: int = 0
+
+    def forecast(self, context: np.ndarray, observed: np.ndarray) -> Forecast:
+        return Forecast(np.repeat(context[:, -1:], self.horizon, axis=1))
+
+
+@dataclass(frozen=True)
+class SeasonalNaive:
+    """Every step is what it was a season (in steps) ago."""
+
+    horizon: int
+    season: int
+    name: str = "seasonal-naive"
+    parameters: int = 0
+
+    def forecast(self, context: np.ndarray, observed: np.ndarray) -> Forecast:
+        start = context.shape[1] - self.season
+        return Forecast(context[:, start + np.arange(self.horizon) % self.season])
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Each step of the horizon is a linear function of the context, the last value subtracted; channels share the weights.
+
+    weights (context + 1, horizon): the last row is the intercept.
+    """
+
+    weights: np.ndarray
+    name: str = "linear"
+
+    @property
+    def parameters(self) -> int:
+        return self.weights.size
+
+    def forecast(self, context: np.ndarray, observed: np.ndarray) -> Forecast:
+        last = context[:, -1:]
+        past = np.moveaxis(context - last, 1, 2)
+        return Forecast(np.moveaxis(past @ self.weights[:-1] + self.weights[-1], 2, 1) + last)
+
+
+@dataclass(frozen=True)
+class NormalEquations:
+    """Additive statistics of least squares: `gram` (context + 1, context + 1) and `moment` (context + 1, horizon)."""
+
+    gram: np.ndarray
+    moment: np.ndarray
+
+    def __add__(self, other: NormalEquations) -> NormalEquations:
+        return NormalEquations(self.gram + other.gram, self.moment + other.moment)
+
+    def solve(self) -> Linear:
+        """The least-squares weights; of several, the smallest."""
+        weights, *_ = np.linalg.lstsq(self.gram, self.moment, rcond=1e-10)
+        return Linear(weights.astype(np.float32))
+
+
+def fit_linear(dataset: SequenceDataset) -> Linear:
+    """Closed-form least squares over every window and channel of the training split, a row group at a time."""
+    total: NormalEquations | None = None
+    for block in dataset.blocks("train"):
+        for piece in normal_equations(block, dataset.layout):
+            total = piece if total is None else total + piece
+    assert total is not None, "a dataset has training windows"
+    return total.solve()
+
+
+def normal_equations(block: Block, layout: Layout) -> Iterator[NormalEquations]:
+    """Of the windows that start in a block, some thousands at a time. Windows with a filled target step do not count."""
+    context = layout.context
+    for row in range(len(block.windows)):
+        offsets = np.arange(block.windows[row]) * layout.stride
+        for some in np.split(offsets, range(PIECE, len(offsets), PIECE)):
+            windows = np.moveaxis(cut(block.values[row : row + 1], layout.window)[0, some], 2, 1)
+            measured = np.moveaxis(cut(block.observed[row : row + 1], layout.window)[0, some], 2, 1)[..., context:].all(axis=2)
+            windows = windows[measured].astype(np.float64)
+            relative = windows - windows[:, context - 1 : context]
+            past = np.concatenate([relative[:, :context], np.ones((len(windows), 1))], axis=1)
+            yield NormalEquations(past.T @ past, past.T @ relative[:, context:])
+
+
+def season_of(step_micros: int, layout: Layout) -> int:
+    """Steps in a day where a day is at least two steps and fits into the context, else in a week, else the whole context."""
+    for period in (DAY_MICROS, 7 * DAY_MICROS):
+        steps, rest = divmod(period, step_micros)
+        if rest == 0 and 2 <= steps <= layout.context:
+            return steps
+    return layout.context
+
+
+def naive_error(dataset: SequenceDataset, season: int) -> np.ndarray:
+    """(channels,): the mean absolute change over a season in the training split, scaled units; what MASE divides by."""
+    total, count = np.zeros(len(dataset.channels)), np.zeros(len(dataset.channels))
+    for block in dataset.blocks("train"):
+        for values, seen, start, stop in zip(block.values, block.observed, block.own_start, block.own_stop, strict=True):
+            now, then = slice(max(start, season), stop), slice(max(start, season) - season, stop - season)
+            both = (seen[now] & seen[then]).astype(bool)
+            total += np.where(both, np.abs(values[now].astype(np.float64) - values[then]), 0).sum(axis=0)
+            count += both.sum(axis=0)
+    return total / np.maximum(count, 1)
