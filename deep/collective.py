@@ -1,0 +1,95 @@
+"""What ranks do together, behind one small interface: Horovod's ranks, or a single process."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+
+
+class Collective(Protocol):
+    """Every method is called by every rank, in the same order."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def sum(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        """Each tensor's sum over ranks, the same bits on every rank. May be called inside a tf.function."""
+        ...
+
+    def broadcast(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        """Rank 0's arrays."""
+        ...
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every rank's value, by rank, on every rank. Values are what JSON can hold."""
+        ...
+
+    def barrier(self) -> None:
+        """Returns when every rank has called it."""
+        ...
+
+
+class OneProcess:
+    """A single process: everything together is what it has itself."""
+
+    rank, size = 0, 1
+
+    def sum(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        return tensors
+
+    def broadcast(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        return arrays
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
+
+    def barrier(self) -> None:
+        pass
+
+
+class HorovodRanks:
+    """The processes that horovodrun or Horovod on Spark started; made once a process, before TensorFlow computes anything.
+
+    `threads`: of TensorFlow, for this rank. None: the cores of this host shared out over its ranks.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        # Imported here: a single process needs no Horovod.
+        import horovod.tensorflow as hvd
+
+        self._hvd = hvd
+        hvd.init()
+        if threads is None:
+            threads = max(1, len(os.sched_getaffinity(0)) // hvd.local_size())
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(threads)
+        self.rank: int = hvd.rank()
+        self.size: int = hvd.size()
+
+    def sum(self, tensors: list[tf.Tensor]) -> list[tf.Tensor]:
+        return self._hvd.grouped_allreduce(tensors, op=self._hvd.Sum)
+
+    def broadcast(self, arrays: list[np.ndarray]) -> list[np.ndarray]:
+        return [self._hvd.broadcast(tf.constant(array), root_rank=0).numpy() for array in arrays]
+
+    def gather(self, value: Any) -> list[Any]:
+        # JSON, not Horovod's allgather_object: that unpickles what comes over the network.
+        text = np.frombuffer(json.dumps(value).encode(), np.uint8)
+        lengths = self._hvd.allgather(tf.constant([len(text)], tf.int64)).numpy()
+        texts = self._hvd.allgather(tf.constant(text)).numpy()
+        return [json.loads(part.tobytes()) for part in np.split(texts, np.cumsum(lengths)[:-1])]
+
+    def barrier(self) -> None:
+        self._hvd.barrier()
+
+
+def started_by_horovod() -> bool:
+    """Whether this process is one of several that horovodrun (or Horovod on Spark) started."""
+    return "HOROVOD_RANK" in os.environ and "HOROVOD_SIZE" in os.environ

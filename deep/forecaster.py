@@ -1,0 +1,136 @@
+"""A trained network that forecasts: made from what training gives, saved as a folder, and loaded from one."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from deep.networks import build
+from deep.training import Trained
+from forecasting.card import CARD, Card, read_card
+from forecasting.forecast import Forecast
+from prep.dataset import SequenceDataset
+from prep.errors import InputError
+
+NETWORK = "model.keras"
+SEQUENCES_A_CALL = 4096
+PACKAGES = ("hindcast", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy")
+
+
+@dataclass(frozen=True)
+class LstmForecaster:
+    """Satisfies `forecasting.forecast.Forecaster`."""
+
+    network: keras.Model
+    card: Card
+
+    @property
+    def name(self) -> str:
+        return "lstm"
+
+    @property
+    def parameters(self) -> int:
+        return self.card.parameters
+
+    def forecast(self, context: np.ndarray, observed: np.ndarray) -> Forecast:
+        """`context` (windows, context, channels) float32, scaled -> mean of the same scaling, float32; `observed` is not used.
+
+        Raises InputError where the context has another shape than the windows the model was fitted on.
+        """
+        expected = (self.card.context, len(self.card.channels))
+        if context.ndim != 3 or context.shape[1:] != expected:
+            raise InputError(f"context of shape {context.shape}: expected (windows, {expected[0]} steps, {expected[1]} channels)")
+        if not len(context):
+            return Forecast(np.empty((0, self.card.horizon, expected[1]), np.float32))
+        size = max(1, SEQUENCES_A_CALL // expected[1])
+        return Forecast(self.network.predict(np.asarray(context, np.float32), batch_size=size, verbose=0))
+
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Writes `model.keras` and `model.json` beside the folder, then renames: a folder is whole or not there.
+
+        Raises InputError where the folder is taken (with `overwrite`: taken by anything but a model).
+        """
+        folder = Path(folder).absolute()
+        if not folder.parent.is_dir():
+            raise InputError(f"{folder}: the directory {folder.parent} does not exist")
+        if folder.exists():
+            if not overwrite:
+                raise InputError(f"{folder}: is there already; --overwrite replaces it")
+            read_card(folder)
+        staging, replaced = (folder.parent / f".{folder.name}.{state}-{os.getpid()}" for state in ("writing", "replaced"))
+        try:
+            staging.mkdir()
+            self.network.save(staging / NETWORK)
+            self.card.write(staging)
+            if folder.exists():
+                folder.rename(replaced)
+            staging.rename(folder)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            shutil.rmtree(replaced, ignore_errors=True)
+
+
+def load(folder: str | Path) -> LstmForecaster:
+    """A saved forecaster. Raises InputError, naming the file, where the folder holds none or a file is damaged."""
+    folder = Path(folder)
+    card = read_card(folder)
+    if card.kind != "lstm":
+        raise InputError(f"{folder / CARD}: a model of kind {card.kind!r}, not 'lstm'")
+    file = folder / NETWORK
+    if not file.is_file():
+        raise InputError(f"{file}: is missing: the model is damaged; fit it again")
+    try:
+        network = keras.saving.load_model(file, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever the zip, JSON or HDF5 reader met: all mean the same to a user
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"{file}: not a Keras model of Hindcast, or damaged ({reason}): fit the model again") from error
+    shape = (card.context, len(card.channels)), (card.horizon, len(card.channels))
+    if (tuple(network.input_shape[1:]), tuple(network.output_shape[1:])) != shape:
+        raise InputError(f"{file}: takes {network.input_shape[1:]} and gives {network.output_shape[1:]}, and {CARD} says {shape}")
+    return LstmForecaster(network, card)
+
+
+def forecaster_of(
+    trained: Trained, dataset: SequenceDataset, seconds: float | None = None, cpu_seconds: float | None = None
+) -> LstmForecaster:
+    """Of what training on `dataset` gave. `seconds` and `cpu_seconds`: of the whole fit, where that is more than the training."""
+    network = build(trained.settings, trained.context, trained.horizon, trained.channels)
+    network.set_weights(list(trained.weights))
+    card = Card(
+        kind="lstm",
+        channels=dataset.channels,
+        step_micros=dataset.step_micros,
+        context=trained.context,
+        horizon=trained.horizon,
+        scaling=dataset.scaling,
+        dataset=dataset.digest,
+        parameters=network.count_params(),
+        fit_seconds=trained.seconds if seconds is None else seconds,
+        fit_cpu_seconds=trained.cpu_seconds if cpu_seconds is None else cpu_seconds,
+        settings={
+            **trained.settings.model_dump(),
+            "ranks": trained.ranks,
+            "best_epoch": trained.best_epoch,
+            "weights_sha256": trained.weights_digest,
+        },
+        history=trained.history,
+        versions=_versions(),
+    )
+    return LstmForecaster(network, card)
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # TensorFlow goes by one of two names
+            continue
+    return found

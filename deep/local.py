@@ -1,0 +1,33 @@
+"""Two of the three ways to run: in this process alone, or as one of the processes that horovodrun started."""
+
+from __future__ import annotations
+
+import time
+
+from deep.collective import HorovodRanks, OneProcess, started_by_horovod
+from deep.forecaster import LstmForecaster, forecaster_of
+from deep.settings import LstmSettings
+from deep.training import OnEpoch, train
+from prep.dataset import SequenceDataset
+
+
+def fit(dataset: SequenceDataset, settings: LstmSettings, on_epoch: OnEpoch | None = None) -> LstmForecaster | None:
+    """Under horovodrun `fit_rank`, otherwise `fit_local`: what a script calls that may be started either way."""
+    return fit_rank(dataset, settings, on_epoch) if started_by_horovod() else fit_local(dataset, settings, on_epoch)
+
+
+def fit_local(dataset: SequenceDataset, settings: LstmSettings, on_epoch: OnEpoch | None = None) -> LstmForecaster:
+    """Fits in this process. Raises InputError as `train` does."""
+    trained = train(dataset.windows("train"), dataset.windows("validation"), settings, OneProcess(), on_epoch)
+    return forecaster_of(trained, dataset)
+
+
+def fit_rank(dataset: SequenceDataset, settings: LstmSettings, on_epoch: OnEpoch | None = None) -> LstmForecaster | None:
+    """Fits together with the other processes, which must all call this with the same arguments.
+
+    Only rank 0 calls `on_epoch` and gets the forecaster, to print and write with; the others get None.
+    """
+    began = time.perf_counter()
+    collective = HorovodRanks()
+    trained = train(dataset.windows("train"), dataset.windows("validation"), settings, collective, on_epoch)
+    return forecaster_of(trained, dataset, time.perf_counter() - began) if collective.rank == 0 else None

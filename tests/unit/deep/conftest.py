@@ -1,0 +1,80 @@
+"""Windows over readings held in memory, and a dataset that stands in for one on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from prep.blocks import Block
+from prep.layout import Layout
+from prep.scaling import Affine, Scaling
+from prep.windows import Windows
+
+HOUR = 3_600_000_000
+
+Over = Callable[..., Windows]
+
+
+@pytest.fixture
+def over() -> Over:
+    """`over(values, context, horizon, observed=None)`: all windows of `values` (steps, channels), stored as one row."""
+    return windows_over
+
+
+def windows_over(values: np.ndarray, context: int, horizon: int, observed: np.ndarray | None = None) -> Windows:
+    steps = len(values)
+    count = max(0, steps - context - horizon + 1)
+    layout = Layout(context=context, horizon=horizon, stride=1, windows_per_row=max(1, count))
+    zero = np.zeros(1, np.int32)
+    block = Block(
+        values=np.asarray(values, np.float32)[None],
+        observed=(np.ones(values.shape, np.uint8) if observed is None else observed.astype(np.uint8))[None],
+        series=np.array(["a"]),
+        start=np.array(["2020-01-01"], "datetime64[us]"),
+        windows=zero + count,
+        own_start=zero,
+        own_stop=zero + steps,
+    )
+    return Windows.over([block], layout, HOUR)
+
+
+def waves(steps: int, channels: int = 2, noise: float = 0.1, seed: int = 0) -> np.ndarray:
+    """Sines of period 12, a phase a channel, with noise: (steps, channels)."""
+    phase = np.arange(channels)
+    clean = np.sin(2 * np.pi * (np.arange(steps)[:, None] / 12 + phase / 3))
+    return clean + noise * np.random.default_rng(seed).normal(size=(steps, channels))
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """What fitting asks of a SequenceDataset."""
+
+    splits: dict[str, Windows]
+    channels: tuple[str, ...]
+    path: Path = Path("memory")
+    step_micros: int = HOUR
+    digest: str = "0" * 64
+
+    @property
+    def layout(self) -> Layout:
+        return self.splits["train"].layout
+
+    @property
+    def scaling(self) -> Scaling:
+        count = len(self.channels)
+        return Scaling(method="none", overall=Affine(centre=(0.0,) * count, scale=(1.0,) * count))
+
+    def windows(self, split: str) -> Windows:
+        return self.splits[split]
+
+
+@pytest.fixture(scope="session")
+def wave_dataset() -> InMemory:
+    """Two channels of period 12, noise 0.1; context 24, horizon 12."""
+    values = waves(1200)
+    splits = {"train": values[:800], "validation": values[764:1000], "test": values[964:]}
+    return InMemory({name: windows_over(part, 24, 12) for name, part in splits.items()}, ("left", "right"))

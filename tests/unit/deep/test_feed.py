@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deep.feed import Share, order, take, training_feed, validation_feed
+from prep.windows import Windows
+
+counts = st.integers(1, 500)
+small = st.integers(1, 9)
+
+
+@given(windows=counts, seed=st.integers(0, 2**31 - 1), epoch=st.integers(0, 1000))
+def test_an_epochs_order_is_a_permutation_and_repeats(windows: int, seed: int, epoch: int) -> None:
+    first = order(windows, seed, epoch)
+    assert sorted(first) == list(range(windows))
+    np.testing.assert_array_equal(first, order(windows, seed, epoch))
+
+
+def test_epochs_and_seeds_differ_in_their_order() -> None:
+    orders = {order(100, seed, epoch).tobytes() for seed in range(3) for epoch in range(3)}
+    assert len(orders) == 9
+
+
+@given(windows=counts, step=st.integers(1, 600), ranks=small)
+def test_all_ranks_together_take_every_window_exactly_once(windows: int, step: int, ranks: int) -> None:
+    shares = [Share(windows, step, rank, ranks) for rank in range(ranks)]
+    taken = [np.arange(*share.places(number)) for share in shares for number in range(share.steps)]
+    np.testing.assert_array_equal(np.sort(np.concatenate(taken)), np.arange(windows))
+
+
+@given(windows=counts, step=st.integers(1, 600), ranks=small)
+def test_every_rank_has_as_many_steps_and_no_batch_exceeds_its_size(windows: int, step: int, ranks: int) -> None:
+    shares = [Share(windows, step, rank, ranks) for rank in range(ranks)]
+    assert len({(share.steps, share.size) for share in shares}) == 1
+    lengths = [stop - start for share in shares for start, stop in map(share.places, range(share.steps))]
+    assert 0 <= min(lengths) <= max(lengths) <= shares[0].size
+
+
+@given(windows=counts, step=st.integers(1, 600), ranks=small)
+def test_a_steps_windows_do_not_depend_on_the_number_of_ranks(windows: int, step: int, ranks: int) -> None:
+    alone = Share(windows, step, 0, 1)
+    shares = [Share(windows, step, rank, ranks) for rank in range(ranks)]
+    for number in range(alone.steps):
+        together = np.concatenate([np.arange(*share.places(number)) for share in shares])
+        np.testing.assert_array_equal(together, np.arange(*alone.places(number)))
+
+
+def test_filled_targets_and_padding_weigh_nothing(over: Callable[..., Windows]) -> None:
+    values, observed = np.arange(20.0)[:, None], np.ones((20, 1))
+    observed[9] = 0
+    windows = over(values, 4, 2, observed)
+    context, target, weight = take(windows, np.array([3, 5]), size=4)
+    assert (context.shape, target.shape, weight.shape) == ((4, 4, 1), (4, 2, 1), (4, 2, 1))
+    np.testing.assert_array_equal(context[:2, :, 0], [[3, 4, 5, 6], [5, 6, 7, 8]])
+    np.testing.assert_array_equal(weight[..., 0], [[1, 1], [0, 1], [0, 0], [0, 0]])
+
+
+def test_the_feeds_batches_are_the_orders_windows_epoch_after_epoch(over: Callable[..., Windows]) -> None:
+    windows = over(np.arange(12.0)[:, None], 2, 1)
+    share = Share(windows=10, step=4, rank=1, ranks=2)
+    batches = list(training_feed(windows, share, seed=3).take(2 * share.steps).as_numpy_iterator())
+    firsts = [context[weight[:, 0, 0] == 1, 0, 0].astype(int).tolist() for context, _, weight in batches]
+    expected = [order(10, 3, epoch)[slice(*share.places(step))].tolist() for epoch in range(2) for step in range(3)]
+    assert firsts == expected
+
+
+def test_validation_is_one_pass_in_order(over: Callable[..., Windows]) -> None:
+    windows = over(np.arange(12.0)[:, None], 2, 1)
+    batches = list(validation_feed(windows, Share(10, 4, 0, 1)).as_numpy_iterator())
+    assert np.concatenate([context[weight[:, 0, 0] == 1, 0, 0] for context, _, weight in batches]).tolist() == list(range(10))

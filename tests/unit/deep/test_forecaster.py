@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from deep.forecaster import LstmForecaster, load
+from deep.local import fit
+from deep.settings import LstmSettings
+from forecasting.forecast import Forecaster
+from prep.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def forecaster(wave_dataset: Any) -> LstmForecaster:
+    fitted = fit(wave_dataset, LstmSettings(units=8, batch=64, epochs=1, segment=12))
+    assert fitted is not None
+    return fitted
+
+
+def test_what_is_fitted_is_a_forecaster(forecaster: LstmForecaster, wave_dataset: Any) -> None:
+    answering: Forecaster = forecaster
+    batch = wave_dataset.windows("test").batch(np.arange(5))
+    forecast = answering.forecast(batch.context, batch.context_observed)
+    assert (forecast.mean.shape, forecast.mean.dtype, forecast.deviation) == ((5, 12, 2), np.float32, None)
+    assert answering.name == "lstm"
+    assert answering.forecast(batch.context[:0], batch.context_observed[:0]).mean.shape == (0, 12, 2)
+    assert answering.parameters == sum(weight.size for weight in forecaster.network.get_weights())
+
+
+def test_a_context_of_another_length_is_refused(forecaster: LstmForecaster) -> None:
+    with pytest.raises(InputError, match=r"shape \(1, 20, 2\): expected \(windows, 24 steps, 2 channels\)"):
+        forecaster.forecast(np.zeros((1, 20, 2), np.float32), np.ones((1, 20, 2), np.uint8))
+
+
+def test_a_saved_forecaster_forecasts_the_same(forecaster: LstmForecaster, wave_dataset: Any, tmp_path: Path) -> None:
+    forecaster.save(tmp_path / "model")
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+    loaded = load(tmp_path / "model")
+    batch = wave_dataset.windows("test").batch(np.arange(50))
+    before, after = (one.forecast(batch.context, batch.context_observed).mean for one in (forecaster, loaded))
+    np.testing.assert_array_equal(before, after)
+    assert loaded.card == forecaster.card
+    loaded.card.check(wave_dataset, tmp_path / "model")
+
+
+def test_the_card_says_what_was_done(forecaster: LstmForecaster) -> None:
+    card = forecaster.card
+    assert (card.kind, card.context, card.horizon, card.settings["segment"], card.settings["ranks"]) == ("lstm", 24, 12, 12, 1)
+    assert card.fit_seconds > 0 < card.fit_cpu_seconds
+    assert len(card.history) == 1
+    assert {"keras", "python"} <= set(card.versions)
+
+
+def test_a_model_is_replaced_only_when_told(forecaster: LstmForecaster, tmp_path: Path) -> None:
+    forecaster.save(tmp_path / "model")
+    with pytest.raises(InputError, match="is there already"):
+        forecaster.save(tmp_path / "model")
+    forecaster.save(tmp_path / "model", overwrite=True)
+    foreign = tmp_path / "photographs"
+    foreign.mkdir()
+    with pytest.raises(InputError, match="not a Hindcast model"):
+        forecaster.save(foreign, overwrite=True)
+
+
+def test_missing_foreign_and_damaged_folders_are_named(forecaster: LstmForecaster, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such model"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"model\.json"):
+        load(tmp_path)
+    folder = tmp_path / "model"
+    forecaster.save(folder)
+    whole = (folder / "model.keras").read_bytes()
+    (folder / "model.keras").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"model\.keras: not a Keras model"):
+        load(folder)
+    (folder / "model.keras").unlink()
+    with pytest.raises(InputError, match=r"model\.keras: is missing"):
+        load(folder)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**card, "kind": "hmm"}))
+    with pytest.raises(InputError, match=r"kind 'hmm', not 'lstm'"):
+        load(folder)
+
+
+def test_a_card_of_another_shape_is_noticed(forecaster: LstmForecaster, tmp_path: Path) -> None:
+    forecaster.save(tmp_path / "model")
+    card = json.loads((tmp_path / "model" / "model.json").read_text())
+    (tmp_path / "model" / "model.json").write_text(json.dumps({**card, "horizon": 6}))
+    with pytest.raises(InputError, match=r"model\.keras: takes"):
+        load(tmp_path / "model")
+
+
+def test_code_in_a_model_file_is_not_run(forecaster: LstmForecaster, tmp_path: Path) -> None:
+    import keras
+
+    network = keras.Sequential([keras.Input((24, 2)), keras.layers.Lambda(lambda x: x[:, :12])])
+    forecaster.save(tmp_path / "model")
+    network.save(tmp_path / "model" / "model.keras")
+    with pytest.raises(InputError, match=r"model\.keras: not a Keras model"):
+        load(tmp_path / "model")
