@@ -223,8 +223,9 @@ class Contents:
             _check_example(f"examples[{number}]", example, horizon, channels)
         if self.states is not None:
             _check_states(self.states, channels)
-        lines = (line for example in self.examples for line in example.lines)
-        unknown = {part.model for part in (*lines, *self.learning, *self.likelihood)} - set(names)
+        used = [line.model for example in self.examples for line in example.lines]
+        used += [*(curve.model for curve in self.learning), *(curve.model for curve in self.likelihood)]
+        unknown = set(used) - set(names)
         if unknown:
             raise ValueError(f"forecasts or curves of {sorted(unknown)}, but the models are {names}")
 

@@ -1,0 +1,90 @@
+"""The page: `write(contents, path)`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import matplotlib
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from forecasting.report import numbers, sections, tables
+from forecasting.report.contents import Contents
+from forecasting.report.headline import TIE, headline
+from forecasting.report.palette import styles
+
+_FILTERS = ("count", "fixed", "listed", "memory", "percent", "short", "span")
+
+
+def write(contents: Contents, path: Path) -> None:
+    """Writes the page to `path`, whole or not at all: a failure leaves what was there. The folder must exist."""
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path.parent}: no such folder to write the report in; make it first")
+    text = render(contents)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.chmod(temporary, 0o644)  # a temporary file is its owner's alone, and a report is for others too
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def render(contents: Contents) -> str:
+    """The page as text: the same for the same contents, and without a request to anything outside it."""
+    looks, ranked = styles(contents.models), tables.ranking(contents.models)
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a matplotlibrc that happens to lie about is not part of the contents
+        pictures = {
+            "gallery": sections.gallery(contents, looks),
+            "horizon": sections.horizon(contents, looks),
+            "curves": sections.curves(contents, looks),
+            "states": sections.states(contents),
+        }
+    template = _environment().get_template("page.html")
+    return template.render(
+        contents=contents,
+        setup=contents.setup,
+        headline=headline(contents),
+        tie=TIE,
+        css=_source("page.css"),
+        script_hash=_script_hash(),
+        looks=looks,
+        ranked=ranked,
+        quality=tables.quality(ranked),
+        cost=tables.cost(ranked),
+        by_channel=tables.by_channel(ranked, contents.setup.channels),
+        **pictures,
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("forecasting", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {name: getattr(numbers, name) for name in _FILTERS}
+    return environment
+
+
+def _source(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def _script_hash() -> str:
+    """Of the page's one script, so that a browser runs no other, whatever a name in the contents may hold."""
+    script = re.search(r"<script>(.*?)</script>", _source("page.html"), re.DOTALL)
+    assert script is not None
+    return base64.b64encode(hashlib.sha256(script.group(1).encode()).digest()).decode()
