@@ -16,11 +16,11 @@ MICROS = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "m": 60_000_0
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def load_spec(path: str | Path, overrides: dict[str, str] | None = None) -> Spec:
-    """The spec in a TOML file. `overrides` maps dotted fields to text, as the command line gives them: {"windows.horizon": "96"}.
+def read_settings(path: str | Path, overrides: dict[str, str] | None = None) -> dict[str, Any]:
+    """The tables of a TOML file. `overrides` maps dotted fields to text, as a command line gives them: {"windows.horizon": "96"}.
 
     A relative `readings.path` in the file is relative to the file; in an override, to the working directory.
-    Raises InputError, naming the file and the field.
+    Raises InputError, naming the file.
     """
     path = Path(path)
     try:
@@ -36,15 +36,17 @@ def load_spec(path: str | Path, overrides: dict[str, str] | None = None) -> Spec
         readings["path"] = str(path.parent / readings["path"])
     for field, text in (overrides or {}).items():
         override(tables, field, text)
-    return validate(Spec, tables, where=str(path))
+    return tables
 
 
 def override(tables: dict[str, Any], field: str, text: str) -> None:
-    """Sets one dotted field to what TOML makes of the text, or to the text itself where that is not TOML ("3h")."""
+    """Sets one dotted field to what TOML makes of the text, or to the text itself where that is not TOML ("3h", a path)."""
     *parents, name = field.split(".")
     table = tables
     for parent in parents:
         table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise InputError(f"--{field}: {parent} is a value, not a table of values")
     try:
         table[name] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -1,0 +1,211 @@
+"""`hindcast`: the command line."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from launch import settings as settings_
+from launch.progress import Progress, console
+from prep.errors import InputError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Sensor readings → fixed-length sequences → hidden Markov models and LSTMs, and an honest comparison of the two.\n\n"
+    "Every field of the settings file is also an option: [bold]--windows.horizon 96[/], [bold]--lstm.epochs 10[/].",
+)
+
+Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset that `hindcast prep` wrote.", show_default=False)]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file with tables hmm, lstm, compare, cluster.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+
+
+@app.callback()
+def common(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Taken from the arguments before anything else is parsed; stands here so that --help shows it."""
+
+
+@app.command()
+def doctor() -> None:
+    """Says what works on this machine, what is missing, and how to get it."""
+    from launch.doctor import examine
+
+    raise typer.Exit(0 if examine() else 1)
+
+
+@app.command()
+def demo(
+    ctx: typer.Context,
+    readings: Annotated[
+        Path | None, typer.Option(help="Your own readings, CSV or Parquet; without it, a synthetic fleet.")
+    ] = None,
+    timestamp: Annotated[str, typer.Option(help="The column with the time.")] = "timestamp",
+    series: Annotated[list[str] | None, typer.Option(help="A column that tells series apart; can be repeated.")] = None,
+    values: Annotated[
+        list[str] | None, typer.Option(help="A column to forecast; can be repeated. Default: every numeric one.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The folder for readings, dataset, models and report.")] = Path("out/demo"),
+) -> None:
+    """Goes the whole way once: readings, dataset, HMM on Spark, LSTM with Horovod on Spark, report."""
+    from launch.demo import run
+
+    run(readings, timestamp, tuple(series or ()), tuple(values or ()), out, ctx.obj, Progress())
+
+
+@app.command()
+def prep(
+    ctx: typer.Context,
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A TOML file: readings, grid, split, scaling, windows.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset to write, a directory.")],
+    overwrite: Overwrite = False,
+) -> None:
+    """Turns readings into a dataset of fixed-length sequences."""
+    what, settings = settings_.load_spec(spec, ctx.obj)
+    from launch.inspection import show
+    from launch.session import spark_session
+    from prep.pipeline import prepare
+    from prep.writing import refuse_taken
+
+    refuse_taken(out.absolute(), overwrite)
+    progress = Progress()
+    with spark_session(settings.cluster.master, "hindcast prep") as spark, progress.stage(f"preparing {spec}", spark):
+        dataset = prepare(spark, what, out, overwrite=overwrite, on_stage=progress.update)
+    show(dataset)
+
+
+@app.command()
+def inspect(
+    dataset: Dataset,
+    verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare it with its SHA-256.")] = False,
+) -> None:
+    """Shows what a dataset holds, and what was dropped or filled when it was made."""
+    from launch.inspection import show, verify_files
+    from prep.dataset import SequenceDataset
+
+    opened = SequenceDataset.open(dataset)
+    if verify:
+        verify_files(opened)
+    show(opened)
+
+
+fit = typer.Typer(no_args_is_help=True, help="Fits a model to the training split of a dataset.")
+app.add_typer(fit, name="fit")
+
+Out = Annotated[Path, typer.Option("--out", help="The folder for the model.", show_default=False)]
+
+
+@fit.command("hmm")
+def fit_hmm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsFile = None, overwrite: Overwrite = False) -> None:
+    """A hidden Markov model, by EM on Spark."""
+    chosen = settings_.load(settings, ctx.obj)
+    from launch.fitting import fit_hmm as fit_
+    from launch.session import spark_session
+    from prep.dataset import SequenceDataset
+
+    opened, progress = SequenceDataset.open(dataset), Progress()
+    refuse_model(out, overwrite)
+    with spark_session(chosen.cluster.master, "hindcast fit hmm") as spark:
+        fit_(spark, opened, chosen, progress).save(out, overwrite=overwrite)
+    console.print(f"model: {out}")
+
+
+@fit.command("lstm")
+def fit_lstm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsFile = None, overwrite: Overwrite = False) -> None:
+    """An LSTM: with Horovod on Spark, in one process (--cluster.on local), or as a rank where horovodrun started this."""
+    chosen = settings_.load(settings, ctx.obj)
+    from launch.fitting import fit_lstm as fit_
+    from prep.dataset import SequenceDataset
+
+    opened = SequenceDataset.open(dataset)
+    refuse_model(out, overwrite)
+    model = fit_(opened, chosen, Progress())
+    if model is not None:  # ranks other than the first have nothing to write
+        model.save(out, overwrite=overwrite)
+        console.print(f"model: {out}")
+
+
+@app.command()
+def forecast(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that `hindcast fit` wrote.", show_default=False)],
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option("--out", help="The file to write, .csv or .parquet.", show_default=False)],
+    split: Annotated[str, typer.Option(help="Forecast every window of this split: train, validation or test.")] = "test",
+    overwrite: Overwrite = False,
+) -> None:
+    """Writes what a model expects after every context of a split, in the units of the sensors."""
+    from launch.forecasting import write_forecasts
+    from launch.models import load
+    from prep.dataset import SequenceDataset
+
+    opened = SequenceDataset.open(dataset)
+    progress = Progress()
+    with progress.stage(f"forecasting {split}"):
+        rows = write_forecasts(load(model, opened), opened, split, out, overwrite, progress.update)
+    console.print(f"{rows:,} forecast steps: {out}")
+
+
+@app.command()
+def compare(
+    ctx: typer.Context,
+    dataset: Dataset,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="REPORT", help="report.html, or a folder for it; scores.json lies beside it.")
+    ],
+    hmm: Annotated[Path | None, typer.Option(help="A fitted HMM; without it, one is fitted.")] = None,
+    lstm: Annotated[Path | None, typer.Option(help="A fitted LSTM; without it, one is fitted.")] = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Gives every model the same windows and says which one forecasts best, and at what cost."""
+    chosen = settings_.load(settings, ctx.obj)
+    from launch.compare import compare_models
+    from prep.dataset import SequenceDataset
+
+    opened = SequenceDataset.open(dataset)
+    command = shlex.join(["hindcast", *sys.argv[1:]])
+    compare_models(opened, out, chosen, command, Progress(), hmm=hmm, lstm=lstm)
+
+
+def refuse_model(out: Path, overwrite: bool) -> None:
+    """Raises InputError where a model cannot be put, before the time for fitting it is spent."""
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: is there already; --overwrite replaces it")
+    parent = out.absolute().parent
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: {parent} is not a directory that can be written")
+
+
+def main() -> None:
+    """Runs a command. What the user can mend is one message and exit status 2; a defect, exit status 1."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    try:
+        arguments, overrides = settings_.split_overrides([argument for argument in arguments if argument != "--debug"])
+        app(args=arguments, obj=overrides)
+    except InputError as error:
+        fail(str(error), 2, debug)
+    except KeyboardInterrupt:
+        fail("interrupted", 130, debug)
+    except Exception as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        fail(f"{type(error).__name__}: {first} (a defect, or a failing machine: --debug shows the traceback)", 1, debug)
+
+
+def fail(message: str, status: int, debug: bool) -> None:
+    """Ends the process with a message on standard error."""
+    if debug:
+        traceback.print_exc()
+    stderr = type(console)(stderr=True, soft_wrap=True, highlight=False)
+    stderr.print(f"[bold red]hindcast:[/] {escape(message)}")
+    raise SystemExit(status)

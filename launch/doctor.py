@@ -1,0 +1,156 @@
+"""What works on this machine, found out by trying it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.table import Table
+
+from launch.progress import Progress, console
+from launch.session import java_home, java_version, spark_session
+from prep.errors import InputError
+
+MARKS = {"works": "[green]✓[/]", "absent": "[yellow]–[/]", "fails": "[red]✗[/]"}
+INSTALL = "requirements/install.sh installs it"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's: what was looked at, how it is, and how to mend it where that is needed."""
+
+    what: str
+    state: Literal["works", "absent", "fails"]
+    detail: str
+    mend: str = ""
+
+
+def examine() -> bool:
+    """Tries everything, prints a table, and says whether all that Hindcast needs works. A missing GPU is no failure."""
+    progress, findings = Progress(), []
+    with progress.stage("trying what Hindcast needs"):
+        for look in (python, java, spark_and_petastorm, tensorflow, horovod, gpus, cores, memory, disk):
+            progress.update(look.__name__.replace("_", " "))
+            findings += look_at(look)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for finding in findings:
+        table.add_row(
+            MARKS[finding.state],
+            f"[bold]{finding.what}[/]",
+            finding.detail + (f"\n[dim]{finding.mend}[/]" if finding.mend else ""),
+        )
+    console.print(table)
+    failing = [finding.what for finding in findings if finding.state == "fails"]
+    console.print(
+        f"[red]does not work:[/] {', '.join(failing)}" if failing else "[green]everything that Hindcast needs works here[/]"
+    )
+    return not failing
+
+
+def look_at(look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """What a look finds; whatever it stumbles over is a finding too."""
+    try:
+        return list(look())
+    except Exception as error:
+        return [Finding(look.__name__.replace("_", " "), "fails", f"{type(error).__name__}: {str(error).strip()}", INSTALL)]
+
+
+def python() -> Iterator[Finding]:
+    fits = sys.version_info[:2] == (3, 11)
+    yield Finding("Python", "works" if fits else "fails", sys.version.split()[0], "" if fits else "Python 3.11 is needed")
+
+
+def java() -> Iterator[Finding]:
+    home = java_home()
+    yield Finding("Java", "works", f"{java_version(home)} in {home}")
+
+
+def spark_and_petastorm() -> Iterator[Finding]:
+    import numpy as np
+    import petastorm
+    import pyspark
+
+    from prep.blocks import read
+    from prep.dataset import SequenceDataset
+    from prep.pipeline import prepare
+    from prep.spec import Spec
+
+    with tempfile.TemporaryDirectory() as scratch, spark_session("local[1]", "hindcast doctor") as spark:
+        yield Finding("Spark", "works", f"{pyspark.__version__}: counted {spark.range(1000).count()} rows")
+        readings = Path(scratch) / "readings.csv"
+        hours = np.datetime_as_string(np.datetime64("2025-01-01T00") + np.arange(100), "s")
+        readings.write_text("timestamp,value\n" + "\n".join(f"{hour},{i}" for i, hour in enumerate(hours)))
+        spec = Spec.model_validate({"readings": {"path": str(readings)}, "windows": {"context": 6, "horizon": 2}})
+        prepare(spark, spec, Path(scratch) / "dataset")
+        addresses = SequenceDataset.open(Path(scratch) / "dataset").addresses("train")
+        steps = sum(int((read(address).own_stop - read(address).own_start).sum()) for address in addresses)
+    works = steps == 70
+    yield Finding(
+        "Petastorm", "works" if works else "fails", f"{petastorm.__version__}: wrote and read {steps} steps of training data"
+    )
+
+
+def tensorflow() -> Iterator[Finding]:
+    found = run_python("import keras, tensorflow as tf; print(tf.__version__, keras.__version__)")
+    yield Finding("TensorFlow", "works", "{}, Keras {}".format(*found.split()))
+
+
+def horovod() -> Iterator[Finding]:
+    found = run_python(
+        "import horovod, horovod.tensorflow as hvd; hvd.init(); print(horovod.__version__, hvd.gloo_built(), hvd.size())"
+    )
+    release, gloo, _ = found.split()
+    state: Literal["works", "fails"] = "works" if gloo in ("1", "True") else "fails"
+    yield Finding(
+        "Horovod", state, f"{release}, {'with' if state == 'works' else 'without'} Gloo", "" if state == "works" else INSTALL
+    )
+
+
+def gpus() -> Iterator[Finding]:
+    smi = shutil.which("nvidia-smi")
+    names = subprocess.run([smi, "-L"], capture_output=True, text=True, timeout=30).stdout.strip() if smi else ""
+    if not names:
+        yield Finding("GPU", "absent", "none found (no nvidia-smi, or it lists none): everything runs on the CPU")
+        return
+    seen = run_python("import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))")
+    mend = "" if int(seen) else "TensorFlow sees none: install tensorflow[and-cuda]==2.18.1 and build Horovod again"
+    yield Finding("GPU", "works" if int(seen) else "absent", names, mend)
+
+
+def cores() -> Iterator[Finding]:
+    yield Finding("Cores", "works", str(len(os.sched_getaffinity(0))))
+
+
+def memory() -> Iterator[Finding]:
+    import psutil
+
+    free = psutil.virtual_memory().available / 2**30
+    enough = free >= 4
+    yield Finding(
+        "Memory", "works" if enough else "fails", f"{free:.1f} GiB free", "" if enough else "4 GiB are needed for the demo"
+    )
+
+
+def disk() -> Iterator[Finding]:
+    for folder in (Path.cwd(), Path(tempfile.gettempdir())):
+        free = shutil.disk_usage(folder).free / 2**30
+        enough = free >= 1
+        yield Finding(
+            "Disk", "works" if enough else "fails", f"{free:.1f} GiB free in {folder}", "" if enough else "1 GiB is needed"
+        )
+
+
+def run_python(code: str) -> str:
+    """What a Python of its own prints: a crash there is a finding here."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180, env=environment)
+    if ran.returncode:
+        raise InputError((ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1])
+    return ran.stdout.strip().splitlines()[-1]

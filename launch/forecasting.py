@@ -1,0 +1,93 @@
+"""Writes the forecasts of a model to one file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+
+from forecasting.forecast import Forecaster
+from prep.dataset import SPLITS, SequenceDataset
+from prep.errors import InputError
+from prep.windows import WindowBatch
+
+BATCH = 256
+
+
+def write_forecasts(
+    model: Forecaster, dataset: SequenceDataset, split: str, out: Path, overwrite: bool, on_progress: Callable[[str], None]
+) -> int:
+    """Writes a row for every window, step of its horizon and channel, and returns how many. Values are in sensor units.
+
+    Columns: series, issued (the time of the context's last step), time (forecast for), step (1 … horizon), channel, mean, deviation
+    (empty where the model gives none), actual (empty where nothing was measured). Raises InputError where `out` cannot be written.
+    """
+    if split not in SPLITS:
+        raise InputError(f"--split {split}: expected one of {', '.join(SPLITS)}")
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"{out}: expected a name that ends in .csv or .parquet")
+    if out.exists() and not overwrite:
+        raise InputError(f"{out}: is there already; --overwrite replaces it")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: {out.parent} is not a directory that can be written")
+    windows = dataset.windows(split)
+    if not len(windows):
+        raise InputError(f"{dataset.path}: the {split} split has no windows")
+    staged = out.with_name(f".{out.name}.writing-{os.getpid()}")
+    rows = done = 0
+    try:
+        with _writer(staged, out.suffix) as writer:
+            for batch in windows.batches(BATCH):
+                table = forecast_table(model, dataset, batch)
+                writer.write_table(table)
+                rows, done = rows + table.num_rows, done + len(batch.start)
+                on_progress(f"{done:,} of {len(windows):,} windows")
+        staged.rename(out)
+    finally:
+        staged.unlink(missing_ok=True)
+    return rows
+
+
+SCHEMA = pa.schema(
+    [
+        ("series", pa.string()),
+        ("issued", pa.timestamp("us")),
+        ("time", pa.timestamp("us")),
+        ("step", pa.int32()),
+        ("channel", pa.string()),
+        ("mean", pa.float32()),
+        ("deviation", pa.float32()),
+        ("actual", pa.float32()),
+    ]
+)
+
+
+def forecast_table(model: Forecaster, dataset: SequenceDataset, batch: WindowBatch) -> pa.Table:
+    """The forecasts of some windows as rows of SCHEMA."""
+    centre, scale = dataset.scaling.of(batch.series)
+    forecast = model.forecast(batch.context, batch.context_observed).in_units(centre, scale)
+    actual = np.where(batch.target_observed, batch.target * scale[:, None] + centre[:, None], np.nan)
+    windows, horizon, channels = forecast.mean.shape
+    step = np.timedelta64(dataset.step_micros, "us")
+    issued = batch.start + (dataset.layout.context - 1) * step
+    ahead = np.arange(1, horizon + 1)
+    deviation = np.full(forecast.mean.shape, np.nan) if forecast.deviation is None else forecast.deviation
+    columns = [
+        np.repeat(batch.series, horizon * channels),
+        np.repeat(issued, horizon * channels),
+        np.repeat((issued[:, None] + ahead * step).ravel(), channels),
+        np.tile(np.repeat(ahead, channels), windows),
+        np.tile(np.array(dataset.channels), windows * horizon),
+        *(values.ravel().astype(np.float32) for values in (forecast.mean, deviation, actual)),
+    ]
+    arrays = [pa.array(column, field.type, from_pandas=True) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def _writer(path: Path, suffix: str) -> pq.ParquetWriter | pa_csv.CSVWriter:
+    return pq.ParquetWriter(path, SCHEMA) if suffix == ".parquet" else pa_csv.CSVWriter(path, SCHEMA)

@@ -1,0 +1,82 @@
+"""All settings of a run: one TOML file, every field of which can be given on the command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from classical.hmm.settings import HmmSettings
+from deep.settings import LstmSettings
+from prep.errors import InputError
+from prep.spec import Spec, Table, override, read_settings, validate
+
+
+class CompareSettings(Table):
+    """`season`: steps that seasonal-naive looks back, a day by default. `examples`: how many forecasts the report draws."""
+
+    season: int | None = Field(default=None, ge=1)
+    examples: int = Field(default=6, ge=1, le=24)
+
+
+class ClusterSettings(Table):
+    """Where Spark runs ("local[2]", "spark://host:7077"; under spark-submit that decides), and where LSTMs train.
+
+    `ranks`: Horovod processes, by default two, or one where Spark runs one task at a time.
+    """
+
+    master: str | None = None
+    ranks: int | None = Field(default=None, ge=1)
+    on: Literal["horovod", "local"] = "horovod"
+
+
+class Settings(Table):
+    """Everything but what to prepare."""
+
+    hmm: HmmSettings = HmmSettings()
+    lstm: LstmSettings = LstmSettings()
+    compare: CompareSettings = CompareSettings()
+    cluster: ClusterSettings = ClusterSettings()
+
+
+def load(path: Path | None, overrides: dict[str, str]) -> Settings:
+    """The settings of a file, if one is given, and of the command line. What the file says of readings is left to `load_spec`."""
+    return validate(Settings, _tables(path, overrides, Settings), where=str(path or "command line"))
+
+
+def load_spec(path: Path, overrides: dict[str, str]) -> tuple[Spec, Settings]:
+    """What to prepare, and the settings that stand beside it."""
+    return validate(Spec, _tables(path, overrides, Spec), where=str(path)), load(path, overrides)
+
+
+def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
+    """Arguments without those of the form `--table.field value` or `--table.field=value`, and these as {"table.field": "value"}."""
+    kept: list[str] = []
+    overrides: dict[str, str] = {}
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, text = argument.partition("=")
+        if not re.fullmatch(r"--[a-z_]+(\.[a-z_]+)+", name):
+            kept.append(argument)
+            continue
+        value = text if equals else next(rest, None)
+        if value is None:
+            raise InputError(f"{name}: a value is missing")
+        overrides[name.removeprefix("--")] = value
+    return kept, overrides
+
+
+def _tables(path: Path | None, overrides: dict[str, str], model: type[Table]) -> dict[str, Any]:
+    tables: dict[str, Any] = {}
+    if path is not None:
+        tables = read_settings(path, overrides)
+    else:
+        for field, text in overrides.items():
+            override(tables, field, text)
+    known = {*Spec.model_fields, *Settings.model_fields}
+    unknown = sorted(tables.keys() - known)
+    if unknown:
+        raise InputError(f"{path or 'command line'}: no table {unknown[0]!r}; the tables are {', '.join(sorted(known))}")
+    return {name: table for name, table in tables.items() if name in model.model_fields}

@@ -1,0 +1,55 @@
+"""Scaling statistics: those of NumPy, whatever the partitioning; and a map that can be inverted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from prep.scaling import affine, merge, moments
+
+rng = np.random.default_rng(3)
+VALUES = rng.normal(50, 7, (1000, 3))
+SEEN = rng.random((1000, 3)) < 0.8
+
+
+def test_moments_are_those_of_the_measured_values() -> None:
+    found = moments(VALUES, SEEN)
+    for channel in range(3):
+        measured = VALUES[SEEN[:, channel], channel]
+        assert found.count[channel] == len(measured)
+        np.testing.assert_allclose(found.mean[channel], measured.mean(), rtol=1e-13)
+        np.testing.assert_allclose(found.squares[channel] / len(measured), measured.var(), rtol=1e-12)
+        assert (found.low[channel], found.high[channel]) == (measured.min(), measured.max())
+
+
+def test_merging_does_not_depend_on_order_to_the_last_bit() -> None:
+    parts = [moments(v, s) for v, s in zip(np.split(VALUES, 10), np.split(SEEN, 10), strict=True)]
+    one, other = merge(parts), merge(parts[::-1])
+    np.testing.assert_array_equal(one.mean, other.mean)
+    np.testing.assert_array_equal(one.squares, other.squares)
+    whole = moments(VALUES, SEEN)
+    np.testing.assert_allclose(one.mean, whole.mean, rtol=1e-14)
+    np.testing.assert_allclose(one.squares, whole.squares, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("method", "low", "high"), [("minmax", 0, 1), ("none", 20, 80)])
+def test_methods(method: str, low: float, high: float) -> None:
+    found = affine(method, moments(VALUES, np.ones_like(SEEN)))
+    scaled = (VALUES - found.centre) / found.scale
+    assert scaled.min() >= low
+    assert scaled.max() <= high
+
+
+def test_a_constant_or_unmeasured_channel_keeps_its_units() -> None:
+    values = np.stack([np.full(10, 5.0), np.zeros(10)], axis=1)
+    seen = np.stack([np.ones(10), np.zeros(10)], axis=1)
+    for method in ("standard", "minmax"):
+        found = affine(method, moments(values, seen))
+        assert found.scale == (1.0, 1.0)
+        assert found.centre == (5.0, 0.0)
+
+
+def test_the_inverse_is_exact_to_float32() -> None:
+    found = affine("standard", moments(VALUES, SEEN))
+    scaled = ((VALUES - found.centre) / found.scale).astype(np.float32)
+    np.testing.assert_allclose(scaled.astype(float) * found.scale + found.centre, VALUES, rtol=1e-6)

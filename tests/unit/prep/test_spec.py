@@ -1,0 +1,74 @@
+"""Settings: durations, overrides, and messages that name the field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prep.errors import InputError
+from prep.spec import Spec, duration_micros, read_settings, validate
+
+GOOD = {"readings": {"path": "x.csv"}, "windows": {"context": 4, "horizon": 2}}
+
+
+@pytest.mark.parametrize(
+    ("text", "micros"), [("1h", 3_600_000_000), ("5min", 300_000_000), ("0.5s", 500_000), ("1 d", 86_400_000_000)]
+)
+def test_durations(text: str, micros: int) -> None:
+    assert duration_micros(text) == micros
+
+
+@pytest.mark.parametrize("text", ["", "h", "0s", "-1h", "1 hour", "1e3s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="duration"):
+        duration_micros(text)
+
+
+@pytest.mark.parametrize(
+    ("table", "field", "value"),
+    [
+        ("windows", "context", 0),
+        ("windows", "horizon", "many"),
+        ("windows", "contxt", 5),
+        ("grid", "step", "1 lightyear"),
+        ("grid", "fill", "magic"),
+        ("split", "train", 1.5),
+        ("split", "train", "yesterday"),
+        ("split", "test", -3),
+        ("scaling", "method", "rank"),
+    ],
+)
+def test_a_wrong_field_is_named(table: str, field: str, value: object) -> None:
+    tables = {**GOOD, table: {**GOOD.get(table, {}), field: value}}
+    with pytest.raises(InputError, match=rf"spec\.toml: {table}\.{field}"):
+        validate(Spec, tables, where="spec.toml")
+
+
+def test_shares_above_one_are_refused() -> None:
+    with pytest.raises(InputError, match="add up to 1.2"):
+        validate(Spec, {**GOOD, "split": {"train": 0.9, "validation": 0.1, "test": 0.2}}, where="x")
+
+
+def test_a_column_named_twice_is_refused() -> None:
+    with pytest.raises(InputError, match="'t' is named twice"):
+        validate(Spec, {**GOOD, "readings": {"path": "x", "timestamp": "t", "values": ["t"]}}, where="x")
+
+
+def test_paths_are_relative_to_the_file_and_overrides_win(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text('[readings]\npath = "data.csv"\n[windows]\ncontext = 3\nhorizon = 1\n')
+    tables = read_settings(file, {"windows.context": "7", "grid.max_gap": "3h", "grid.fill": "none"})
+    spec = validate(Spec, tables, where="a")
+    assert spec.readings.path == str(tmp_path / "data.csv")
+    assert (spec.windows.context, spec.grid.max_gap, spec.grid.fill) == (7, "3h", "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"), [("none", None, "no such settings file"), ("bad", "[a\n", "not a TOML file")]
+)
+def test_files_that_cannot_be_read(tmp_path: Path, name: str, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_settings(tmp_path / name)

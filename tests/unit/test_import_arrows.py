@@ -1,0 +1,56 @@
+"""The folders import each other one way only, and heavy packages only where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ALLOWED = {
+    "prep": set(),
+    "forecasting": {"prep"},
+    "classical": {"prep", "forecasting"},
+    "deep": {"prep", "forecasting"},
+    "launch": {"prep", "forecasting", "classical", "deep"},
+}
+MODULES = [file for folder in ALLOWED for file in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imported(file: Path) -> set[str]:
+    """The top-level packages that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file}: relative import"
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+@pytest.mark.parametrize("file", MODULES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_follow_the_arrows(file: Path) -> None:
+    folder = file.relative_to(ROOT).parts[0]
+    used = imported(file)
+    assert used & ALLOWED.keys() <= ALLOWED[folder] | {folder}
+    if folder != "deep":
+        assert not used & {"tensorflow", "keras", "horovod"}
+    if folder == "forecasting":
+        assert "pyspark" not in used
+
+
+@pytest.mark.parametrize("package", ["prep.dataset", "classical.em", "forecasting.baselines", "launch.cli"])
+def test_imports_stay_light(package: str) -> None:
+    code = f"import sys, {package}; print(*sorted({{'tensorflow', 'horovod', 'pyspark'}} & sys.modules.keys()))"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60)
+    assert ran.stdout.split() == []
+
+
+def test_only_launch_starts_spark() -> None:
+    for file in MODULES:
+        if file.relative_to(ROOT).parts[0] != "launch":
+            assert "SparkSession.builder" not in file.read_text(), file
