@@ -1,0 +1,1 @@
+"""Hidden Markov models of sequences of sensor readings: fitted by EM, forecast by filtering."""

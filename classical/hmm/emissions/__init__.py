@@ -1,0 +1,59 @@
+"""Emission families: what a hidden state says about a reading. One family a file, all with the verbs of `Emission`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+
+from classical.hmm.lanes import Group
+
+EMPTY = 1e-200  # an expected count under which nothing is estimated: sums of it lose digits
+
+
+class Emission(Protocol):
+    """Immutable parameters of one family for all states.
+
+    kind      names the family in saved models
+    order     how many earlier steps a density is conditioned on
+    centre    (channels,): what `Group.values` are less, so that sums of squares do not cancel
+    floored   variances that the last M-step raised to the floor
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def states(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def order(self) -> int: ...
+
+    @property
+    def centre(self) -> np.ndarray: ...
+
+    @property
+    def floored(self) -> int: ...
+
+    @property
+    def parameters(self) -> int: ...
+
+    def log_density(self, group: Group, out: np.ndarray) -> None:
+        """Writes log p(reading | state, history) into `out` (steps, states, LANES); any finite number after a lane's end."""
+        ...
+
+    def statistics(self, group: Group, gamma: np.ndarray) -> Any:
+        """Additive statistics of a group, weighted by `gamma` (steps, states, LANES), which is 0 after a lane's end."""
+        ...
+
+    def m_step(self, statistics: Any) -> Self:
+        """The likeliest parameters. A state without weight keeps those it has."""
+        ...
+
+    def permuted(self, order: np.ndarray) -> Self: ...
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Everything needed to make the same emission again: keyword arguments of its class."""
+        ...

@@ -1,0 +1,162 @@
+"""Autoregressive emissions: in each state, each channel is a linear regression on its own last values.
+
+Hamilton 1990; Rabiner 1989, section IV.B:
+
+    x[t, c] = intercept[k, c] + sum over lags of weights[k, c, lag] · x[t − order + lag, c] + noise of variance[k, c]
+
+A value that was not measured is no target: its density is 1 and it has no weight in the regression. As a regressor it is taken as
+filled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+from numba import njit
+
+from classical.hmm.emissions import EMPTY
+from classical.hmm.emissions.gaussian import LOG_2PI
+from classical.hmm.lanes import Group
+from classical.hmm.lattice import FAST, LANES, states_type
+
+DEPENDENT = 1e-13  # relative eigenvalue under which a direction of the regressors is taken to hold no information
+
+
+@dataclass(frozen=True)
+class AutoregressiveStatistics:
+    """`gram` (states, channels, order + 2, order + 2): weighted products of (1, the last `order` values, the value)."""
+
+    gram: np.ndarray
+
+    def __add__(self, other: AutoregressiveStatistics) -> AutoregressiveStatistics:
+        return AutoregressiveStatistics(self.gram + other.gram)
+
+
+@dataclass(frozen=True)
+class Autoregressive:
+    """The regressions of all states.
+
+    intercepts  (states, channels)
+    weights     (states, channels, order), the oldest lag first
+    variances   (states, channels), of the noise
+    floor       (channels,): the least variance that an M-step estimates
+    floored     how many variances the last M-step raised to it
+    """
+
+    intercepts: np.ndarray
+    weights: np.ndarray
+    variances: np.ndarray
+    floor: np.ndarray
+    floored: int = 0
+    kind: ClassVar[str] = "autoregressive"
+
+    @property
+    def states(self) -> int:
+        return self.weights.shape[0]
+
+    @property
+    def channels(self) -> int:
+        return self.weights.shape[1]
+
+    @property
+    def order(self) -> int:
+        return self.weights.shape[2]
+
+    @property
+    def parameters(self) -> int:
+        return self.states * self.channels * (self.order + 2)
+
+    @cached_property
+    def centre(self) -> np.ndarray:
+        return np.zeros(self.channels)
+
+    def log_density(self, group: Group, out: np.ndarray) -> None:
+        constant = -0.5 * np.log(self.variances) - 0.5 * LOG_2PI
+        precision = 1 / self.variances
+        _density(
+            states_type(self.states), group.values, group.observed, self.intercepts, self.weights, precision, constant, out
+        )
+
+    def statistics(self, group: Group, gamma: np.ndarray) -> AutoregressiveStatistics:
+        K, C, q = self.states, self.channels, self.order + 2
+        gram = np.zeros((K, C, q, q))
+        for lane, length in enumerate(group.lengths):
+            if length == 0:
+                continue
+            weight = np.ascontiguousarray(gamma[:length, :, lane].T)
+            for c in range(C):
+                design = _design(group.values[: self.order + length, c, lane], self.order)
+                seen = weight if group.observed is None else weight * group.observed[self.order : self.order + length, c, lane]
+                gram[:, c] += np.matmul(design.T, seen[:, :, None] * design)
+        return AutoregressiveStatistics(gram)
+
+    def m_step(self, statistics: AutoregressiveStatistics) -> Autoregressive:
+        gram = statistics.gram
+        weight = gram[:, :, 0, 0]
+        seen = weight > EMPTY
+        solution, residual = regress(gram)
+        variances = residual / np.where(seen, weight, 1.0)
+        floored = seen & (variances < self.floor)
+        return Autoregressive(
+            intercepts=np.where(seen, solution[:, :, 0], self.intercepts),
+            weights=np.where(seen[:, :, None], solution[:, :, 1:], self.weights),
+            variances=np.where(seen, np.maximum(variances, self.floor), self.variances),
+            floor=self.floor,
+            floored=int(floored.sum()),
+        )
+
+    def permuted(self, order: np.ndarray) -> Autoregressive:
+        return replace(self, intercepts=self.intercepts[order], weights=self.weights[order], variances=self.variances[order])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"intercepts": self.intercepts, "weights": self.weights, "variances": self.variances, "floor": self.floor}
+
+
+def regress(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Least squares from products (..., q, q) of (regressors, target): coefficients (..., q − 1), sum of squared residuals (...).
+
+    The shortest solution, where regressors depend on each other (a constant channel, fewer steps than lags).
+    """
+    A, b = gram[..., :-1, :-1], gram[..., :-1, -1]
+    size = np.sqrt(np.maximum(np.diagonal(A, axis1=-2, axis2=-1), np.finfo(float).tiny))
+    values, vectors = np.linalg.eigh(A / size[..., :, None] / size[..., None, :])
+    informative = values > DEPENDENT * np.maximum(values[..., -1:], np.finfo(float).tiny)
+    rotated = np.einsum("...ji,...j->...i", vectors, b / size)
+    rotated = np.where(informative, rotated / np.where(informative, values, 1.0), 0.0)
+    solution = np.einsum("...ij,...j->...i", vectors, rotated) / size
+    signed = np.concatenate([-solution, np.ones((*solution.shape[:-1], 1))], axis=-1)
+    residual = np.einsum("...i,...ij,...j->...", signed, gram, signed)
+    return solution, np.maximum(residual, 0.0)
+
+
+def _design(values: np.ndarray, order: int) -> np.ndarray:
+    """(steps, order + 2): 1, the last `order` values, the value."""
+    windows = np.lib.stride_tricks.sliding_window_view(values, order + 1)
+    return np.concatenate([np.ones((len(windows), 1)), windows], axis=1)
+
+
+@njit(cache=True, fastmath=FAST)
+def _density(
+    states: Any, x: Any, observed: Any, intercepts: Any, weights: Any, precision: Any, constant: Any, out: Any
+) -> None:
+    K, steps, (_, channels, order) = len(states), out.shape[0], weights.shape
+    mean = np.empty((K, LANES))
+    out[:] = 0.0
+    for t in range(steps):
+        for c in range(channels):
+            for k in range(K):
+                for v in range(LANES):
+                    mean[k, v] = intercepts[k, c]
+            for lag in range(order):
+                for k in range(K):
+                    w = weights[k, c, lag]
+                    for v in range(LANES):
+                        mean[k, v] += w * x[t + lag, c, v]
+            for k in range(K):
+                for v in range(LANES):
+                    e = x[t + order, c, v] - mean[k, v]
+                    density = constant[k, c] - 0.5 * precision[k, c] * e * e
+                    out[t, k, v] += density if observed is None else density * observed[t + order, c, v]

@@ -1,0 +1,90 @@
+"""A hidden Markov model of a dataset: settings in, fitted model and the record of its fit out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from classical import em
+from classical.hmm.forecast import HmmForecaster
+from classical.hmm.initial import initialise, sample
+from classical.hmm.model import HiddenMarkov, stationary
+from classical.hmm.settings import HmmSettings
+from prep.blocks import Address, Block, read
+from prep.dataset import SequenceDataset
+from prep.errors import InputError
+
+
+@dataclass(frozen=True)
+class FittedHmm:
+    """A fitted model. `settings` are those that acted (the order may have been lowered: `notes` say so); times in seconds, of the
+    whole fit, initialisation included; processor time is the driver's and the tasks' together."""
+
+    model: HiddenMarkov[Any]
+    settings: HmmSettings
+    history: em.History
+    seconds: float
+    cpu_seconds: float
+    notes: tuple[str, ...]
+
+    def forecaster(self, horizon: int) -> HmmForecaster:
+        return HmmForecaster(self.model, horizon)
+
+
+def fit_hmm(
+    dataset: SequenceDataset,
+    settings: HmmSettings,
+    *,
+    spark: Any = None,
+    partitions: int | None = None,
+    on_iteration: em.OnIteration | None = None,
+) -> FittedHmm:
+    """Fits the training split by EM; on Spark where a session is given. States are numbered by share of time, largest first.
+
+    Raises InputError where the training split has no sequence to fit.
+    """
+    wall, cpu = time.perf_counter(), time.process_time()
+    asked, settings, notes = settings, settings.for_context(dataset.layout.context), []
+    if settings.order < asked.order:
+        notes.append(f"order {asked.order} was lowered to {settings.order}, half of the context: the rest is left to the filter")
+    plain = dataset.layout.windows_per_row == 1
+    reader = read_whole_rows if plain else read
+    if plain:
+        notes.append("plain layout: each stored row is one sequence, so steps in several rows count several times")
+    pieces = 1 if spark is None else partitions or spark.sparkContext.defaultParallelism
+    addresses = dataset.addresses("train", pieces)
+    if not addresses:
+        raise InputError(f"{dataset.path}: the training split has no rows: there is nothing to fit")
+    order = settings.order if settings.emission == "autoregressive" else 0
+    begin = initialise(
+        settings.emission, sample(addresses, reader), settings.states, order=order, seed=settings.seed,
+        variance_floor=settings.variance_floor,
+    )  # fmt: skip
+    driver_cpu = time.process_time()
+    model, history = em.fit(
+        begin, addresses, iterations=settings.iterations, tolerance=settings.tolerance, spark=spark, partitions=partitions,
+        reader=reader, on_iteration=on_iteration,
+    )  # fmt: skip
+    cpu_seconds = driver_cpu - cpu + sum(history.cpu_seconds)
+    by_share = np.argsort(-stationary(model.start, model.transition), kind="stable")
+    model = model.permuted(by_share)
+    return FittedHmm(model, settings, history, time.perf_counter() - wall, cpu_seconds, (*notes, *repairs(model)))
+
+
+def repairs(model: HiddenMarkov[Any]) -> list[str]:
+    """What the last M-step did beyond maximum likelihood, in words."""
+    notes = []
+    if model.emission.floored:
+        notes.append(f"{model.emission.floored} variances were raised to the floor")
+    if model.empty:
+        notes.append(f"nothing was assigned to states {', '.join(map(str, model.empty))}: they keep the parameters they had")
+    return notes
+
+
+def read_whole_rows(address: Address) -> Block:
+    """The rows at an address, each owning all its steps."""
+    block = read(address)
+    return replace(block, own_start=np.zeros_like(block.own_start))

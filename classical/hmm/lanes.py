@@ -1,0 +1,143 @@
+"""Sequences into vector lanes: stretches of stored rows, cut, sorted by length and laid side by side for the compiled kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from classical.hmm.lattice import LANES
+from prep.blocks import Block
+
+
+@dataclass(frozen=True)
+class Spans:
+    """Sequences as stretches of rows; nothing is copied.
+
+    values      (rows, length, channels) float32 or float64
+    observed    the same shape, 0 where not measured; None where everything is
+    row         (sequences,) int64: the row a sequence lies in
+    first       (sequences,) int64: the first step of that row that may be looked at as its history
+    start, stop (sequences,) int64: the steps of the row that are the sequence
+    """
+
+    values: np.ndarray
+    observed: np.ndarray | None
+    row: np.ndarray
+    first: np.ndarray
+    start: np.ndarray
+    stop: np.ndarray
+
+    def after_history(self, order: int) -> Spans:
+        """The same sequences, begun late where fewer than `order` steps lie before them: those steps are conditioned on."""
+        start = np.maximum(self.start, self.first + order)
+        return Spans(self.values, self.observed, self.row, self.first, start, np.maximum(self.stop, start))
+
+    @property
+    def lengths(self) -> np.ndarray:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
+class Group:
+    """Up to LANES sequences side by side.
+
+    members     (LANES,) int64: which sequence is in each lane; -1 for a lane that is empty
+    lengths     (LANES,) int64: steps in each lane, the longest first
+    values      (order + steps, channels, LANES) float64, less the centre; the first `order` are history; 0 after a lane's end
+    observed    the same shape, 1.0 or 0.0; None where everything was measured
+    """
+
+    members: np.ndarray
+    lengths: np.ndarray
+    values: np.ndarray
+    observed: np.ndarray | None
+
+    @property
+    def steps(self) -> int:
+        return int(self.lengths[0])
+
+
+def owned(block: Block) -> Spans:
+    """The steps that each row owns, with the rest of the row before them as history. Padding is never part of it."""
+    rows = len(block.own_start)
+    start = block.own_start.astype(np.int64)
+    stop = np.maximum(block.own_stop.astype(np.int64), start)
+    observed = np.asarray(block.observed)
+    return Spans(
+        values=np.asarray(block.values),
+        observed=None if _all_ones(observed, start, stop) else observed,
+        row=np.arange(rows),
+        first=np.zeros(rows, np.int64),
+        start=start,
+        stop=stop,
+    )
+
+
+def whole(values: np.ndarray, observed: np.ndarray | None = None) -> Spans:
+    """Each row of `values` (sequences, steps, channels) as one sequence."""
+    rows, length = values.shape[:2]
+    zero = np.zeros(rows, np.int64)
+    return Spans(values, observed, np.arange(rows), zero, zero, np.full(rows, length, np.int64))
+
+
+def concatenated(X: np.ndarray, lengths: np.ndarray, observed: np.ndarray | None = None) -> Spans:
+    """Sequences one after the other in `X` (steps, channels), as hmmlearn takes them."""
+    stop = np.cumsum(lengths, dtype=np.int64)
+    start = stop - lengths
+    row = np.zeros(len(stop), np.int64)
+    return Spans(X[None], None if observed is None else observed[None], row, start, start, stop)
+
+
+def groups(spans: Spans, order: int, centre: np.ndarray) -> Iterator[Group]:
+    """All sequences that have a step to score, longest first, LANES at a time.
+
+    The arrays of a group are reused for the next one: take what is needed before going on.
+    """
+    spans = spans.after_history(order)
+    by_length = np.argsort(-spans.lengths, kind="stable")
+    by_length = by_length[: int((spans.lengths > 0).sum())]
+    if not len(by_length):
+        return
+    longest, channels = int(spans.lengths[by_length[0]]), spans.values.shape[2]
+    values = np.empty((order + longest, channels, LANES))
+    observed = None if spans.observed is None else np.empty_like(values)
+    for first in range(0, len(by_length), LANES):
+        members = np.full(LANES, -1, np.int64)
+        here = by_length[first : first + LANES]
+        members[: len(here)] = here
+        lengths, cut = np.zeros(LANES, np.int64), (spans.row[here], spans.start[here] - order, spans.stop[here])
+        lengths[: len(here)] = spans.lengths[here]
+        steps = order + int(lengths[0])
+        _pack(spans.values, *cut, centre, values[:steps])
+        if observed is not None and spans.observed is not None:
+            _pack(spans.observed, *cut, np.zeros(channels), observed[:steps])
+        yield Group(members, lengths, values[:steps], None if observed is None else observed[:steps])
+
+
+@njit(cache=True)
+def _all_ones(observed: Any, start: Any, stop: Any) -> Any:
+    for row in range(len(start)):
+        zeros = 0
+        for t in range(start[row], stop[row]):
+            for c in range(observed.shape[2]):
+                zeros += observed[row, t, c] == 0
+        if zeros > 0:
+            return False
+    return True
+
+
+@njit(cache=True)
+def _pack(source: Any, row: Any, start: Any, stop: Any, centre: Any, out: Any) -> None:
+    steps, channels, lanes = out.shape
+    for t in range(steps):
+        for v in range(lanes):
+            if v < len(row) and start[v] + t < stop[v]:
+                for c in range(channels):
+                    out[t, c, v] = source[row[v], start[v] + t, c] - centre[c]
+            else:
+                for c in range(channels):
+                    out[t, c, v] = 0.0

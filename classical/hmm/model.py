@@ -1,0 +1,184 @@
+"""The hidden Markov model: immutable parameters with the verbs of EM (Rabiner 1989, section III.C)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, Self, TypeVar
+
+import numpy as np
+
+from classical.hmm import lattice
+from classical.hmm.emissions import EMPTY, Emission
+from classical.hmm.lanes import Group, Spans, groups, owned
+from prep.blocks import Block
+
+AnyEmission = TypeVar("AnyEmission", bound=Emission)
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Expected counts of some sequences: starts (states,), transitions (states, states), occupancy (states,) in steps, what the
+    emission family sums, the log-likelihood, and how many steps and sequences they are of."""
+
+    starts: np.ndarray
+    transitions: np.ndarray
+    occupancy: np.ndarray
+    emission: Any
+    log_likelihood: float
+    count: float
+    sequences: int
+
+    def __add__(self, other: Statistics) -> Statistics:
+        emission = other.emission if self.emission is None else self.emission
+        if self.emission is not None and other.emission is not None:
+            emission = self.emission + other.emission
+        return Statistics(
+            self.starts + other.starts,
+            self.transitions + other.transitions,
+            self.occupancy + other.occupancy,
+            emission,
+            self.log_likelihood + other.log_likelihood,
+            self.count + other.count,
+            self.sequences + other.sequences,
+        )
+
+
+@dataclass(frozen=True)
+class HiddenMarkov(Generic[AnyEmission]):
+    """start (states,), transition (states, states) from row to column, and the emission family.
+
+    fixed   parts that the M-step leaves: of "s" (start), "t" (transition) and "e" (emission)
+    empty   states that nothing was assigned to in the last E-step; they keep their parameters
+    """
+
+    start: np.ndarray
+    transition: np.ndarray
+    emission: AnyEmission
+    fixed: str = ""
+    empty: tuple[int, ...] = ()
+
+    @property
+    def states(self) -> int:
+        return len(self.start)
+
+    @property
+    def parameters(self) -> int:
+        return (self.states - 1) * (self.states + 1) + self.emission.parameters
+
+    def e_step(self, block: Block) -> Statistics:
+        """Expected counts of the steps that a block's rows own: every row is one sequence."""
+        return self.expectations(owned(block))
+
+    def expectations(self, spans: Spans) -> Statistics:
+        """Expected counts of some sequences, by forward-backward."""
+        K = self.states
+        starts, transitions, occupancy = np.zeros(K), np.zeros((K, K)), np.zeros(K)
+        emission, log_likelihood, count, sequences = None, 0.0, 0.0, 0
+        for group, gamma, likelihoods in self.smoothed(spans, starts, transitions):
+            part = self.emission.statistics(group, gamma)
+            emission = part if emission is None else emission + part
+            occupancy += gamma.sum(axis=(0, 2))
+            log_likelihood += float(likelihoods.sum())
+            count += int(group.lengths.sum())
+            sequences += int((group.lengths > 0).sum())
+        return Statistics(starts, transitions, occupancy, emission, log_likelihood, count, sequences)
+
+    def m_step(self, statistics: Statistics) -> Self:
+        """The likeliest parameters given the expected counts, without priors.
+
+        A state that was never left keeps its transitions, one that was never visited keeps everything.
+        """
+        start, transition, emission = self.start, self.transition, self.emission
+        if "s" not in self.fixed and statistics.starts.sum() > 0:
+            start = statistics.starts / statistics.starts.sum()
+        if "t" not in self.fixed:
+            left = statistics.transitions.sum(axis=1, keepdims=True)
+            transition = np.where(left > EMPTY, statistics.transitions / np.where(left > EMPTY, left, 1.0), self.transition)
+        if "e" not in self.fixed and statistics.emission is not None:
+            emission = self.emission.m_step(statistics.emission)
+        empty = tuple(np.flatnonzero(statistics.occupancy <= EMPTY).tolist())
+        return type(self)(start, transition, emission, self.fixed, empty)
+
+    def log_likelihood(self, statistics: Statistics) -> float:
+        return statistics.log_likelihood
+
+    def permuted(self, order: np.ndarray) -> Self:
+        """The same model with state `order[k]` called k."""
+        order = np.asarray(order)
+        return type(self)(
+            self.start[order], self.transition[np.ix_(order, order)], self.emission.permuted(order), self.fixed,
+            tuple(int(np.flatnonzero(order == state)[0]) for state in self.empty),
+        )  # fmt: skip
+
+    def filtered(self, spans: Spans, start: np.ndarray | None = None) -> Iterator[tuple[Group, np.ndarray, np.ndarray]]:
+        """Of LANES sequences at a time: the group, alpha (steps, states, LANES), and log-likelihoods (LANES,).
+
+        alpha is P(state | readings up to the step). The arrays are reused for the next group.
+        """
+        work = _Workspace(spans.after_history(self.emission.order), self.states)
+        for group in groups(spans, self.emission.order, self.emission.centre):
+            self._forward(group, work, self.start if start is None else start)
+            yield group, work.alpha[: group.steps], work.log_likelihood
+
+    def smoothed(
+        self, spans: Spans, starts: np.ndarray | None = None, transitions: np.ndarray | None = None
+    ) -> Iterator[tuple[Group, np.ndarray, np.ndarray]]:
+        """As `filtered`, with gamma, P(state | all readings of the sequence).
+
+        Expected starts (states,) and transitions (states, states) are added to the arrays that are given for them.
+        """
+        K = self.states
+        starts = np.zeros(K) if starts is None else starts
+        transitions = np.zeros((K, K)) if transitions is None else transitions
+        work = _Workspace(spans.after_history(self.emission.order), K)
+        for group in groups(spans, self.emission.order, self.emission.centre):
+            T = group.steps
+            self._forward(group, work, self.start)
+            lattice.backward(
+                lattice.states_type(K), work.b[:T], group.lengths, self.transition, work.alpha[:T], work.scale[:T], starts,
+                transitions,
+            )  # fmt: skip
+            yield group, work.alpha[:T], work.log_likelihood
+
+    def decoded(self, spans: Spans) -> Iterator[tuple[Group, np.ndarray, np.ndarray]]:
+        """As `filtered`, with the likeliest paths (steps, LANES), -1 after a lane's end, and their log-probabilities (LANES,)."""
+        work = _Workspace(spans.after_history(self.emission.order), self.states)
+        with np.errstate(divide="ignore"):
+            log_start, log_transition = np.log(self.start), np.log(self.transition)
+        for group in groups(spans, self.emission.order, self.emission.centre):
+            path = np.empty((group.steps, lattice.LANES), np.int32)
+            self.emission.log_density(group, work.b[: group.steps])
+            lattice.viterbi(work.b[: group.steps], group.lengths, log_start, log_transition, path, work.log_likelihood)
+            yield group, path, work.log_likelihood
+
+    def _forward(self, group: Group, work: _Workspace, start: np.ndarray) -> None:
+        T = group.steps
+        self.emission.log_density(group, work.b[:T])
+        lattice.forward(
+            lattice.states_type(self.states), work.b[:T], group.lengths, start, self.transition,
+            work.alpha[:T], work.scale[:T], work.log_likelihood,
+        )  # fmt: skip
+
+
+class _Workspace:
+    """Arrays of the lattice, made once for the longest sequence."""
+
+    def __init__(self, spans: Spans, states: int) -> None:
+        longest = int(spans.lengths.max(initial=0))
+        self.b = np.empty((longest, states, lattice.LANES))
+        self.alpha = np.empty_like(self.b)
+        self.scale = np.empty((longest, lattice.LANES))
+        self.log_likelihood = np.empty(lattice.LANES)
+
+
+def stationary(start: np.ndarray, transition: np.ndarray) -> np.ndarray:
+    """The share of time that the chain spends in each state in the long run, from `start`.
+
+    The limit of the lazy chain (A + 1) / 2, by squaring: it exists also where the chain is periodic or has states left for good.
+    """
+    power = (transition + np.eye(len(start))) / 2
+    for _ in range(60):
+        power = power @ power
+        power /= power.sum(axis=1, keepdims=True)
+    return start @ power
