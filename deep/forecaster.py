@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from deep.networks import build
-from deep.training import Trained
+from deep.trained import Trained
 from forecasting.card import CARD, Card, read_card
 from forecasting.forecast import Forecast
 from prep.dataset import SequenceDataset

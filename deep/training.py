@@ -12,7 +12,6 @@ import hashlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -23,6 +22,7 @@ from deep.collective import Collective
 from deep.feed import Share, training_feed, validation_feed
 from deep.networks import build
 from deep.settings import LstmSettings
+from deep.trained import Trained
 from prep.errors import InputError
 from prep.windows import Windows
 
@@ -30,32 +30,6 @@ VALIDATION_SEQUENCES = 4096
 
 OnEpoch = Callable[[dict[str, float]], None]
 OnStep = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What training gives, equal on all ranks. No TensorFlow inside: it travels.
-
-    settings       as used, the segment decided
-    weights        of the best epoch, in the order of the network's `get_weights`
-    history        an epoch each: epoch (from 1), loss, validation_loss (mean squared errors, scaled), seconds
-    best_epoch     whose weights these are
-    weights_digest SHA-256 of the weights, found equal on all ranks
-    seconds        of training, wall
-    cpu_seconds    of training, summed over ranks
-    """
-
-    settings: LstmSettings
-    context: int
-    horizon: int
-    channels: int
-    weights: tuple[np.ndarray, ...]
-    history: tuple[dict[str, float], ...]
-    best_epoch: int
-    weights_digest: str
-    ranks: int
-    seconds: float
-    cpu_seconds: float
 
 
 def train(

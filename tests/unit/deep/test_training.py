@@ -12,7 +12,8 @@ from deep.collective import Collective, OneProcess
 from deep.feed import Share, take
 from deep.networks import build
 from deep.settings import LstmSettings
-from deep.training import Learner, Trained, digest_of, squared_error, train
+from deep.trained import Trained
+from deep.training import Learner, digest_of, squared_error, train
 from prep.errors import InputError
 from prep.windows import Windows
 

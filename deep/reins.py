@@ -1,0 +1,64 @@
+"""Horovod on Spark held back: what it does to the whole process, and to the network, undone for the length of a run."""
+
+from __future__ import annotations
+
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import horovod.runner.common.util.network
+import horovod.runner.gloo_run
+import horovod.runner.http.http_server
+import horovod.spark.runner
+
+LOOPBACK = "127.0.0.1"
+
+
+@contextmanager
+def reined(ended: threading.Event, local: bool) -> Iterator[None]:
+    """Horovod's own globals, replaced for one run.
+
+    Its signal handlers (they demand the main thread and swallow Ctrl-C ever after) give way to our event; its exceptions in
+    threads, which it also raises, are not printed; and on one host its servers listen on the loopback address alone.
+    """
+    printed = threading.excepthook
+    replaced: list[tuple[Any, str, Any]] = [
+        (horovod.runner.gloo_run, "register_shutdown_event", lambda: ended),
+        (threading, "excepthook", lambda args: None if _is_horovods(args) else printed(args)),
+    ]
+    if local:
+        replaced += [(horovod.runner.http.http_server, "find_port", _loopback_port)]
+        replaced += [(horovod.runner.common.util.network, "find_port", _loopback_port)]
+        replaced += [(horovod.spark.runner, "_make_mapper", _loopback_mapper)]
+    before = [getattr(module, name) for module, name, _ in replaced]
+    for module, name, ours in replaced:
+        setattr(module, name, ours)
+    try:
+        yield
+    finally:
+        for (module, name, _), theirs in zip(replaced, before, strict=True):
+            setattr(module, name, theirs)
+
+
+def _is_horovods(args: Any) -> bool:
+    frames = traceback.extract_tb(args.exc_traceback)
+    return any("horovod" in frame.filename for frame in frames)
+
+
+def _loopback_port(make_server: Callable[[tuple[str, int]], Any]) -> tuple[Any, int]:
+    """In the place of Horovod's `find_port`, which binds all interfaces."""
+    server = make_server((LOOPBACK, 0))
+    return server, server.socket.getsockname()[1]
+
+
+def _loopback_mapper(driver_addresses: Any, settings: Any, use_gloo: bool, is_elastic: bool) -> Callable[..., Iterator[Any]]:
+    """In the place of Horovod's `_make_mapper`: the same task, its service on the loopback address."""
+    key = settings.key
+
+    def mapper(index: int, _: Any) -> Iterator[Any]:
+        horovod.runner.common.util.network.find_port = _loopback_port
+        yield horovod.spark.runner._task_fn(index, driver_addresses, key, settings, use_gloo, is_elastic)
+
+    return mapper
