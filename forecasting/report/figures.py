@@ -45,14 +45,15 @@ def forecast(example: Example, channel: int, past: int, looks: Mapping[str, Styl
     axes.plot(joined[alone], known[alone], ".", color=stand_in("ink"), markersize=5, zorder=2.5)
     filled = np.where(_touching(~observed), actual, np.nan)
     axes.plot(times, filled, color=stand_in("muted"), linewidth=1.1, linestyle=(0, (1, 1.6)), zorder=2.4)
-    _limit(axes, [history, actual], [reach for line in example.lines for reach in _reach(line, channel)])
+    edges = [edge for line in example.lines for band in _bands(line, channel) for edge in band]
+    _limit(axes, [history, actual], [*edges, *(line.mean[:, channel] for line in example.lines)])
     _dates(axes, 5)
     return inline(figure, name, label)
 
 
-def by_horizon(models: Sequence[Model], looks: Mapping[str, Style], season: int, label: str) -> str:
+def by_horizon(models: Sequence[Model], looks: Mapping[str, Style], season: int, width: int, label: str) -> str:
     """Mean squared error at each step ahead; a tick stands at every season, or every few, where there is more than one."""
-    figure, axes = _figure(760, 300)
+    figure, axes = _figure(width, 240 + width // 12)
     for model in models:
         _draw(axes, np.arange(1, len(model.step_mse) + 1), model.step_mse, looks[model.name])
     axes.set_ylim(bottom=0)
@@ -60,8 +61,8 @@ def by_horizon(models: Sequence[Model], looks: Mapping[str, Style], season: int,
     axes.set_xlim(1 - 0.01 * steps, steps * 1.01)
     _whole_numbers(axes)
     if 1 < season <= steps // 2:
-        axes.xaxis.set_major_locator(FixedLocator(range(0, steps + 1, season * -(-steps // (8 * season)))))
-    return inline(figure, "horizon", label)
+        axes.xaxis.set_major_locator(FixedLocator(range(0, steps + 1, season * -(-steps // (width // 90 * season)))))
+    return inline(figure, f"horizon-{width}", label)
 
 
 def learning(curve: Learning, look: Style, name: str, label: str) -> str:
@@ -129,15 +130,16 @@ def _draw(axes: Axes, x: np.ndarray, values: np.ndarray, look: Style) -> None:
 
 
 def _draw_band(axes: Axes, times: np.ndarray, line: Line, channel: int, look: Style) -> None:
-    low, high = _reach(line, channel)
-    if np.isfinite(high - low).any() and line.deviation is not None:
+    for low, high in _bands(line, channel):
         axes.fill_between(times, low, high, color=look.colour, alpha=0.15, linewidth=0, gid=look.key)
 
 
-def _reach(line: Line, channel: int) -> tuple[np.ndarray, np.ndarray]:
-    """(horizon,) the lower and upper edge of the band, or the mean twice."""
-    reach = 0.0 if line.deviation is None else BAND * np.nan_to_num(line.deviation[:, channel], posinf=0.0)
-    return line.mean[:, channel] - reach, line.mean[:, channel] + reach
+def _bands(line: Line, channel: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The lower and upper edge, (horizon,) each, of the forecast's band; none where it has no deviation."""
+    if line.deviation is None or not np.isfinite(line.deviation[:, channel]).any():
+        return []
+    mean, reach = line.mean[:, channel], BAND * line.deviation[:, channel]
+    return [(mean - reach, mean + reach)]
 
 
 def _dots(x: np.ndarray) -> dict[str, Any]:

@@ -106,10 +106,17 @@ def _others(field: _Field) -> list[str]:
         if best.mse:
             text += f", {percent(model.mse / best.mse - 1)} above {best.name}"
         if field.baselines:
-            beaten = sum(worse(baseline, model) for baseline in field.baselines)
-            text += f"; it beats {beaten} of the {len(field.baselines)} baselines"
+            text += f"; it beats {_beaten(sum(worse(baseline, model) for baseline in field.baselines), len(field.baselines))}"
         sentences.append(f"{text}.")
     return sentences
+
+
+def _beaten(number: int, baselines: int) -> str:
+    if baselines == 1:
+        return "the baseline" if number else "no baseline"
+    if number in (0, baselines):
+        return f"all {baselines} baselines" if number else f"none of the {baselines} baselines"
+    return f"{number} of the {baselines} baselines"
 
 
 def _cost(field: _Field) -> list[str]:

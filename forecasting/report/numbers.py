@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 
 DASH = "–"
+_SPACE = "\u00a0"  # a number and its unit stay on one line
 _UNITS = (("day", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
 
 
@@ -16,7 +17,10 @@ def known(value: float | None) -> bool:
 def decimals(values: Iterable[float | None], digits: int = 3, most: int = 9) -> int:
     """How many decimals show `digits` significant digits of the smallest of these numbers."""
     sizes = [abs(value) for value in values if value is not None and math.isfinite(value) and value != 0]
-    return min(most, max(0, digits - 1 - math.floor(math.log10(min(sizes))))) if sizes else digits
+    if not sizes:
+        return digits
+    exponent = int(f"{min(sizes):.{digits - 1}e}".split("e")[1])  # of the rounded number: 9.999 is shown as 10.0
+    return min(most, max(0, digits - 1 - exponent))
 
 
 def fixed(value: float | None, places: int) -> str:
@@ -45,12 +49,12 @@ def size(value: float | None) -> str:
         return DASH
     for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if value >= 0.9995 * scale:
-            return f"{short(value / scale)} {unit}"
-    return f"{value:.0f} B"
+            return f"{short(value / scale)}{_SPACE}{unit}"
+    return f"{value:.0f}{_SPACE}B"
 
 
 def memory(value: int) -> str:
-    return f"{value / 2**30:.0f} GiB"
+    return f"{value / 2**30:.0f}{_SPACE}GiB"
 
 
 def taken(seconds: float | None) -> str:
@@ -58,13 +62,13 @@ def taken(seconds: float | None) -> str:
     if seconds is None or not math.isfinite(seconds):
         return DASH
     if seconds < 0.01:
-        return "< 0.01 s" if seconds > 0 else "0 s"
+        return f"<{_SPACE}0.01{_SPACE}s" if seconds > 0 else f"0{_SPACE}s"
     if seconds < 99.5:
-        return f"{fixed(seconds, 2 if seconds < 9.995 else 0)} s"
+        return f"{fixed(seconds, 2 if seconds < 9.995 else 0)}{_SPACE}s"
     if seconds < 3570:
-        return f"{round(seconds) // 60} min {round(seconds) % 60:02d} s"
+        return f"{round(seconds) // 60}{_SPACE}min{_SPACE}{round(seconds) % 60:02d}{_SPACE}s"
     minutes = round(seconds / 60)
-    return f"{minutes // 60:,} h {minutes % 60:02d} min"
+    return f"{minutes // 60:,}{_SPACE}h{_SPACE}{minutes % 60:02d}{_SPACE}min"
 
 
 def span(seconds: float) -> str:
@@ -74,7 +78,7 @@ def span(seconds: float) -> str:
     for unit, scale in _UNITS:
         if seconds >= (2 if unit == "day" else 1) * scale or unit == "s":
             number = f"{seconds / scale:.3g}" if seconds < 1000 * scale else f"{seconds / scale:,.0f}"
-            return f"{number} {unit}{'s' if unit == 'day' else ''}"
+            return f"{number}{_SPACE}{unit}{'s' if unit == 'day' else ''}"
     raise AssertionError("the last unit takes every length")
 
 
@@ -82,11 +86,11 @@ def percent(share: float, signed: bool = False) -> str:
     """`5.1 %`; a share above 10 % without decimals; `signed` says which way: `+5.1 %`, `−5.1 %`."""
     amount = abs(share) * 100
     if amount > 1000:
-        text = f"{amount:,.0f} %"
+        text = f"{amount:,.0f}{_SPACE}%"
     elif 0 < amount < 0.05:
-        text = "< 0.1 %"
+        text = f"<{_SPACE}0.1{_SPACE}%"
     else:
-        text = f"{amount:.{1 if amount < 9.95 else 0}f} %"
+        text = f"{amount:.{1 if amount < 9.95 else 0}f}{_SPACE}%"
     return text if not signed or amount < 0.05 else ("+" if share > 0 else "−") + text
 
 

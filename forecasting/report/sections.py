@@ -76,13 +76,15 @@ def _figures(contents: Contents, number: int, channels: int, past: int, looks: d
     return tuple(drawn)
 
 
-def horizon(contents: Contents, looks: dict[str, Style]) -> str | None:
+def horizon(contents: Contents, looks: dict[str, Style]) -> tuple[str, str] | None:
+    """For wide and for narrow screens: shrunk, the wide one could not be read."""
     models = [model for model in contents.models if np.isfinite(model.step_mse).any()]
     if not models or contents.setup.horizon < 2:
         return None
     ends = [f"{model.name} {numbers.short(model.step_mse[0])} and {numbers.short(model.step_mse[-1])}" for model in models]
     label = f"Mean squared error at the first and at the last of {contents.setup.horizon} steps ahead: {numbers.listed(ends)}"
-    return figures.by_horizon(models, looks, contents.setup.season, label)
+    wide, narrow = (figures.by_horizon(models, looks, contents.setup.season, width, label) for width in (760, 360))
+    return wide, narrow
 
 
 @dataclass(frozen=True)
