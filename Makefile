@@ -1,0 +1,39 @@
+# make demo    everything from a fresh clone to a report          make test    every test, from a fresh clone
+# make lint    style and types                                     make bench   the measurements behind the documentation's numbers
+# make lock    resolve the requirements anew
+.PHONY: demo test test-fast lint bench lock install install-dev clean
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+
+demo: install
+	@$(VENV)/bin/hindcast demo
+
+install:
+	@requirements/install.sh $(VENV)
+
+install-dev:
+	@requirements/install.sh $(VENV) dev
+
+test: install-dev
+	$(PYTHON) -m pytest
+
+# What runs in one process, without Horovod's ranks or a cluster.
+test-fast: install-dev
+	$(PYTHON) -m pytest -m "not parallel and not cluster"
+
+lint: install-dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: install-dev
+	@for file in benchmarks/*.py; do echo "== $$file"; $(PYTHON) $$file || exit 1; done
+
+# Addresses of package indexes stay out of the locks.
+lock: install-dev
+	cd requirements && for name in runtime dev; do \
+	  ../$(VENV)/bin/uv pip compile $$name.in -o $$name.txt --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet || exit 1; done
+	cd requirements && ../$(VENV)/bin/uv pip compile horovod.in -o horovod.txt --no-deps --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
+
+clean:
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
