@@ -32,13 +32,13 @@ def forecast(example: Example, channel: int, past: int, looks: Mapping[str, Styl
     before = example.past_times[-past:].astype("datetime64[us]")
     actual, observed = example.actual[:, channel].astype(float), example.observed[:, channel].astype(bool)
     history = example.past[-past:, channel]
-    axes.axvspan(times[0], times[-1], color=stand_in("shade"), linewidth=0)
     for line in example.lines:
         _draw_band(axes, times, line, channel, looks[line.model])
     for line in example.lines:
         _draw(axes, times, line.mean[:, channel], looks[line.model])
     # The last of the past joins what happened, so that the truth is one line.
     joined, known = np.r_[before[-1:], times], np.r_[history[-1:], np.where(observed, actual, np.nan)]
+    axes.axvspan(joined[0], joined[-1], color=stand_in("shade"), linewidth=0, zorder=0)
     axes.plot(before, history, color=stand_in("muted"), linewidth=1.1)
     axes.plot(joined, known, color=stand_in("ink"), linewidth=1.5, zorder=2.5)
     alone = _isolated(np.isfinite(known))
