@@ -28,11 +28,7 @@ class Collective(Protocol):
         ...
 
     def gather(self, value: Any) -> list[Any]:
-        """Every rank's value, by rank, on every rank. Values are what JSON can hold."""
-        ...
-
-    def barrier(self) -> None:
-        """Returns when every rank has called it."""
+        """Every rank's value, by rank, on every rank, once all have called it. Values are what JSON can hold."""
         ...
 
 
@@ -49,9 +45,6 @@ class OneProcess:
 
     def gather(self, value: Any) -> list[Any]:
         return [value]
-
-    def barrier(self) -> None:
-        pass
 
 
 class HorovodRanks:
@@ -85,9 +78,6 @@ class HorovodRanks:
         lengths = self._hvd.allgather(tf.constant([len(text)], tf.int64)).numpy()
         texts = self._hvd.allgather(tf.constant(text)).numpy()
         return [json.loads(part.tobytes()) for part in np.split(texts, np.cumsum(lengths)[:-1])]
-
-    def barrier(self) -> None:
-        self._hvd.barrier()
 
 
 def started_by_horovod() -> bool:
