@@ -17,7 +17,7 @@ from prep.errors import InputError
 
 ROUNDING = 1e-10
 
-Source = Address | Block
+Source = Any  # an Address, or what `e_step` takes: a Block
 Reader = Callable[[Address], Block]
 
 
@@ -33,7 +33,7 @@ class Statistics(Protocol):
 class Model(Protocol):
     """What can be fitted: immutable parameters and their verbs. It is made by an `initialise` of its own."""
 
-    def e_step(self, block: Block) -> Any: ...
+    def e_step(self, block: Any) -> Any: ...
 
     def m_step(self, statistics: Any) -> Self: ...
 

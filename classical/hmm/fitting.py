@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from classical import em
-from classical.hmm.forecast import HmmForecaster
 from classical.hmm.initial import initialise, sample
 from classical.hmm.model import HiddenMarkov, stationary
 from classical.hmm.settings import HmmSettings
@@ -30,9 +29,6 @@ class FittedHmm:
     cpu_seconds: float
     notes: tuple[str, ...]
 
-    def forecaster(self, horizon: int) -> HmmForecaster:
-        return HmmForecaster(self.model, horizon)
-
 
 def fit_hmm(
     dataset: SequenceDataset,
@@ -50,9 +46,8 @@ def fit_hmm(
     asked, settings, notes = settings, settings.for_context(dataset.layout.context), []
     if settings.order < asked.order:
         notes.append(f"order {asked.order} was lowered to {settings.order}, half of the context: the rest is left to the filter")
-    plain = dataset.layout.windows_per_row == 1
-    reader = read_whole_rows if plain else read
-    if plain:
+    reader = reader_for(dataset)
+    if reader is read_whole_rows:
         notes.append("plain layout: each stored row is one sequence, so steps in several rows count several times")
     pieces = 1 if spark is None else partitions or spark.sparkContext.defaultParallelism
     addresses = dataset.addresses("train", pieces)
@@ -82,6 +77,11 @@ def repairs(model: HiddenMarkov[Any]) -> list[str]:
     if model.empty:
         notes.append(f"nothing was assigned to states {', '.join(map(str, model.empty))}: they keep the parameters they had")
     return notes
+
+
+def reader_for(dataset: SequenceDataset) -> em.Reader:
+    """What makes sequences of a dataset's rows. In the plain layout a row owns next to nothing, so there it is taken whole."""
+    return read_whole_rows if dataset.layout.windows_per_row == 1 else read
 
 
 def read_whole_rows(address: Address) -> Block:

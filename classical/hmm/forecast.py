@@ -16,6 +16,7 @@ from classical.hmm.emissions.autoregressive import Autoregressive
 from classical.hmm.emissions.gaussian import Gaussian
 from classical.hmm.lanes import Spans, whole
 from classical.hmm.model import HiddenMarkov, stationary
+from forecasting.card import Card
 from forecasting.forecast import Forecast
 from prep.errors import InputError
 
@@ -25,10 +26,11 @@ WINDOWS_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class HmmForecaster:
-    """A fitted model and how many steps it is asked for: a `forecasting.forecast.Forecaster`."""
+    """A fitted model and how many steps it is asked for: a `forecasting.forecast.Forecaster`. `card`: of a model of a dataset."""
 
     model: HiddenMarkov[Any]
     horizon: int
+    card: Card | None = None
     name: ClassVar[str] = "hmm"
 
     @property

@@ -12,6 +12,7 @@ from classical.hmm import lattice
 from classical.hmm.emissions import EMPTY, Emission
 from classical.hmm.lanes import Group, Spans, groups, owned
 from prep.blocks import Block
+from prep.errors import InputError
 
 AnyEmission = TypeVar("AnyEmission", bound=Emission)
 
@@ -48,14 +49,12 @@ class Statistics:
 class HiddenMarkov(Generic[AnyEmission]):
     """start (states,), transition (states, states) from row to column, and the emission family.
 
-    fixed   parts that the M-step leaves: of "s" (start), "t" (transition) and "e" (emission)
-    empty   states that nothing was assigned to in the last E-step; they keep their parameters
+    `empty`: states that nothing was assigned to in the last E-step; they keep their parameters.
     """
 
     start: np.ndarray
     transition: np.ndarray
     emission: AnyEmission
-    fixed: str = ""
     empty: tuple[int, ...] = ()
 
     @property
@@ -66,13 +65,9 @@ class HiddenMarkov(Generic[AnyEmission]):
     def parameters(self) -> int:
         return (self.states - 1) * (self.states + 1) + self.emission.parameters
 
-    def e_step(self, block: Block) -> Statistics:
-        """Expected counts of the steps that a block's rows own: every row is one sequence."""
-        return self.expectations(owned(block))
-
-    def expectations(self, spans: Spans) -> Statistics:
-        """Expected counts of some sequences, by forward-backward."""
-        K = self.states
+    def e_step(self, block: Block | Spans) -> Statistics:
+        """Expected counts, by forward-backward. Of a block every row is one sequence: the steps that it owns."""
+        spans, K = block if isinstance(block, Spans) else owned(block), self.states
         starts, transitions, occupancy = np.zeros(K), np.zeros((K, K)), np.zeros(K)
         emission, log_likelihood, count, sequences = None, 0.0, 0.0, 0
         for group, gamma, likelihoods in self.smoothed(spans, starts, transitions):
@@ -89,16 +84,15 @@ class HiddenMarkov(Generic[AnyEmission]):
 
         A state that was never left keeps its transitions, one that was never visited keeps everything.
         """
-        start, transition, emission = self.start, self.transition, self.emission
-        if "s" not in self.fixed and statistics.starts.sum() > 0:
-            start = statistics.starts / statistics.starts.sum()
-        if "t" not in self.fixed:
-            left = statistics.transitions.sum(axis=1, keepdims=True)
-            transition = np.where(left > EMPTY, statistics.transitions / np.where(left > EMPTY, left, 1.0), self.transition)
-        if "e" not in self.fixed and statistics.emission is not None:
-            emission = self.emission.m_step(statistics.emission)
-        empty = tuple(np.flatnonzero(statistics.occupancy <= EMPTY).tolist())
-        return type(self)(start, transition, emission, self.fixed, empty)
+        if statistics.emission is None:
+            return self
+        left = statistics.transitions.sum(axis=1, keepdims=True)
+        return type(self)(
+            start=statistics.starts / statistics.starts.sum(),
+            transition=np.where(left > EMPTY, statistics.transitions / np.where(left > EMPTY, left, 1.0), self.transition),
+            emission=self.emission.m_step(statistics.emission),
+            empty=tuple(np.flatnonzero(statistics.occupancy <= EMPTY).tolist()),
+        )
 
     def log_likelihood(self, statistics: Statistics) -> float:
         return statistics.log_likelihood
@@ -106,17 +100,15 @@ class HiddenMarkov(Generic[AnyEmission]):
     def permuted(self, order: np.ndarray) -> Self:
         """The same model with state `order[k]` called k."""
         order = np.asarray(order)
-        return type(self)(
-            self.start[order], self.transition[np.ix_(order, order)], self.emission.permuted(order), self.fixed,
-            tuple(int(np.flatnonzero(order == state)[0]) for state in self.empty),
-        )  # fmt: skip
+        empty = tuple(np.flatnonzero(np.isin(order, self.empty)).tolist())
+        return type(self)(self.start[order], self.transition[np.ix_(order, order)], self.emission.permuted(order), empty)
 
     def filtered(self, spans: Spans, start: np.ndarray | None = None) -> Iterator[tuple[Group, np.ndarray, np.ndarray]]:
         """Of LANES sequences at a time: the group, alpha (steps, states, LANES), and log-likelihoods (LANES,).
 
         alpha is P(state | readings up to the step). The arrays are reused for the next group.
         """
-        work = _Workspace(spans.after_history(self.emission.order), self.states)
+        work = _Workspace(self, spans)
         for group in groups(spans, self.emission.order, self.emission.centre):
             self._forward(group, work, self.start if start is None else start)
             yield group, work.alpha[: group.steps], work.log_likelihood
@@ -131,7 +123,7 @@ class HiddenMarkov(Generic[AnyEmission]):
         K = self.states
         starts = np.zeros(K) if starts is None else starts
         transitions = np.zeros((K, K)) if transitions is None else transitions
-        work = _Workspace(spans.after_history(self.emission.order), K)
+        work = _Workspace(self, spans)
         for group in groups(spans, self.emission.order, self.emission.centre):
             T = group.steps
             self._forward(group, work, self.start)
@@ -143,7 +135,7 @@ class HiddenMarkov(Generic[AnyEmission]):
 
     def decoded(self, spans: Spans) -> Iterator[tuple[Group, np.ndarray, np.ndarray]]:
         """As `filtered`, with the likeliest paths (steps, LANES), -1 after a lane's end, and their log-probabilities (LANES,)."""
-        work = _Workspace(spans.after_history(self.emission.order), self.states)
+        work = _Workspace(self, spans)
         with np.errstate(divide="ignore"):
             log_start, log_transition = np.log(self.start), np.log(self.transition)
         for group in groups(spans, self.emission.order, self.emission.centre):
@@ -164,9 +156,12 @@ class HiddenMarkov(Generic[AnyEmission]):
 class _Workspace:
     """Arrays of the lattice, made once for the longest sequence."""
 
-    def __init__(self, spans: Spans, states: int) -> None:
-        longest = int(spans.lengths.max(initial=0))
-        self.b = np.empty((longest, states, lattice.LANES))
+    def __init__(self, model: HiddenMarkov[Any], spans: Spans) -> None:
+        found, expected = spans.values.shape[2], model.emission.channels
+        if found != expected:
+            raise InputError(f"found readings of {found} channels, and the model has {expected}")
+        longest = int(spans.after_history(model.emission.order).lengths.max(initial=0))
+        self.b = np.empty((longest, model.states, lattice.LANES))
         self.alpha = np.empty_like(self.b)
         self.scale = np.empty((longest, lattice.LANES))
         self.log_likelihood = np.empty(lattice.LANES)

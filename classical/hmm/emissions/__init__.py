@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -14,13 +14,11 @@ EMPTY = 1e-200  # an expected count under which nothing is estimated: sums of it
 class Emission(Protocol):
     """Immutable parameters of one family for all states.
 
-    kind      names the family in saved models
+    variances (states, channels), of what is not explained
     order     how many earlier steps a density is conditioned on
     centre    (channels,): what `Group.values` are less, so that sums of squares do not cancel
     floored   variances that the last M-step raised to the floor
     """
-
-    kind: ClassVar[str]
 
     @property
     def states(self) -> int: ...
@@ -33,6 +31,9 @@ class Emission(Protocol):
 
     @property
     def centre(self) -> np.ndarray: ...
+
+    @property
+    def variances(self) -> np.ndarray: ...
 
     @property
     def floored(self) -> int: ...

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -51,7 +51,6 @@ class Autoregressive:
     variances: np.ndarray
     floor: np.ndarray
     floored: int = 0
-    kind: ClassVar[str] = "autoregressive"
 
     @property
     def states(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -50,7 +50,6 @@ class Gaussian:
     covars: np.ndarray
     floor: np.ndarray
     floored: int = 0
-    kind: ClassVar[str] = "gaussian"
 
     @property
     def full(self) -> bool:
