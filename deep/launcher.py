@@ -188,6 +188,14 @@ def _end(run: Run, spark: SparkSession, group: str) -> None:
     if run.thread.is_alive():
         spark.sparkContext.cancelJobGroup(group)
         run.thread.join(GRACE_SECONDS)
+    # A cancelled task still ends its process: a session that is stopped meanwhile would complain of it.
+    patience = time.monotonic() + GRACE_SECONDS
+    while run.failure and time.monotonic() < patience and _running_tasks(spark):
+        time.sleep(0.1)
+
+
+def _running_tasks(spark: SparkSession) -> int:
+    return sum(executor.numRunningTasks() for executor in spark.sparkContext._jsc.sc().statusTracker().getExecutorInfos())
 
 
 def _explanation(run: Run, watch: Watch, reason: str | None) -> Exception:

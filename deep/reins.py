@@ -6,6 +6,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import horovod.runner.common.util.network
@@ -23,15 +24,14 @@ def reined(ended: threading.Event, local: bool) -> Iterator[None]:
     Its signal handlers (they demand the main thread and swallow Ctrl-C ever after) give way to our event; its exceptions in
     threads, which it also raises, are not printed; and on one host its servers listen on the loopback address alone.
     """
-    printed = threading.excepthook
     replaced: list[tuple[Any, str, Any]] = [
         (horovod.runner.gloo_run, "register_shutdown_event", lambda: ended),
-        (threading, "excepthook", lambda args: None if _is_horovods(args) else printed(args)),
+        (horovod.spark.runner, "_make_mapper", partial(_mapper, local)),
+        (threading, "excepthook", partial(_but_horovods, threading.excepthook)),
     ]
     if local:
         replaced += [(horovod.runner.http.http_server, "find_port", _loopback_port)]
         replaced += [(horovod.runner.common.util.network, "find_port", _loopback_port)]
-        replaced += [(horovod.spark.runner, "_make_mapper", _loopback_mapper)]
     before = [getattr(module, name) for module, name, _ in replaced]
     for module, name, ours in replaced:
         setattr(module, name, ours)
@@ -42,9 +42,10 @@ def reined(ended: threading.Event, local: bool) -> Iterator[None]:
             setattr(module, name, theirs)
 
 
-def _is_horovods(args: Any) -> bool:
-    frames = traceback.extract_tb(args.exc_traceback)
-    return any("horovod" in frame.filename for frame in frames)
+def _but_horovods(printed: Callable[[Any], Any], raised: Any) -> None:
+    """A threading.excepthook that leaves out what was raised in Horovod's own code."""
+    if not any("/horovod/" in frame.filename for frame in traceback.extract_tb(raised.exc_traceback)):
+        printed(raised)
 
 
 def _loopback_port(make_server: Callable[[tuple[str, int]], Any]) -> tuple[Any, int]:
@@ -53,12 +54,14 @@ def _loopback_port(make_server: Callable[[tuple[str, int]], Any]) -> tuple[Any, 
     return server, server.socket.getsockname()[1]
 
 
-def _loopback_mapper(driver_addresses: Any, settings: Any, use_gloo: bool, is_elastic: bool) -> Callable[..., Iterator[Any]]:
-    """In the place of Horovod's `_make_mapper`: the same task, its service on the loopback address."""
+def _mapper(local: bool, driver_addresses: Any, settings: Any, use_gloo: bool, is_elastic: bool) -> Callable[..., Iterator[Any]]:
+    """In the place of Horovod's `_make_mapper`: the same task, held back likewise in the process that runs it."""
     key = settings.key
 
     def mapper(index: int, _: Any) -> Iterator[Any]:
-        horovod.runner.common.util.network.find_port = _loopback_port
+        threading.excepthook = partial(_but_horovods, threading.__excepthook__)
+        if local:
+            horovod.runner.common.util.network.find_port = _loopback_port
         yield horovod.spark.runner._task_fn(index, driver_addresses, key, settings, use_gloo, is_elastic)
 
     return mapper

@@ -111,8 +111,9 @@ class Watch:
 
     def behind(self) -> list[int]:
         """The ranks that reported least: where one stopped, the others wait for it one report ahead."""
-        fewest = min((place.reports for place in self.places.values()), default=0)
-        return sorted(rank for rank, place in self.places.items() if place.reports == fewest)
+        places = sorted(self.places.items(), key=lambda item: item[0])
+        fewest = min((place.reports for _, place in places), default=0)
+        return [rank for rank, place in places if place.reports == fewest]
 
     def take(self, rank: int, message: dict[str, Any]) -> None:
         """One line of a rank. Raises KeyError, TypeError or ValueError where it is none of those above."""
