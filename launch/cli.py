@@ -110,6 +110,7 @@ Out = Annotated[Path, typer.Option("--out", help="The folder for the model.", sh
 def fit_hmm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsFile = None, overwrite: Overwrite = False) -> None:
     """A hidden Markov model, by EM on Spark."""
     chosen = settings_.load(settings, ctx.obj)
+    from classical.hmm.saving import save
     from launch.fitting import fit_hmm as fit_
     from launch.session import spark_session
     from prep.dataset import SequenceDataset
@@ -117,7 +118,7 @@ def fit_hmm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsFi
     opened, progress = SequenceDataset.open(dataset), Progress()
     refuse_model(out, overwrite)
     with spark_session(chosen.cluster.master, "hindcast fit hmm") as spark:
-        fit_(spark, opened, chosen, progress).save(out, overwrite=overwrite)
+        save(fit_(spark, opened, chosen, progress), out, overwrite=overwrite)
     console.print(f"model: {out}")
 
 
@@ -169,12 +170,14 @@ def compare(
 ) -> None:
     """Gives every model the same windows and says which one forecasts best, and at what cost."""
     chosen = settings_.load(settings, ctx.obj)
-    from launch.compare import compare_models
+    from launch.compare import compare_models, report_path
+    from launch.fitting import fit_missing
     from prep.dataset import SequenceDataset
 
-    opened = SequenceDataset.open(dataset)
-    command = shlex.join(["hindcast", *sys.argv[1:]])
-    compare_models(opened, out, chosen, command, Progress(), hmm=hmm, lstm=lstm)
+    opened, progress = SequenceDataset.open(dataset), Progress()
+    report_path(out)
+    models = fit_missing(opened, chosen, progress, hmm, lstm)
+    compare_models(opened, *models, out, chosen, shlex.join(["hindcast", *sys.argv[1:]]), progress)
 
 
 def refuse_model(out: Path, overwrite: bool) -> None:

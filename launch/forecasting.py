@@ -24,8 +24,9 @@ def write_forecasts(
 ) -> int:
     """Writes a row for every window, step of its horizon and channel, and returns how many. Values are in sensor units.
 
-    Columns: series, issued (the time of the context's last step), time (forecast for), step (1 … horizon), channel, mean, deviation
-    (empty where the model gives none), actual (empty where nothing was measured). Raises InputError where `out` cannot be written.
+    Columns: series, issued (the time of the context's last step), time (forecast for), step (1 … horizon), channel, mean,
+    deviation (empty where the model gives none), actual (empty where nothing was measured). Raises InputError where `out` cannot
+    be written.
     """
     if split not in SPLITS:
         raise InputError(f"--split {split}: expected one of {', '.join(SPLITS)}")

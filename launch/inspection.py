@@ -18,6 +18,7 @@ COUNTS = {
     "readings_not_kept": "readings outside the splits, or where a channel is missing for too long",
     "readings_kept": "readings in the dataset",
     "values_filled": "missing values filled",
+    "series": "series",
     "stretches": "stretches between longer gaps",
 }
 
@@ -29,7 +30,8 @@ def show(dataset: SequenceDataset) -> None:
     console.print(f"[bold]{dataset.path}[/]  {size / 1e6:,.1f} MB  digest {dataset.digest[:12]}", highlight=False)
     console.print(
         f"step {manifest.step_micros / 1e6:g} s, context {layout.context}, horizon {layout.horizon}, stride {layout.stride}, "
-        f"{layout.windows_per_row} windows a row of {layout.length} steps; scaling: {manifest.scaling.method}, per {manifest.spec.scaling.per}",
+        f"{layout.windows_per_row} windows a row of {layout.length} steps; scaling: {manifest.scaling.method}, "
+        f"{manifest.spec.scaling.per}",
         highlight=False,
     )
     splits = Table("split", "from", "to", box=None, header_style="bold")

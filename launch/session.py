@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 JAVA_VERSION = 17
+# Petastorm speaks to pyarrow through interfaces since deprecated; its workers would say so once a file.
+QUIET_WORKERS = "ignore::FutureWarning:petastorm.fs_utils"
 
 
 @contextmanager
@@ -28,6 +30,7 @@ def spark_session(master: str | None = None, name: str = "hindcast") -> Iterator
     """
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ.setdefault("PYTHONWARNINGS", QUIET_WORKERS)
     from pyspark import SparkConf
     from pyspark.sql import SparkSession
 
@@ -48,6 +51,7 @@ def _defaults(master: str) -> dict[str, str]:
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.ui.showConsoleProgress": "false",
+        "spark.executorEnv.PYTHONWARNINGS": QUIET_WORKERS,
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}",
     }
     if master.startswith("local"):

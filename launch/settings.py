@@ -52,7 +52,7 @@ def load_spec(path: Path, overrides: dict[str, str]) -> tuple[Spec, Settings]:
 
 
 def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Arguments without those of the form `--table.field value` or `--table.field=value`, and these as {"table.field": "value"}."""
+    """Arguments without those like `--table.field value` or `--table.field=value`, and these as {"table.field": "value"}."""
     kept: list[str] = []
     overrides: dict[str, str] = {}
     rest = iter(arguments)

@@ -60,6 +60,7 @@ def prepare(
         on_stage("statistics of the training split")
         survey = _merge(_statistics(placed, channels, cut))
         counts |= {"duplicates_dropped": counts["rows_kept"] - survey.counts["readings"]} | dict(survey.counts)
+        counts |= {f"{split}_steps": survey.own_steps(split) for split in SPLITS}
         layout = _layout(spec, survey, borders, grid)
         scaling = _scaling(spec, survey)
         on_stage("writing rows")
@@ -113,6 +114,9 @@ class Survey:
     lengths: Counter[tuple[str, int, int]]
     counts: Counter[str]
 
+    def own_steps(self, split: str) -> int:
+        return sum((steps - look_back) * count for (name, steps, look_back), count in self.lengths.items() if name == split)
+
 
 def _statistics(placed: DataFrame, channels: int, cut: Cut) -> Iterator[Survey]:
     def survey(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -139,6 +143,7 @@ def _statistics(placed: DataFrame, channels: int, cut: Cut) -> Iterator[Survey]:
                     "readings_kept": kept,
                     "values_filled": filled,
                     "stretches": 1,
+                    "series": int(stretch.number == 0),
                 },
             }
             yield pa.RecordBatch.from_pydict({"record": [json.dumps(record)]})

@@ -57,7 +57,7 @@ class Affine(BaseModel):
 
 
 class Scaling(BaseModel):
-    """How channels were scaled: by one affine map, or by one for each series, and `overall` where a series has no training data."""
+    """How channels were scaled: by one affine map, or one for each series and `overall` where a series has no training data."""
 
     model_config = ConfigDict(frozen=True)
     method: Literal["standard", "minmax", "none"]

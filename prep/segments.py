@@ -12,12 +12,13 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class Stretch:
-    """Readings of one series without a gap longer than allowed, a row for every step from `first`.
+    """The `number`-th readings of a series without a gap longer than allowed, a row for every step from `first`.
 
     values (steps, channels) float64, NaN where nothing was measured; of its `readings`, `moved` did not lie on their step.
     """
 
     series: str
+    number: int
     first: int
     values: np.ndarray
     readings: int
@@ -112,16 +113,16 @@ def stretches(batches: Iterable[pa.RecordBatch], channels: int) -> Iterator[Stre
         for start, stop in zip([0, *changes], [*changes, batch.num_rows], strict=True):
             key = (series.dictionary[int(codes[start])].as_py(), int(stretch[start]))
             if key != current and current is not None:
-                yield _stretch(current[0], pending, channels)
+                yield _stretch(*current, pending, channels)
                 pending = []
             current = key
             pending.append((steps[start:stop], values[start:stop], moved[start:stop]))
     if current is not None:
-        yield _stretch(current[0], pending, channels)
+        yield _stretch(*current, pending, channels)
 
 
-def _stretch(series: str, pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], channels: int) -> Stretch:
+def _stretch(series: str, number: int, pieces: list[tuple[np.ndarray, np.ndarray, np.ndarray]], channels: int) -> Stretch:
     steps, values, moved = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
     dense = np.full((int(steps[-1] - steps[0]) + 1, channels), np.nan)
     dense[steps - steps[0]] = values
-    return Stretch(series, int(steps[0]), dense, len(steps), int(moved.sum()))
+    return Stretch(series, number, int(steps[0]), dense, len(steps), int(moved.sum()))

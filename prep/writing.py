@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -58,7 +59,9 @@ def refuse_taken(out: Path, overwrite: bool) -> None:
 def write_rows(spark: SparkSession, rows: DataFrame, folder: Path, schema: Unischema) -> tuple[Part, ...]:
     """Writes `rows` as `split=…/part-*.parquet` with Petastorm's metadata, and describes what the files hold."""
     options = {"parquet.page.size.row.check.min": "8", "parquet.enable.dictionary": "false", "compression": "snappy"}
-    with materialize_dataset(spark, folder.absolute().as_uri(), schema, ROW_GROUP_MB):
+    with warnings.catch_warnings(), materialize_dataset(spark, folder.absolute().as_uri(), schema, ROW_GROUP_MB):
+        # Petastorm speaks to pyarrow through interfaces since deprecated.
+        warnings.filterwarnings("ignore", category=FutureWarning, module="petastorm")
         ordered = rows.sortWithinPartitions("split", "series", "start")
         ordered.write.mode("append").partitionBy("split").options(**options).parquet(str(folder))
     files = sorted(str(file.relative_to(folder)) for file in folder.glob("split=*/*.parquet"))

@@ -52,7 +52,7 @@ def test_a_split_does_not_change_with_what_comes_after_it(values: np.ndarray, fi
     later = values.copy()
     after = max(0, BORDERS[split][1] - first)
     later[after:] = data.draw(st.sampled_from([NAN, 99.0]))
-    before, now = ([s for s in segments(Stretch("s", first, v, 0, 0), cut(how)) if s.split == split] for v in (values, later))
+    before, now = ([s for s in segments(Stretch("s", 0, first, v, 0, 0), cut(how)) if s.split == split] for v in (values, later))
     assert [s.first for s in before] == [s.first for s in now]
     for one, other in zip(before, now, strict=True):
         np.testing.assert_array_equal(one.values, other.values)
@@ -62,7 +62,7 @@ def test_a_split_does_not_change_with_what_comes_after_it(values: np.ndarray, fi
 @given(holey, st.integers(0, 15), st.sampled_from(["none", "previous", "linear"]))
 def test_segments_have_no_hole_and_no_step_is_in_two(values: np.ndarray, first: int, how: str) -> None:
     owned: list[int] = []
-    for segment in segments(Stretch("s", first, values, 0, 0), cut(how)):
+    for segment in segments(Stretch("s", 0, first, values, 0, 0), cut(how)):
         start, stop = BORDERS[segment.split]
         assert not np.isnan(segment.values).any()
         assert segment.first + len(segment.values) <= stop

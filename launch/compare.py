@@ -1,0 +1,155 @@
+"""The comparison: every model on the same test windows, in one page and one table."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from classical.hmm.forecast import HmmForecaster
+from forecasting.baselines import RepeatLast, SeasonalNaive, fit_linear, naive_error, season_of
+from forecasting.card import Card
+from forecasting.report import contents
+from forecasting.report.page import write as write_page
+from launch.page import model_row, page_contents
+from launch.progress import Progress, console
+from launch.regimes import Truth
+from launch.scoring import Entrant, examples, score, timed
+from launch.settings import Settings
+from prep.dataset import SequenceDataset
+from prep.errors import InputError
+
+if TYPE_CHECKING:
+    from deep.forecaster import LstmForecaster
+
+
+def compare_models(
+    dataset: SequenceDataset,
+    hmm: HmmForecaster,
+    lstm: LstmForecaster,
+    out: Path,
+    settings: Settings,
+    command: str,
+    progress: Progress,
+    truth: Truth | None = None,
+) -> Path:
+    """Scores the models and the baselines, writes the page and scores.json, prints a table, and returns the page's path.
+
+    `command` is what repeats it; `truth` the regimes of simulated data, which the page holds against the HMM's states.
+    """
+    page, layout = report_path(out), dataset.layout
+    season = settings.compare.season or season_of(dataset.step_micros, layout)
+    if season > layout.context:
+        raise InputError(f"compare.season: {season} steps are more than the context of {layout.context}")
+    with progress.stage("baselines"):
+        entrants = baselines(dataset, season)
+    entrants += [fitted(lstm), fitted(hmm)]
+    with progress.stage("scoring every test window"):
+        scores = score(entrants, dataset, progress.update)
+        naive = naive_error(dataset, season)
+    rows = tuple(model_row(entrant, scores[entrant.name], naive) for entrant in entrants)
+    with progress.stage("drawing the report"):
+        drawn = examples(entrants, dataset, settings.compare.examples)
+        cards = {"hmm": card_of(hmm), "lstm": card_of(lstm)}
+        write_page(page_contents(dataset, rows, drawn, hmm, cards, season, settings, command, truth), page)
+        write_scores(rows, dataset, season, command, settings, page.with_name("scores.json"))
+    show(rows)
+    console.print(f"report: [bold]{page}[/]", highlight=False)
+    return page
+
+
+def report_path(out: Path) -> Path:
+    """The page for `--out`: the file itself where it is called *.html, else report.html in that folder, which is made."""
+    page = out if out.suffix == ".html" else out / "report.html"
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: {page.parent} cannot be made: {error.strerror}") from None
+    if not os.access(page.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: {page.parent} cannot be written")
+    return page
+
+
+def baselines(dataset: SequenceDataset, season: int) -> list[Entrant]:
+    """Repeat-last, seasonal-naive and closed-form linear regression, the last fitted here."""
+    horizon = dataset.layout.horizon
+    linear, wall, cpu = timed(lambda: fit_linear(dataset))
+    in_words = (
+        f"closed-form least squares on {dataset.layout.context} steps of context, last value subtracted, channels share weights"
+    )
+    return [
+        Entrant(RepeatLast(horizon), "baseline", "every step is the last reading", 0.0, 0.0),
+        Entrant(SeasonalNaive(horizon, season), "baseline", f"every step is the reading {season} steps before", 0.0, 0.0),
+        Entrant(linear, "baseline", in_words, wall, cpu, linear.weights.nbytes),
+    ]
+
+
+def fitted(model: HmmForecaster | LstmForecaster) -> Entrant:
+    """A fitted model, described by its card."""
+    card = card_of(model)
+    s, rounds = card.settings, len(card.history)
+    if card.kind == "lstm":
+        what = f"{s['network']} network, {s['units']} units, {rounds} epochs (best: {s['best_epoch']}), {s['ranks']} ranks"
+    else:
+        order = f", order {s['order']}" if s["emission"] == "autoregressive" else ""
+        what = f"{s['emission']} hidden Markov model, {s['states']} states{order}, {rounds} EM iterations"
+    return Entrant(
+        model, "model", what, card.fit_seconds, card.fit_cpu_seconds, card.parameters * (4 if card.kind == "lstm" else 8)
+    )
+
+
+def card_of(model: HmmForecaster | LstmForecaster) -> Card:
+    """What a model says of itself. Raises ValueError for one that was not fitted on a dataset."""
+    if model.card is None:
+        raise ValueError(f"{model.name}: only a model that was fitted on a dataset, or loaded, can be compared")
+    return model.card
+
+
+def write_scores(
+    models: Sequence[contents.Model], dataset: SequenceDataset, season: int, command: str, settings: Settings, path: Path
+) -> None:
+    """The numbers of the page as JSON; errors on the test split, in scaled units unless they say otherwise."""
+    rows = {
+        model.name: {
+            "mse": model.mse,
+            "mae": model.mae,
+            "mase": model.mase,
+            "fit_seconds": model.fit_seconds,
+            "fit_cpu_seconds": model.fit_cpu_seconds,
+            "forecast_seconds": model.forecast_seconds,
+            "parameters": model.parameters,
+            "mae_in_sensor_units": dict(zip(dataset.channels, model.channel_mae.tolist(), strict=True)),
+            "mse_by_step": model.step_mse.tolist(),
+        }
+        for model in models
+    }
+    about = {
+        "dataset": str(dataset.path),
+        "digest": dataset.digest,
+        "test_windows": len(dataset.windows("test")),
+        "context": dataset.layout.context,
+        "horizon": dataset.layout.horizon,
+        "season": season,
+        "command": command,
+        "seeds": {"hmm": settings.hmm.seed, "lstm": settings.lstm.seed},
+        "versions": dataset.manifest.versions,
+    }
+    staged = path.with_name(f".{path.name}.writing-{os.getpid()}")
+    staged.write_text(json.dumps({"models": rows, **about}, indent=1) + "\n", encoding="utf-8")
+    staged.rename(path)
+
+
+def show(models: Sequence[contents.Model]) -> None:
+    """The table in the terminal, best first."""
+    table = Table("model", box=None, header_style="bold")
+    for name in ("MSE", "MAE", "MASE", "fit, s", "CPU, s", "forecast, s", "parameters"):
+        table.add_column(name, justify="right")
+    for model in sorted(models, key=lambda model: model.mse):
+        cells = [f"{model.mse:.4f}", f"{model.mae:.4f}", f"{model.mase:.3f}"]
+        cells += [f"{seconds or 0:.1f}" for seconds in (model.fit_seconds, model.fit_cpu_seconds, model.forecast_seconds)]
+        table.add_row(model.name, *cells, f"{model.parameters or 0:,}", style="" if model.kind == "model" else "dim")
+    console.print(table)

@@ -1,0 +1,116 @@
+"""`hindcast demo`: the whole way once, on a synthetic fleet or on the user's own readings."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from classical.hmm.saving import save as save_hmm
+from launch.compare import compare_models
+from launch.fitting import fit_hmm, fit_lstm
+from launch.progress import Progress, console
+from launch.regimes import Truth
+from launch.session import spark_session
+from launch.settings import load_spec
+from prep import synthetic
+from prep.errors import InputError
+from prep.grid import infer_step
+from prep.pipeline import prepare
+from prep.readings import load as load_readings
+from prep.spec import ReadingsSpec
+
+SENSORS, HOURS, SEED = 24, 2400, 7
+DAY_MICROS = 86_400_000_000
+# Enough to see which way the comparison goes in some minutes on two cores.
+BRISK: dict[str, dict[str, Any]] = {"hmm": {"iterations": 20}, "lstm": {"epochs": 8, "max_seconds": 60}}
+
+
+def run(
+    readings: Path | None,
+    timestamp: str,
+    series: tuple[str, ...],
+    values: tuple[str, ...],
+    out: Path,
+    overrides: dict[str, str],
+    progress: Progress,
+) -> None:
+    """Writes readings (or takes the user's), settings, dataset, models and report under `out`, and prints where the report is."""
+    if readings is not None and not readings.exists():
+        raise InputError(f"{readings}: no such file")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: cannot be made: {error.strerror}") from None
+    truth: Truth | None = None
+    with spark_session(overrides.get("cluster.master"), "hindcast demo") as spark:
+        if readings is None:
+            with progress.stage(f"drawing {SENSORS} sensors, {HOURS:,} hours each"):
+                fleet = synthetic.draw(SENSORS, HOURS, SEED)
+                synthetic.write_readings(fleet, out / "readings.csv", out / "regimes.csv", SEED)
+            truth = Truth(fleet.times(), {name: fleet.regimes[i] for i, name in enumerate(fleet.sensors)}, synthetic.REGIMES)
+            tables, name = fleet_tables(), "fleet"
+        else:
+            with progress.stage(f"looking at {readings}", spark):
+                tables, name = suggest(spark, readings.absolute(), timestamp, series, values), readings.name.split(".")[0]
+        spec_file = out / "settings.toml"
+        spec_file.write_text(toml(tables), encoding="utf-8")
+        spec, settings = load_spec(spec_file, overrides)
+        with progress.stage("preparing sequences", spark):
+            dataset = prepare(spark, spec, out / f"{name}.seq", overwrite=True, on_stage=progress.update)
+        hmm = fit_hmm(spark, dataset, settings, progress)
+        lstm = fit_lstm(dataset, settings, progress, spark)
+    save_hmm(hmm, out / "hmm", overwrite=True)
+    assert lstm is not None, "a demo is not started by horovodrun"
+    lstm.save(out / "lstm", overwrite=True)
+    command = shlex.join(["hindcast", *sys.argv[1:]])
+    compare_models(dataset, hmm, lstm, out, settings, command, progress, truth=truth)
+    console.print(f"[dim]settings to start from: {spec_file}[/]", highlight=False)
+
+
+def fleet_tables() -> dict[str, dict[str, Any]]:
+    """Settings for the synthetic fleet: bad rows set aside, of duplicates the first."""
+    return {
+        "readings": {"path": "readings.csv", "timestamp": "time", "series": ["sensor"], "bad_rows": "quarantine"},
+        "grid": {"step": "1h", "duplicates": "first", "fill": "previous", "max_gap": "4h"},
+        "split": {"train": 0.7, "validation": 0.1, "test": 0.2},
+        "scaling": {"method": "standard", "per": "global"},
+        "windows": {"context": 96, "horizon": 24},
+        **BRISK,
+    }
+
+
+def suggest(
+    spark: SparkSession, readings: Path, timestamp: str, series: tuple[str, ...], values: tuple[str, ...]
+) -> dict[str, dict[str, Any]]:
+    """Settings for readings that nobody has described: forecast a day where that is some tens of steps, else two dozen steps."""
+    table: dict[str, Any] = {"path": str(readings), "timestamp": timestamp, "bad_rows": "quarantine"}
+    table |= {"series": list(series)} if series else {}
+    table |= {"values": list(values)} if values else {}
+    good = load_readings(spark, ReadingsSpec.model_validate(table)).good
+    step = infer_step(good)
+    span = good.agg((F.max("time") - F.min("time")).alias("micros")).first()
+    assert span is not None
+    steps = span["micros"] // step + 1
+    day = DAY_MICROS // step
+    horizon = max(1, min(day if 4 <= day <= 96 else 24, steps // 40))
+    context = max(1, min(max(4 * horizon, day if day <= 336 else 0), steps // 4))
+    return {
+        "readings": table,
+        "grid": {"step": f"{step / 1e6:g}s", "duplicates": "mean"},
+        "windows": {"context": context, "horizon": horizon},
+        **BRISK,
+    }
+
+
+def toml(tables: dict[str, dict[str, Any]]) -> str:
+    """The tables as TOML; JSON's strings, numbers and lists of strings are TOML's."""
+    lines = []
+    for name, fields in tables.items():
+        lines += [f"[{name}]", *(f"{field} = {json.dumps(value)}" for field, value in fields.items()), ""]
+    return "\n".join(lines)

@@ -1,0 +1,85 @@
+"""Fits the two families of models on what a run was given: Spark, the ranks of horovodrun, or this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from classical.hmm.fitting import fit_hmm as fit_by_em
+from classical.hmm.forecast import HmmForecaster
+from classical.hmm.saving import forecaster_of
+from launch.models import load
+from launch.progress import Progress
+from launch.session import spark_session
+from launch.settings import Settings
+from prep.dataset import SequenceDataset
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from deep.forecaster import LstmForecaster
+
+
+def fit_hmm(spark: SparkSession, dataset: SequenceDataset, settings: Settings, progress: Progress) -> HmmForecaster:
+    """An HMM of the training split, by EM on Spark."""
+    hmm = settings.hmm
+    with progress.stage(f"HMM: EM on Spark, {hmm.states} states", spark):
+        fitted = fit_by_em(
+            dataset,
+            hmm,
+            spark=spark,
+            on_iteration=lambda iteration, likelihood: progress.update(
+                f"iteration {iteration}, log-likelihood {likelihood:,.1f}"
+            ),
+        )
+    return forecaster_of(fitted, dataset)
+
+
+def fit_lstm(
+    dataset: SequenceDataset, settings: Settings, progress: Progress, spark: SparkSession | None = None
+) -> LstmForecaster | None:
+    """An LSTM, trained where the settings say; under horovodrun this process is a rank, and only the first rank gets the model.
+
+    `spark`: a session that is there already; without it, one is started if it is needed and stopped again.
+    """
+    from deep.collective import started_by_horovod
+
+    if started_by_horovod() or settings.cluster.on == "local":
+        from deep.local import fit
+
+        with progress.stage("LSTM"):
+            return fit(dataset, settings.lstm, _on_epoch(progress, settings))
+    if spark is None:
+        with spark_session(settings.cluster.master, "hindcast fit lstm") as session:
+            return fit_lstm(dataset, settings, progress, session)
+    from deep.launcher import task_slots
+    from deep.spark import fit_on_spark
+
+    ranks = settings.cluster.ranks or min(2, task_slots(spark))
+    with progress.stage(f"LSTM: Horovod on Spark, {ranks} ranks", spark):
+        return fit_on_spark(spark, dataset.path, settings.lstm, ranks, _on_epoch(progress, settings))
+
+
+def fit_missing(
+    dataset: SequenceDataset, settings: Settings, progress: Progress, hmm: Path | None, lstm: Path | None
+) -> tuple[HmmForecaster, LstmForecaster]:
+    """The models in these folders; those without a folder are fitted, on one Spark session."""
+    loaded = [None if folder is None else load(folder, dataset, kind) for folder, kind in ((hmm, "hmm"), (lstm, "lstm"))]
+    if None in loaded:
+        with spark_session(settings.cluster.master, "hindcast compare") as spark:
+            fits = (lambda: fit_hmm(spark, dataset, settings, progress), lambda: fit_lstm(dataset, settings, progress, spark))
+            loaded = [model or fit() for model, fit in zip(loaded, fits, strict=True)]
+    first, second = loaded
+    return cast("HmmForecaster", first), cast("LstmForecaster", second)
+
+
+def _on_epoch(progress: Progress, settings: Settings) -> Callable[[dict[str, float]], None]:
+    def show(record: dict[str, float]) -> None:
+        validation = record.get("validation_loss")
+        progress.update(
+            f"epoch {record['epoch']:.0f} of {settings.lstm.epochs}, loss {record['loss']:.4f}"
+            + ("" if validation is None else f", validation {validation:.4f}")
+        )
+
+    return show

@@ -1,0 +1,26 @@
+"""Saved models, whatever their kind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from forecasting.card import read_card
+from prep.dataset import SequenceDataset
+
+if TYPE_CHECKING:
+    from classical.hmm.forecast import HmmForecaster
+    from deep.forecaster import LstmForecaster
+
+
+def load(folder: Path, dataset: SequenceDataset, kind: str | None = None) -> HmmForecaster | LstmForecaster:
+    """A saved model that can forecast this dataset. Raises InputError where it cannot, or the folder holds none of that kind."""
+    card = read_card(folder)
+    card.check(dataset, folder)
+    if (kind or card.kind) == "hmm":
+        from classical.hmm.saving import load as load_hmm
+
+        return load_hmm(folder)
+    from deep.forecaster import load as load_lstm
+
+    return load_lstm(folder)
