@@ -1,0 +1,212 @@
+"""Hidden Markov models of a prepared dataset: fitted on Spark and locally, saved, described."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+
+from classical.hmm.estimator import AutoregressiveHMM
+from classical.hmm.fitting import FittedHmm, fit_hmm
+from classical.hmm.forecast import HmmForecaster
+from classical.hmm.saving import PARAMETERS, forecaster_of, load, save
+from classical.hmm.settings import HmmSettings
+from classical.hmm.states import decode_stretch, describe_states
+from forecasting.card import CARD
+from prep.dataset import SequenceDataset
+from prep.errors import InputError
+from prep.pipeline import prepare
+from prep.spec import Spec
+
+STEPS, SPLIT = 400, {"train": 280, "validation": 60, "test": 60}
+
+
+def write_fleet(path: Path) -> Path:
+    """Three sensors of two channels with two regimes, units of their own, and a gap in one."""
+    truth = AutoregressiveHMM(2, 1)
+    truth.startprob_, truth.transmat_ = np.array([0.5, 0.5]), np.array([[0.95, 0.05], [0.05, 0.95]])
+    truth.intercepts_, truth.weights_ = np.zeros((2, 2)), np.array([[[0.9], [0.5]], [[-0.9], [0.5]]])
+    truth.variances_ = np.array([[0.1, 0.2], [0.1, 1.0]])
+    times = np.datetime_as_string(np.datetime64("2025-03-01T00") + np.arange(STEPS), "s")
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["time", "sensor", "a", "b"])
+        for number, sensor in enumerate("xyz"):
+            readings, _ = truth.sample(STEPS, random_state=number)
+            for step, (a, b) in enumerate(readings):
+                if not (sensor == "y" and 100 <= step < 110):
+                    writer.writerow([times[step], sensor, 100 + 10 * number + 5 * a, -3 + b])
+    return path
+
+
+def dataset_of(spark: SparkSession, folder: Path, **windows: Any) -> SequenceDataset:
+    tables = {
+        "readings": {"path": str(write_fleet(folder / "fleet.csv")), "timestamp": "time", "series": "sensor"},
+        "scaling": {"per": "series"},
+        "split": SPLIT,
+        "windows": {"context": 12, "horizon": 3, "windows_per_row": 20, **windows},
+    }
+    return prepare(spark, Spec.model_validate(tables), folder / "fleet.seq")
+
+
+@pytest.fixture(scope="module")
+def dataset(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> SequenceDataset:
+    return dataset_of(spark, tmp_path_factory.mktemp("packed"))
+
+
+@pytest.fixture(scope="module")
+def fitted(dataset: SequenceDataset) -> FittedHmm:
+    return fit_hmm(dataset, HmmSettings(states=2, order=2, iterations=40))
+
+
+def arrays(fitted: FittedHmm) -> dict[str, np.ndarray]:
+    model = fitted.model
+    return {"start": model.start, "transition": model.transition, **model.emission.arrays()}
+
+
+@pytest.mark.parametrize(("emission", "spreads"), [("autoregressive", (1, 2, 3)), ("diagonal", (3,)), ("full", (3,))])
+def test_spark_on_k_partitions_is_the_local_fit(
+    spark: SparkSession, dataset: SequenceDataset, emission: Any, spreads: tuple[int, ...]
+) -> None:
+    settings = HmmSettings(emission=emission, states=2, order=2, iterations=4, tolerance=0.0)
+    seen: list[int] = []
+    local = fit_hmm(dataset, settings, on_iteration=lambda iteration, _: seen.append(iteration))
+    assert seen == [1, 2, 3, 4]
+    for partitions in spreads:
+        spread = fit_hmm(dataset, settings, spark=spark, partitions=partitions)
+        np.testing.assert_allclose(spread.history.log_likelihood, local.history.log_likelihood, rtol=1e-12)
+        for name, array in arrays(local).items():
+            np.testing.assert_allclose(arrays(spread)[name], array, rtol=1e-8, atol=1e-10, err_msg=name)
+        assert spread.history.count == local.history.count
+        assert all(seconds > 0 for seconds in spread.history.cpu_seconds)
+
+
+def test_every_kept_training_step_is_scored_once_or_conditioned_on(dataset: SequenceDataset, fitted: FittedHmm) -> None:
+    owned = sum(int((block.own_stop - block.own_start).sum()) for block in dataset.blocks("train"))
+    assert owned == 3 * SPLIT["train"] - 10
+    assert fitted.history.count == owned - 4 * 2  # four segments, of which the first two steps have no past
+
+
+def test_regimes_of_the_fleet_are_found(dataset: SequenceDataset, fitted: FittedHmm) -> None:
+    states = describe_states(fitted.model, dataset, decode_stretch(fitted.model, dataset))
+    wild = int(states.deviation[:, 1].argmax())
+    np.testing.assert_allclose(states.deviation[:, 1].max() / states.deviation[:, 1].min(), 5**0.5, rtol=0.25)
+    assert fitted.model.emission.weights[wild, 0, -1] < 0 < fitted.model.emission.weights[1 - wild, 0, -1]
+    np.testing.assert_allclose(states.share.sum(), 1.0)
+    assert states.share[0] >= states.share[1] - 0.05
+    assert (states.duration > 8).all()
+    assert (states.duration < 60).all()
+
+
+def test_descriptions_are_in_units_of_the_sensor(dataset: SequenceDataset, fitted: FittedHmm) -> None:
+    states = describe_states(fitted.model, dataset)
+    mean = (states.share[:, None] * states.mean).sum(axis=0)
+    np.testing.assert_allclose(mean, [110, -3], atol=2)
+    stretch = decode_stretch(fitted.model, dataset, series="z", steps=20, channels=["b"])
+    assert (stretch.series, stretch.channels, stretch.values.shape, stretch.state.shape) == ("z", ("b",), (20, 1), (20,))
+    assert set(stretch.state) <= {0, 1}
+    truth = {}
+    with Path(dataset.manifest.spec.readings.path).open() as file:
+        for line in csv.DictReader(file):
+            truth[np.datetime64(line["time"]), line["sensor"]] = float(line["b"])
+    expected = [truth[time.astype("datetime64[s]"), "z"] for time in stretch.times]
+    np.testing.assert_allclose(stretch.values[:, 0], expected, rtol=1e-5)
+    with pytest.raises(InputError, match="no channel 'q'"):
+        decode_stretch(fitted.model, dataset, channels=["q"])
+    with pytest.raises(InputError, match="no stretch of series 'w'"):
+        decode_stretch(fitted.model, dataset, series="w")
+
+
+def test_a_saved_model_forecasts_the_same(dataset: SequenceDataset, fitted: FittedHmm, tmp_path: Path) -> None:
+    forecaster = forecaster_of(fitted, dataset)
+    save(forecaster, tmp_path / "hmm")
+    again = load(tmp_path / "hmm")
+    batch = next(dataset.windows("test").batches(16))
+    a, b = (one.forecast(batch.context, batch.context_observed) for one in (forecaster, again))
+    np.testing.assert_array_equal(a.mean, b.mean)
+    np.testing.assert_array_equal(a.deviation, b.deviation)
+    assert again.card == forecaster.card
+    assert again.card is not None
+    again.card.check(dataset, tmp_path)
+    assert (again.name, again.parameters) == ("hmm", fitted.model.parameters)
+    assert sorted(path.name for path in (tmp_path / "hmm").iterdir()) == [CARD, PARAMETERS]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["hmm"]
+    with pytest.raises(InputError, match="is there already"):
+        save(forecaster, tmp_path / "hmm")
+    save(forecaster, tmp_path / "hmm", overwrite=True)
+
+
+def test_folders_that_are_not_models_are_refused(dataset: SequenceDataset, fitted: FittedHmm, tmp_path: Path) -> None:
+    forecaster, folder = forecaster_of(fitted, dataset), tmp_path / "hmm"
+    with pytest.raises(InputError, match="no such model"):
+        load(folder)
+    save(forecaster, folder)
+    good = dict(np.load(folder / PARAMETERS))
+    for damage, message in (
+        ({"start": np.array([0.5, np.nan])}, "start is not a finite"),
+        ({"transition": np.eye(2) * 2}, "not probabilities"),
+        ({"weights": np.zeros((2, 1, 2))}, "weights is not a finite float64 array of shape"),
+        ({"variances": np.zeros((2, 2))}, "a variance is not above 0"),
+        ({"more": np.zeros(1)}, "are not those of a model"),
+    ):
+        np.savez(folder / PARAMETERS, **{**good, **damage})
+        with pytest.raises(InputError, match=message):
+            load(folder)
+    np.savez(folder / PARAMETERS, **{**good, "start": np.array([{}, {}], object)})
+    with pytest.raises(InputError, match="not the parameters of a model"):
+        load(folder)
+    (folder / PARAMETERS).write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(InputError, match="not the parameters of a model"):
+        load(folder)
+    (folder / PARAMETERS).unlink()
+    with pytest.raises(InputError, match="is missing"):
+        load(folder)
+    card = json.loads((folder / CARD).read_text())
+    (folder / CARD).write_text(json.dumps({**card, "kind": "lstm"}))
+    with pytest.raises(InputError, match="kind 'lstm'"):
+        load(folder)
+    other = tmp_path / "precious"
+    other.mkdir()
+    with pytest.raises(InputError, match="not a Hindcast model"):
+        save(forecaster, other, overwrite=True)
+    with pytest.raises(ValueError, match="forecaster_of"):
+        save(HmmForecaster(fitted.model, 3), tmp_path / "new")
+
+
+def test_an_order_beyond_half_the_context_is_lowered_and_said(dataset: SequenceDataset) -> None:
+    fitted = fit_hmm(dataset, HmmSettings(states=2, order=50, iterations=1))
+    assert fitted.settings.order == fitted.model.emission.order == 6
+    assert any("order 50 was lowered to 6" in note for note in fitted.notes)
+
+
+def test_plain_rows_are_taken_whole_and_it_is_said(spark: SparkSession, tmp_path: Path) -> None:
+    dataset = dataset_of(spark, tmp_path, windows_per_row=1)
+    fitted = fit_hmm(dataset, HmmSettings(states=2, order=2, iterations=2), spark=spark)
+    assert any("plain layout" in note for note in fitted.notes)
+    rows = sum(len(block.windows) for block in dataset.blocks("train"))
+    assert fitted.history.count == rows * (12 + 3 - 2)
+
+
+@pytest.mark.data
+def test_etth1_is_forecast_better_than_one_autoregression_a_channel(spark: SparkSession, shared: Path, tmp_path: Path) -> None:
+    tables = {
+        "readings": {"path": str(shared / "data/ett/ETTh1.csv"), "timestamp": "date"},
+        "split": {"train": 8640, "validation": 2880, "test": 2880},
+        "windows": {"context": 336, "horizon": 96},
+    }
+    dataset = prepare(spark, Spec.model_validate(tables), tmp_path / "etth1.seq")
+    forecaster = forecaster_of(fit_hmm(dataset, HmmSettings(), spark=spark), dataset)
+    squares = count = inside = 0.0
+    for batch in dataset.windows("test").batches(512):
+        forecast = forecaster.forecast(batch.context, batch.context_observed)
+        error = forecast.mean - batch.target
+        squares, count = squares + float((error**2).sum()), count + error.size
+        inside += float((np.abs(error) < 1.2816 * forecast.deviation).sum())
+    assert count == 2785 * 96 * 7
+    assert squares / count < 0.409
+    assert 0.75 < inside / count < 0.95
