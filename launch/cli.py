@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import traceback
@@ -12,9 +11,12 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from forecasting.card import read_card
 from launch import settings as settings_
 from launch.progress import Progress, console
+from prep.dataset import SequenceDataset, read_manifest
 from prep.errors import InputError
+from prep.placing import refuse_taken
 
 app = typer.Typer(
     add_completion=False,
@@ -76,9 +78,8 @@ def prep(
     from launch.inspection import show
     from launch.session import spark_session
     from prep.pipeline import prepare
-    from prep.writing import refuse_taken
 
-    refuse_taken(out.absolute(), overwrite)
+    refuse_taken(out, overwrite, read_manifest)
     progress = Progress()
     with spark_session(settings.cluster.master, "hindcast prep") as spark, progress.stage(f"preparing {spec}", spark):
         dataset = prepare(spark, what, out, overwrite=overwrite, on_stage=progress.update)
@@ -92,7 +93,6 @@ def inspect(
 ) -> None:
     """Shows what a dataset holds, and what was dropped or filled when it was made."""
     from launch.inspection import show, verify_files
-    from prep.dataset import SequenceDataset
 
     opened = SequenceDataset.open(dataset)
     if verify:
@@ -113,10 +113,9 @@ def fit_hmm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsFi
     from classical.hmm.saving import save
     from launch.fitting import fit_hmm as fit_
     from launch.session import spark_session
-    from prep.dataset import SequenceDataset
 
     opened, progress = SequenceDataset.open(dataset), Progress()
-    refuse_model(out, overwrite)
+    refuse_taken(out, overwrite, read_card)
     with spark_session(chosen.cluster.master, "hindcast fit hmm") as spark:
         save(fit_(spark, opened, chosen, progress), out, overwrite=overwrite)
     console.print(f"model: {out}")
@@ -127,10 +126,9 @@ def fit_lstm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsF
     """An LSTM: with Horovod on Spark, in one process (--cluster.on local), or as a rank where horovodrun started this."""
     chosen = settings_.load(settings, ctx.obj)
     from launch.fitting import fit_lstm as fit_
-    from prep.dataset import SequenceDataset
 
     opened = SequenceDataset.open(dataset)
-    refuse_model(out, overwrite)
+    refuse_taken(out, overwrite, read_card)
     model = fit_(opened, chosen, Progress())
     if model is not None:  # ranks other than the first have nothing to write
         model.save(out, overwrite=overwrite)
@@ -148,7 +146,6 @@ def forecast(
     """Writes what a model expects after every context of a split, in the units of the sensors."""
     from launch.forecasting import write_forecasts
     from launch.models import load
-    from prep.dataset import SequenceDataset
 
     opened = SequenceDataset.open(dataset)
     progress = Progress()
@@ -172,21 +169,11 @@ def compare(
     chosen = settings_.load(settings, ctx.obj)
     from launch.compare import compare_models, report_path
     from launch.fitting import fit_missing
-    from prep.dataset import SequenceDataset
 
     opened, progress = SequenceDataset.open(dataset), Progress()
     report_path(out)
     models = fit_missing(opened, chosen, progress, hmm, lstm)
     compare_models(opened, *models, out, chosen, shlex.join(["hindcast", *sys.argv[1:]]), progress)
-
-
-def refuse_model(out: Path, overwrite: bool) -> None:
-    """Raises InputError where a model cannot be put, before the time for fitting it is spent."""
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: is there already; --overwrite replaces it")
-    parent = out.absolute().parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: {parent} is not a directory that can be written")
 
 
 def main() -> None:

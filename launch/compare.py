@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from launch.scoring import Entrant, examples, score, timed
 from launch.settings import Settings
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
+from prep.placing import must_be_file, placed_file, refuse_taken
 
 if TYPE_CHECKING:
     from deep.forecaster import LstmForecaster
@@ -69,8 +69,7 @@ def report_path(out: Path) -> Path:
         page.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: {page.parent} cannot be made: {error.strerror}") from None
-    if not os.access(page.parent, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: {page.parent} cannot be written")
+    refuse_taken(page, True, must_be_file)
     return page
 
 
@@ -138,9 +137,8 @@ def write_scores(
         "seeds": {"hmm": settings.hmm.seed, "lstm": settings.lstm.seed},
         "versions": dataset.manifest.versions,
     }
-    staged = path.with_name(f".{path.name}.writing-{os.getpid()}")
-    staged.write_text(json.dumps({"models": rows, **about}, indent=1) + "\n", encoding="utf-8")
-    staged.rename(path)
+    with placed_file(path) as staged:
+        staged.write_text(json.dumps({"models": rows, **about}, indent=1) + "\n", encoding="utf-8")
 
 
 def show(models: Sequence[contents.Model]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from forecasting.forecast import Forecaster
 from prep.dataset import SPLITS, SequenceDataset
 from prep.errors import InputError
+from prep.placing import placed_file
 from prep.windows import WindowBatch
 
 BATCH = 256
@@ -32,25 +32,16 @@ def write_forecasts(
         raise InputError(f"--split {split}: expected one of {', '.join(SPLITS)}")
     if out.suffix not in (".csv", ".parquet"):
         raise InputError(f"{out}: expected a name that ends in .csv or .parquet")
-    if out.exists() and not overwrite:
-        raise InputError(f"{out}: is there already; --overwrite replaces it")
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: {out.parent} is not a directory that can be written")
     windows = dataset.windows(split)
     if not len(windows):
         raise InputError(f"{dataset.path}: the {split} split has no windows")
-    staged = out.with_name(f".{out.name}.writing-{os.getpid()}")
     rows = done = 0
-    try:
-        with _writer(staged, out.suffix) as writer:
-            for batch in windows.batches(BATCH):
-                table = forecast_table(model, dataset, batch)
-                writer.write_table(table)
-                rows, done = rows + table.num_rows, done + len(batch.start)
-                on_progress(f"{done:,} of {len(windows):,} windows")
-        staged.rename(out)
-    finally:
-        staged.unlink(missing_ok=True)
+    with placed_file(out, overwrite) as staged, _writer(staged, out.suffix) as writer:
+        for batch in windows.batches(BATCH):
+            table = forecast_table(model, dataset, batch)
+            writer.write_table(table)
+            rows, done = rows + table.num_rows, done + len(batch.start)
+            on_progress(f"{done:,} of {len(windows):,} windows")
     return rows
 
 

@@ -7,7 +7,7 @@ from rich.table import Table
 from launch.progress import console
 from prep.dataset import SPLITS, SequenceDataset
 from prep.errors import InputError
-from prep.writing import describe
+from prep.writing import sha256_of
 
 # Every count is shown; those that cost the user data come with what they mean.
 COUNTS = {
@@ -57,5 +57,5 @@ def show(dataset: SequenceDataset) -> None:
 def verify_files(dataset: SequenceDataset) -> None:
     """Raises InputError for the first file that is not what the manifest says."""
     for part in dataset.manifest.parts:
-        if describe(dataset.path, part.path) != part:
+        if sha256_of(dataset.path / part.path) != part.sha256:
             raise InputError(f"{dataset.path / part.path}: its bytes are not those that were written. Prepare the dataset again")

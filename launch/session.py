@@ -23,7 +23,7 @@ QUIET_WORKERS = "ignore::FutureWarning:petastorm.fs_utils"
 
 @contextmanager
 def spark_session(master: str | None = None, name: str = "hindcast") -> Iterator[SparkSession]:
-    """A session for the length of a `with`.
+    """A session for the length of a `with`: a new one, or the one that this process has already, which then goes on.
 
     Under spark-submit the master and everything else come from there. Otherwise `master`, which defaults to all cores of this
     machine, where Spark listens on the loopback address alone. Raises InputError where no Java is found.
@@ -34,6 +34,10 @@ def spark_session(master: str | None = None, name: str = "hindcast") -> Iterator
     from pyspark import SparkConf
     from pyspark.sql import SparkSession
 
+    active = SparkSession.getActiveSession()
+    if active is not None:
+        yield active
+        return
     conf = SparkConf()
     for key, value in _defaults(conf.get("spark.master") or master or "local[*]").items():
         conf.setIfMissing(key, value)

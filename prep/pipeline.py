@@ -16,16 +16,17 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prep import readings as readings_
-from prep.dataset import FORMAT, SPLITS, VERSION, Border, Manifest, SequenceDataset
+from prep.dataset import FORMAT, SPLITS, VERSION, Border, Manifest, SequenceDataset, read_manifest
 from prep.errors import InputError
 from prep.grid import Grid, infer_step, most_steps_apart, on_grid
 from prep.layout import Layout, best_windows_per_row
+from prep.placing import placed_folder, refuse_taken
 from prep.rows import SPARK_SCHEMA, encode, unischema
 from prep.scaling import Moments, Scaling, affine, merge, moments
 from prep.segments import Cut, segments, stretches
 from prep.spec import Spec, duration_micros
 from prep.splits import borders as borders_of
-from prep.writing import digest_of, refuse_taken, staged, write_manifest, write_rows
+from prep.writing import digest_of, write_manifest, write_rows
 
 
 def prepare(
@@ -42,7 +43,7 @@ def prepare(
     then `out` is as it was.
     """
     out = Path(out).absolute()
-    refuse_taken(out, overwrite)
+    refuse_taken(out, overwrite, read_manifest)
     on_stage("reading")
     readings = readings_.load(spark, spec.readings)
     channels = len(readings.channels)
@@ -64,7 +65,7 @@ def prepare(
         layout = _layout(spec, survey, borders, grid)
         scaling = _scaling(spec, survey)
         on_stage("writing rows")
-        with staged(out, overwrite) as folder:
+        with placed_folder(out, overwrite, read_manifest) as folder:
             rows = placed.mapInArrow(_encoder(channels, cut, layout, grid, scaling), SPARK_SCHEMA)
             parts = write_rows(spark, rows, folder, unischema(layout, channels))
             if counts["rows_quarantined"]:

@@ -94,6 +94,8 @@ def explain(bad: DataFrame, spec: ReadingsSpec, count: int) -> InputError:
 def _open(spark: SparkSession, spec: ReadingsSpec) -> DataFrame:
     """The files as Spark reads them, with _ragged (boolean), _file and _position beside their own columns."""
     path = Path(spec.path)
+    # Spark's own working directory is where its process was started.
+    location = spec.path if has_scheme(spec.path) else str(path.absolute())
     if not has_scheme(spec.path):
         if not path.exists():
             raise InputError(f"{path}: no such file")
@@ -103,7 +105,7 @@ def _open(spark: SparkSession, spec: ReadingsSpec) -> DataFrame:
     if kind is None:
         raise InputError(f'{path}: neither .csv nor .parquet; say what it is with readings.format = "csv" or "parquet"')
     try:
-        source = _open_csv(spark, spec.path) if kind == "csv" else spark.read.parquet(spec.path).withColumn(RAGGED, F.lit(False))
+        source = _open_csv(spark, location) if kind == "csv" else spark.read.parquet(location).withColumn(RAGGED, F.lit(False))
     except AnalysisException as error:
         raise InputError(f"{path}: cannot be read as {kind}: {str(error).splitlines()[0]}") from None
     return source.withColumn("_file", F.col("_metadata.file_path")).withColumn("_position", F.monotonically_increasing_id())

@@ -46,7 +46,7 @@ def test_a_wrong_field_is_named(table: str, field: str, value: object) -> None:
 
 
 def test_shares_above_one_are_refused() -> None:
-    with pytest.raises(InputError, match="add up to 1.2"):
+    with pytest.raises(InputError, match=r"add up to 1\.2"):
         validate(Spec, {**GOOD, "split": {"train": 0.9, "validation": 0.1, "test": 0.2}}, where="x")
 
 

@@ -1,0 +1,230 @@
+"""The commands as a user types them, in one process: what they write, what they print, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql import SparkSession
+
+from launch.cli import main
+
+Run = Callable[..., tuple[int, str]]
+
+SPEC = """
+[readings]
+path = "readings.csv"
+timestamp = "time"
+series = "sensor"
+[windows]
+context = 24
+horizon = 8
+[hmm]
+states = 2
+iterations = 3
+[lstm]
+units = 8
+epochs = 1
+[cluster]
+on = "local"
+"""
+
+
+@pytest.fixture
+def run(spark: SparkSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command; its exit status, and all that it printed."""
+
+    def command(*arguments: object) -> tuple[int, str]:
+        monkeypatch.setattr("sys.argv", ["hindcast", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "300")
+        status = 0
+        try:
+            main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return command
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two daily sensors over three weeks, and settings for them."""
+    folder = tmp_path_factory.mktemp("cli")
+    hours = np.arange(504)
+    rng = np.random.default_rng(0)
+    times = np.datetime_as_string(np.datetime64("2025-01-01T00") + hours, "s")
+    values = 20 + 5 * np.sin(hours * 2 * np.pi / 24) + rng.normal(0, 0.3, (2, 504))
+    lines = [
+        f"{time},{name},{v:.3f},{2 * v:.3f}"
+        for name, row in zip("ab", values, strict=True)
+        for time, v in zip(times, row, strict=True)
+    ]
+    (folder / "readings.csv").write_text("\n".join(["time,sensor,heat,load", *lines]) + "\n")
+    (folder / "spec.toml").write_text(SPEC)
+    return folder
+
+
+@pytest.fixture
+def made(run: Run, folder: Path) -> Path:
+    """The folder with a dataset and both models in it, made by the commands, once."""
+    if not (folder / "lstm").exists():
+        status, printed = run("prep", folder / "spec.toml", folder / "data.seq")
+        assert status == 0, printed
+        for kind in ("hmm", "lstm"):
+            status, printed = run("fit", kind, folder / "data.seq", "--out", folder / kind, "--settings", folder / "spec.toml")
+            assert status == 0, printed
+    return folder
+
+
+def test_inspect_shows_splits_and_counts(run: Run, made: Path) -> None:
+    status, printed = run("inspect", made / "data.seq", "--verify")
+    assert status == 0
+    for expected in ("validation", "heat", "1,008  readings understood", "2  series", "step 3600 s, context 24, horizon 8"):
+        assert expected in printed
+
+
+@pytest.mark.parametrize("kind", ["hmm", "lstm"])
+def test_forecasts_are_written_in_sensor_units_with_what_happened(run: Run, made: Path, kind: str) -> None:
+    out = made / f"{kind}.parquet"
+    status, printed = run("forecast", made / kind, made / "data.seq", "--out", out)
+    assert status == 0, printed
+    table = pq.read_table(out).to_pandas()
+    windows = 2 * (101 - 8 + 1)
+    assert len(table) == windows * 8 * 2
+    assert set(table.channel) == {"heat", "load"}
+    assert ((table.time - table.issued) == table.step * np.timedelta64(1, "h")).all()
+    heat = table[table.channel == "heat"]
+    assert heat.actual.between(12, 28).all()
+    assert (heat["mean"] - heat.actual).abs().mean() < 6
+    assert heat.deviation.notna().all() == (kind == "hmm")
+
+
+def test_csv_holds_the_same_forecasts(run: Run, made: Path) -> None:
+    for suffix in (".csv", ".parquet"):
+        assert run("forecast", made / "hmm", made / "data.seq", "--out", made / f"f{suffix}", "--split", "validation")[0] == 0
+    text, binary = pa_csv.read_csv(made / "f.csv"), pq.read_table(made / "f.parquet")
+    np.testing.assert_allclose(text["mean"].to_numpy(), binary["mean"].to_numpy(), rtol=1e-6)
+
+
+def test_compare_writes_a_page_and_the_same_numbers_beside_it(run: Run, made: Path) -> None:
+    status, printed = run("compare", made / "data.seq", "--out", made / "report", "--hmm", made / "hmm", "--lstm", made / "lstm")
+    assert status == 0, printed
+    scores = json.loads((made / "report" / "scores.json").read_text())
+    assert set(scores["models"]) == {"repeat-last", "seasonal-naive", "linear", "lstm", "hmm"}
+    page = (made / "report" / "report.html").read_text()
+    for name, row in scores["models"].items():
+        assert {"mse", "mae", "mase", "fit_seconds", "fit_cpu_seconds", "parameters"} <= row.keys()
+        assert np.isfinite(row["mse"])
+        assert name in printed
+        assert name in page
+        assert f"{row['mse']:.4f}" in printed
+    assert len(scores["models"]["linear"]["mse_by_step"]) == 8
+    assert scores["models"]["linear"]["mse"] < scores["models"]["repeat-last"]["mse"]
+    assert scores["test_windows"] == 188
+
+
+def test_compare_takes_a_file_name_too(run: Run, made: Path) -> None:
+    out = made / "elsewhere" / "which.html"
+    assert run("compare", made / "data.seq", "--out", out, "--hmm", made / "hmm", "--lstm", made / "lstm")[0] == 0
+    assert out.is_file()
+    assert (out.parent / "scores.json").is_file()
+
+
+def other_dataset(run: Run, made: Path, name: str, *overrides: str) -> Path:
+    if not (made / name).exists():
+        assert run("prep", made / "spec.toml", made / name, *overrides)[0] == 0
+    return made / name
+
+
+def test_a_model_of_other_channels_is_refused(run: Run, made: Path) -> None:
+    other = other_dataset(run, made, "heat.seq", "--readings.values", "heat")
+    for kind in ("hmm", "lstm"):
+        status, printed = run("forecast", made / kind, other, "--out", made / "x.csv")
+        assert status == 2
+        assert f"{made / kind}: the model's channels: heat, load; those of {other}: heat" in printed
+    assert not (made / "x.csv").exists()
+
+
+def test_a_model_of_other_windows_is_refused(run: Run, made: Path) -> None:
+    other = other_dataset(run, made, "short.seq", "--windows.horizon", "4")
+    status, printed = run("compare", other, "--out", made / "r2", "--hmm", made / "hmm")
+    assert status == 2
+    assert "the model's horizon: 8; those of" in printed
+
+
+BAD = {
+    "no settings": (("prep", "nowhere.toml", "x.seq"), "nowhere.toml: no such settings file"),
+    "no readings": (("prep", "spec.toml", "x.seq", "--readings.path", "nowhere.csv"), "nowhere.csv: no such file"),
+    "no column": (
+        ("prep", "spec.toml", "x.seq", "--readings.values", "cold"),
+        "no column 'cold'; the columns are time, sensor, heat, load",
+    ),
+    "bad field": (("prep", "spec.toml", "x.seq", "--windows.context", "many"), "spec.toml: windows.context: "),
+    "long horizon": (("prep", "spec.toml", "x.seq", "--windows.horizon", "400"), "train: no segment is long enough"),
+    "no folder": (("prep", "spec.toml", "no/such/x.seq"), "no/such does not exist"),
+    "not writable": (("prep", "spec.toml", "/proc/x.seq"), "/proc/x.seq: cannot be written"),
+    "taken": (("prep", "spec.toml", "data.seq"), "data.seq: is there already; --overwrite replaces it"),
+    "not a dataset": (("inspect", "."), "not a Hindcast dataset"),
+    "no dataset": (("compare", "nothing.seq", "--out", "r"), "nothing.seq: no such dataset"),
+    "not a model": (("forecast", "data.seq", "data.seq", "--out", "x.csv"), "data.seq: not a Hindcast model"),
+    "wrong kind": (("compare", "data.seq", "--out", "r", "--hmm", "lstm"), "lstm/model.json: a model of kind 'lstm', not 'hmm'"),
+    "no split": (
+        ("forecast", "hmm", "data.seq", "--out", "x.csv", "--split", "future"),
+        "expected one of train, validation, test",
+    ),
+    "no suffix": (("forecast", "hmm", "data.seq", "--out", "x"), "expected a name that ends in .csv or .parquet"),
+    "model taken": (("fit", "hmm", "data.seq", "--out", "hmm"), "hmm: is there already; --overwrite replaces it"),
+    "not ours to replace": (("fit", "hmm", "data.seq", "--out", "data.seq", "--overwrite"), "data.seq: not a Hindcast model"),
+}
+
+
+@pytest.mark.parametrize("fault", sorted(BAD))
+def test_bad_input_ends_in_one_clear_line_and_changes_nothing(
+    run: Run, made: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    monkeypatch.chdir(made)
+    before = sorted(made.rglob("*"))
+    arguments, message = BAD[fault]
+    status, printed = run(*arguments)
+    assert status == 2
+    assert message in printed
+    assert printed.strip().startswith("hindcast: ")
+    assert len(printed.strip().splitlines()) == 1
+    assert sorted(path for path in made.rglob("*") if path.name != "r") == [path for path in before if path.name != "r"]
+
+
+def test_debug_shows_the_traceback(run: Run, folder: Path) -> None:
+    status, printed = run("--debug", "inspect", folder / "nothing.seq")
+    assert status == 2
+    assert "Traceback" in printed
+
+
+def test_a_half_written_dataset_and_a_half_written_model_are_refused(run: Run, made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "data.seq", tmp_path / "half.seq")
+    (tmp_path / "half.seq" / "_manifest.json").unlink()
+    assert "whose writing was cut short" in run("inspect", tmp_path / "half.seq")[1]
+    shutil.copytree(made / "lstm", tmp_path / "lstm")
+    (tmp_path / "lstm" / "model.keras").write_bytes(b"PK half")
+    status, printed = run("forecast", tmp_path / "lstm", made / "data.seq", "--out", tmp_path / "x.csv")
+    assert status == 2
+    assert "model.keras: not a Keras model" in printed
+    assert not (tmp_path / "x.csv").exists()
+
+
+def test_inspect_verify_finds_a_flipped_byte(run: Run, made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "data.seq", tmp_path / "d.seq")
+    part = next((tmp_path / "d.seq").glob("split=train/*.parquet"))
+    content = bytearray(part.read_bytes())
+    content[len(content) // 2] ^= 1
+    part.write_bytes(content)
+    status, printed = run("inspect", tmp_path / "d.seq", "--verify")
+    assert status == 2
+    assert part.name in printed
