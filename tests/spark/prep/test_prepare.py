@@ -255,8 +255,9 @@ def test_the_duplicates_and_gaps_of_real_sensors(spark: SparkSession, shared: Pa
     nab = shared / "data" / "nab"
 
     def spec(name: str, duplicates: str) -> Spec:
-        return spec_of(nab / name, readings={"timestamp": "timestamp", "series": ()}, split={"train": 0.7, "validation": 0.1, "test": 0.2},
-                       grid={"duplicates": duplicates})  # fmt: skip
+        readings = {"timestamp": "timestamp", "series": ()}
+        shares = {"train": 0.7, "validation": 0.1, "test": 0.2}
+        return spec_of(nab / name, readings=readings, split=shares, grid={"duplicates": duplicates})
 
     machine = "machine_temperature_system_failure.csv"
     with pytest.raises(InputError, match="12 readings on steps that already have one"):
