@@ -50,19 +50,19 @@ class OneProcess:
 class HorovodRanks:
     """The processes that horovodrun or Horovod on Spark started; made once a process, before TensorFlow computes anything.
 
-    `threads`: of TensorFlow, for this rank. None: the cores of this host shared out over its ranks.
+    Where TF_NUM_INTRAOP_THREADS does not say how many threads a rank has, the cores of its host are shared out over its ranks.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self) -> None:
         # Imported here: a single process needs no Horovod.
         import horovod.tensorflow as hvd
 
         self._hvd = hvd
         hvd.init()
-        if threads is None:
+        if "TF_NUM_INTRAOP_THREADS" not in os.environ:
             threads = max(1, len(os.sched_getaffinity(0)) // hvd.local_size())
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(threads)
         self.rank: int = hvd.rank()
         self.size: int = hvd.size()
 

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import horovod.spark
@@ -28,6 +28,8 @@ from prep.errors import InputError
 
 # TensorFlow is imported, data are decoded and graphs are traced before the first step.
 START_SECONDS = 300.0
+# What a cluster's executors are given to register, before too few slots are an error.
+SLOTS_SECONDS = 30.0
 # Ranks that end because another did are given this long to say so before they are ended.
 GRACE_SECONDS = 10.0
 ONE_RUN = threading.Lock()
@@ -44,8 +46,8 @@ class Run:
     """One run of `horovod.spark.run`, in a thread of its own."""
 
     call: Callable[[Run], list[Any]]
-    ended: threading.Event = field(default_factory=threading.Event)
-    log: deque[str] = field(default_factory=lambda: deque(maxlen=40))
+    ended: threading.Event
+    log: deque[str]
     results: list[Any] | None = None
     failure: BaseException | None = None
 
@@ -81,23 +83,20 @@ def run_on_ranks(
     The function tells its progress by `line.step` and `line.record`; `on_record` is called with each record, in this thread.
     Raises InputError where Spark has fewer task slots than ranks, or a rank raised one; RankError for all else that ends a run.
     """
-    slots, conf, local = task_slots(spark), spark.sparkContext.getConf(), is_local(spark)
-    if slots < ranks:
-        raise InputError(
-            f"{ranks} ranks ask for {ranks} task slots, and Spark ({spark.sparkContext.master}) has {slots}: "
-            "ask for no more ranks than that, or give Spark more cores"
-        )
+    conf, local = spark.sparkContext.getConf(), is_local(spark)
+    slots = _required_slots(spark, ranks, 0 if local else SLOTS_SECONDS)
+    threads = max(1, slots * int(conf.get("spark.task.cpus", "1")) // ranks)
     host = LOOPBACK if local else conf.get("spark.driver.host")
     bind = LOOPBACK if local else conf.get("spark.driver.bindAddress", host)
     with ONE_RUN, Watch(bind, host) as watch:
         group = f"horovod.spark.run.{job_id.next_job_id() + 1}"
         job = lambda run: horovod.spark.run(  # noqa: E731
-            _explained, (watch.address, function, arguments), num_proc=ranks, use_gloo=True, env=_environment(silence_seconds),
-            stdout=run, stderr=run, verbose=0, nics={"lo"} if local else None, start_timeout=int(START_SECONDS),
+            _explained, (watch.address, function, arguments), num_proc=ranks, use_gloo=True, nics={"lo"} if local else None,
+            env=_environment(silence_seconds, threads), stdout=run, stderr=run, verbose=0, start_timeout=int(START_SECONDS),
         )  # fmt: skip
-        ended = threading.Event()
-        with reined(ended, local):
-            run = Run(job, ended)
+        ended, log = threading.Event(), deque[str](maxlen=40)
+        with reined(ended, log, local):
+            run = Run(job, ended, log)
             try:
                 reason = _attend(run, watch, ranks, silence_seconds, on_record or (lambda record: None))
             finally:  # an interrupt too must leave nothing running
@@ -105,6 +104,19 @@ def run_on_ranks(
     if run.results is not None and not reason and not watch.errors:
         return run.results
     raise _explanation(run, watch, reason)
+
+
+def _required_slots(spark: SparkSession, ranks: int, seconds: float) -> int:
+    """The task slots there are; a cluster's executors are given some seconds to register."""
+    limit = time.monotonic() + seconds
+    while (slots := task_slots(spark)) < ranks:
+        if time.monotonic() > limit:
+            raise InputError(
+                f"{ranks} ranks ask for {ranks} task slots, and Spark ({spark.sparkContext.master}) has {slots}: "
+                "ask for no more ranks than that, or give Spark more cores"
+            )
+        time.sleep(0.5)
+    return slots
 
 
 def task_slots(spark: SparkSession) -> int:
@@ -130,10 +142,12 @@ def visible_devices(addresses: list[str], already: str | None) -> str:
     return ",".join(visible[int(address)] for address in addresses)
 
 
-def _environment(silence_seconds: float) -> dict[str, str]:
+def _environment(silence_seconds: float, threads: int) -> dict[str, str]:
     silence = str(max(1, int(silence_seconds)))
     return {
         "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_NUM_INTRAOP_THREADS": str(threads),
+        "TF_NUM_INTEROP_THREADS": str(threads),
         "HOROVOD_STALL_CHECK_TIME_SECONDS": silence,
         "HOROVOD_STALL_SHUTDOWN_TIME_SECONDS": str(2 * int(silence)),
         "HOROVOD_GLOO_TIMEOUT_SECONDS": str(int(START_SECONDS)),
@@ -204,7 +218,7 @@ def _explanation(run: Run, watch: Watch, reason: str | None) -> Exception:
         return InputError(first.text)
     if first:
         return RankError(f"rank {first.rank} on {first.host} raised, {_where(watch, first.rank)}:\n{first.text}")
-    told = "\nIts last lines:\n" + "\n".join(run.log) if run.log else ""
+    told = "\nThe last lines of the log:\n" + "\n".join(run.log) if run.log else ""
     if reason and not watch.errors:
         behind = ", ".join(f"rank {rank} on {watch.places[rank].host} {_where(watch, rank)}" for rank in watch.behind())
         return RankError(f"{reason}; furthest behind: {behind or 'none has started'}. The run was ended.{told}")

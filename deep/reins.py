@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import traceback
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,22 +13,27 @@ from typing import Any
 import horovod.runner.common.util.network
 import horovod.runner.gloo_run
 import horovod.runner.http.http_server
+import horovod.runner.util.threads
 import horovod.spark.runner
+from horovod.runner.util.threads import in_thread
 
 LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
-def reined(ended: threading.Event, local: bool) -> Iterator[None]:
+def reined(ended: threading.Event, log: deque[str], local: bool) -> Iterator[None]:
     """Horovod's own globals, replaced for one run.
 
-    Its signal handlers (they demand the main thread and swallow Ctrl-C ever after) give way to our event; its exceptions in
-    threads, which it also raises, are not printed; and on one host its servers listen on the loopback address alone.
+    Its signal handlers (they demand the main thread and swallow Ctrl-C ever after) give way to `ended`. What its threads raise is
+    logged, not printed, and a thread that waits for a lost host does not keep this process from ending. Where all is `local`,
+    its servers listen on the loopback address alone.
     """
     replaced: list[tuple[Any, str, Any]] = [
         (horovod.runner.gloo_run, "register_shutdown_event", lambda: ended),
         (horovod.spark.runner, "_make_mapper", partial(_mapper, local)),
-        (threading, "excepthook", partial(_but_horovods, threading.excepthook)),
+        (horovod.spark.runner, "in_thread", _daemon_thread),
+        (horovod.runner.util.threads, "in_thread", _daemon_thread),
+        (threading, "excepthook", partial(_excepthook, threading.excepthook, log)),
     ]
     if local:
         replaced += [(horovod.runner.http.http_server, "find_port", _loopback_port)]
@@ -42,10 +48,18 @@ def reined(ended: threading.Event, local: bool) -> Iterator[None]:
             setattr(module, name, theirs)
 
 
-def _but_horovods(printed: Callable[[Any], Any], raised: Any) -> None:
-    """A threading.excepthook that leaves out what was raised in Horovod's own code."""
-    if not any("/horovod/" in frame.filename for frame in traceback.extract_tb(raised.exc_traceback)):
+def _excepthook(printed: Callable[[Any], Any], log: deque[str], raised: Any) -> None:
+    """A threading.excepthook that logs what was raised in Horovod's own code."""
+    if any("/horovod/" in frame.filename for frame in traceback.extract_tb(raised.exc_traceback)):
+        log.extend(line for line in str(raised.exc_value).splitlines() if not line.startswith("\tat "))
+    else:
         printed(raised)
+
+
+def _daemon_thread(
+    target: Callable[..., Any], args: tuple[Any, ...] = (), name: str | None = None, daemon: bool = True, silent: bool = False
+) -> threading.Thread:
+    return in_thread(target, args, name, daemon=True, silent=silent)
 
 
 def _loopback_port(make_server: Callable[[tuple[str, int]], Any]) -> tuple[Any, int]:
@@ -59,7 +73,7 @@ def _mapper(local: bool, driver_addresses: Any, settings: Any, use_gloo: bool, i
     key = settings.key
 
     def mapper(index: int, _: Any) -> Iterator[Any]:
-        threading.excepthook = partial(_but_horovods, threading.__excepthook__)
+        threading.excepthook = partial(_excepthook, threading.__excepthook__, deque(maxlen=1))
         if local:
             horovod.runner.common.util.network.find_port = _loopback_port
         yield horovod.spark.runner._task_fn(index, driver_addresses, key, settings, use_gloo, is_elastic)

@@ -27,6 +27,7 @@ class LstmSettings(BaseModel):
                        network and one for the plain network; a step takes the nearest whole number of windows, at least one
     epochs             passes over the training windows, at most
     learning_rate      of Adam
+    averaging          an epoch ends with a moving average of its weights, over about this share of its steps; 0: with the last
     patience           epochs without a better validation loss before training stops; the best epoch's weights are kept
     seed               of initial weights, dropout and the order of windows
     max_seconds        training ends at the first step after this time (validated and kept if best); None: no limit
@@ -43,6 +44,7 @@ class LstmSettings(BaseModel):
     batch: Annotated[int, Field(ge=1)] = 256
     epochs: Annotated[int, Field(ge=1)] = 20
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    averaging: Annotated[float, Field(ge=0, le=1)] = 0.5
     patience: Annotated[int, Field(ge=1)] = 5
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     max_seconds: Annotated[float, Field(gt=0)] | None = None

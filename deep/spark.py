@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import SparkSession
 
-from deep.launcher import OnRecord, run_on_ranks, task_slots
+from deep.launcher import OnRecord, run_on_ranks
 from deep.settings import LstmSettings
 from deep.trained import Trained
 from deep.watch import Line
@@ -32,9 +32,8 @@ def fit_on_spark(
     dataset = SequenceDataset.open(path)
     settings = settings.for_windows(dataset.layout.context, dataset.layout.horizon)
     results = run_on_ranks(
-        spark, _fit_rank, (str(path), settings, _threads(spark, ranks)),
-        ranks=ranks, silence_seconds=settings.silence_seconds, on_record=on_epoch,
-    )  # fmt: skip
+        spark, _fit_rank, (str(path), settings), ranks=ranks, silence_seconds=settings.silence_seconds, on_record=on_epoch
+    )
     trained, _ = results[0]
     # TensorFlow takes seconds and hundreds of megabytes, which the ranks had more use for until now.
     from deep.forecaster import forecaster_of
@@ -42,18 +41,12 @@ def fit_on_spark(
     return forecaster_of(trained, dataset, time.perf_counter() - began, sum(cpu_seconds for _, cpu_seconds in results))
 
 
-def _fit_rank(line: Line, path: str, settings: LstmSettings, threads: int) -> tuple[Trained | None, float]:
+def _fit_rank(line: Line, path: str, settings: LstmSettings) -> tuple[Trained | None, float]:
     """On a rank: what was trained (from rank 0 alone, it is the same on all), and this process's CPU seconds."""
     from deep.collective import HorovodRanks
     from deep.training import train
 
     dataset: Any = SequenceDataset.open(path)
-    collective = HorovodRanks(threads)
+    collective = HorovodRanks()
     trained = train(dataset.windows("train"), dataset.windows("validation"), settings, collective, line.record, line.step)
     return trained if collective.rank == 0 else None, time.process_time()
-
-
-def _threads(spark: SparkSession, ranks: int) -> int:
-    """Threads of a rank: Spark's cores shared out over the ranks."""
-    task_cpus = int(spark.sparkContext.getConf().get("spark.task.cpus", "1"))
-    return max(1, task_slots(spark) * task_cpus // ranks)

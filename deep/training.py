@@ -55,9 +55,9 @@ def train(
     network = build(settings, layout.context, layout.horizon, channels, seed=settings.seed + 1000 * collective.rank)
     network.set_weights(collective.broadcast(network.get_weights()))
 
-    learner = Learner(network, collective)
-    learner.compile(keras.optimizers.Adam(settings.learning_rate), jit_compile=False)
     share = Share(len(training), settings.windows_a_step(channels), collective.rank, collective.size)
+    learner = Learner(network, collective)
+    learner.compile(_optimiser(settings, share.steps), jit_compile=False)
     recorder = Recorder(settings, collective, on_epoch, on_step)
     learner.fit(
         training_feed(training, share, settings.seed),
@@ -159,6 +159,15 @@ class Recorder(keras.callbacks.Callback):
             record["validation_loss"] = float(logs["val_loss"])
         self.history.append({**record, "seconds": time.perf_counter() - self.epoch_began})
         self.on_epoch(self.history[-1])
+
+
+def _optimiser(settings: LstmSettings, steps: int) -> keras.optimizers.Optimizer:
+    """Adam. The moving average takes the weights' place after every epoch's last step: it is what is validated and goes on."""
+    averaged = settings.averaging * steps
+    if averaged <= 1:
+        return keras.optimizers.Adam(settings.learning_rate)
+    momentum = 1 - 1 / averaged
+    return keras.optimizers.Adam(settings.learning_rate, use_ema=True, ema_momentum=momentum, ema_overwrite_frequency=steps)
 
 
 def _validation(validation: Windows, channels: int, collective: Collective) -> tf.data.Dataset | None:

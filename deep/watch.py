@@ -47,10 +47,10 @@ class Raised:
 
 @dataclass
 class Place:
-    """Where a rank was last heard: `reports` counts its lines, `at` is (epoch, step), `done` when it has closed its line."""
+    """Where a rank was last heard: `steps` counts those it told, `at` is (epoch, step), `done` when it has closed its line."""
 
     host: str
-    reports: int = 0
+    steps: int = 0
     at: tuple[int, int] | None = None
     done: bool = False
 
@@ -110,23 +110,22 @@ class Watch:
         return time.monotonic() - self.heard
 
     def behind(self) -> list[int]:
-        """The ranks that reported least: where one stopped, the others wait for it one report ahead."""
+        """The ranks that told the fewest steps: where one stopped, the others wait for it, mostly one step ahead."""
         places = sorted(self.places.items(), key=lambda item: item[0])
-        fewest = min((place.reports for _, place in places), default=0)
-        return [rank for rank, place in places if place.reports == fewest]
+        fewest = min((place.steps for _, place in places), default=0)
+        return [rank for rank, place in places if place.steps == fewest]
 
     def take(self, rank: int, message: dict[str, Any]) -> None:
         """One line of a rank. Raises KeyError, TypeError or ValueError where it is none of those above."""
         place = self.places[rank]
         if "at" in message:
             epoch, step = message["at"]
-            place.at = (int(epoch), int(step))
+            place.at, place.steps = (int(epoch), int(step)), place.steps + 1
         elif "record" in message:
             self.records.put({str(name): float(number) for name, number in message["record"].items()})
         else:
             error = Raised(rank, place.host, str(message["error"]), message["input"] is True, message["follows"] is True)
             self.errors.append(error)
-        place.reports += 1
         self.heard = time.monotonic()
 
 

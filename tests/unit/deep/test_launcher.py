@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 
 import pytest
 
@@ -30,7 +31,7 @@ def test_horovods_own_ways_are_back_after_a_run() -> None:
         ]
 
     before, ended = ways(), threading.Event()
-    with reined(ended, local=True):
+    with reined(ended, deque(), local=True):
         assert horovod.runner.gloo_run.register_shutdown_event() is ended
         assert not any(now is then for now, then in zip(ways(), before, strict=True))
     assert ways() == before
