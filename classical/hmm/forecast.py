@@ -1,6 +1,7 @@
 """What a hidden Markov model expects next: it filters the context, never smooths it, and propagates the state.
 
-Both families give the exact mean and standard deviation of the predictive distribution.
+Both families give the exact mean and standard deviation of the predictive distribution; an autoregressive model whose deviations
+would need more memory than MOST_BYTES gives the mean alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from prep.errors import InputError
 
 Predict = Callable[[np.ndarray, np.ndarray], Forecast]
 WINDOWS_AT_ONCE = 512
+MOST_BYTES = 2**30
 
 
 @dataclass(frozen=True)
@@ -87,32 +89,40 @@ def _autoregressive(emission: Autoregressive, transition: np.ndarray, horizon: i
     Given the state i now and x = (1, last values), E[z_h] is linear in x and E[z_h²] is quadratic, with coefficients that do not
     depend on the window: they are found once, backwards from the horizon, and a forecast is two matrix products.
     """
-    maps = [_switching_maps(emission, transition, horizon, c) for c in range(emission.channels)]
     rows, columns = np.tril_indices(emission.order + 1)
+    with_squares = len(rows) * horizon * emission.states * emission.channels * 8 <= MOST_BYTES
+    maps = [_switching_maps(emission, transition, horizon, c, with_squares) for c in range(emission.channels)]
 
     def predict(state: np.ndarray, last: np.ndarray) -> Forecast:
         mean = np.empty((len(state), horizon, emission.channels))
-        square = np.empty_like(mean)
+        square = np.empty_like(mean) if with_squares else None
         for begin in range(0, len(state), WINDOWS_AT_ONCE):
             some = slice(begin, begin + WINDOWS_AT_ONCE)
-            weight = state[some, None, :]
+            weight = state[some]
             for c, (linear, quadratic) in enumerate(maps):
                 x = np.concatenate([np.ones((len(weight), 1)), last[some, :, c]], axis=1)
-                by_state = (x @ linear).reshape(len(weight), horizon, -1)
-                mean[some, :, c] = (weight * by_state).sum(axis=2)
-                by_state = ((x[:, rows] * x[:, columns]) @ quadratic).reshape(len(weight), horizon, -1)
-                square[some, :, c] = (weight * by_state).sum(axis=2)
+                mean[some, :, c] = _mixed(weight, x @ linear)
+                if square is not None:
+                    square[some, :, c] = _mixed(weight, (x[:, rows] * x[:, columns]) @ quadratic)
+        if square is None:
+            return Forecast(mean)
         return Forecast(mean, np.sqrt(np.maximum(square - mean**2, emission.variances.min(axis=0))))
 
     return predict
 
 
+def _mixed(weight: np.ndarray, by_state: np.ndarray) -> np.ndarray:
+    """(windows, horizon) of `weight` (windows, states) and `by_state` (windows, horizon · states)."""
+    windows, states = weight.shape
+    return np.matmul(by_state.reshape(windows, -1, states), weight[:, :, None])[:, :, 0]
+
+
 def _switching_maps(
-    emission: Autoregressive, transition: np.ndarray, horizon: int, channel: int
+    emission: Autoregressive, transition: np.ndarray, horizon: int, channel: int, with_squares: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients of E[z_h] (order + 1, horizon · states) and of E[z_h²] (pairs of the lower triangle, horizon · states).
 
-    With F_j the companion matrix of state j on x and f_j its last row, B_h(i) = sum_j A_ij F_j' B_{h-1}(j) and
+    The latter are nothing without `with_squares`. With F_j the companion matrix of state j on x and f_j its last row, B_h(i) = sum_j A_ij F_j' B_{h-1}(j) and
     Q_h(i) = sum_j A_ij (F_j' Q_{h-1}(j) F_j + variance_j · Q_{h-1}(j)[last, last] · e_0 e_0').
     """
     K, q = emission.states, emission.order + 1
@@ -122,18 +132,20 @@ def _switching_maps(
     B[:, -1], Q[:, -1, -1] = 1.0, 1.0
     rows, columns = np.tril_indices(q)
     twice = np.where(rows == columns, 1.0, 2.0)
-    linear, quadratic = np.empty((q, horizon, K)), np.empty((len(rows), horizon, K))
+    linear, quadratic = np.empty((q, horizon, K)), np.empty((len(rows) if with_squares else 0, horizon, K))
     for h in range(horizon):
+        B = transition @ (_older(B) + B[:, -1:] * f)
+        linear[:, h] = B.T
+        if not with_squares:
+            continue
         newest = Q[:, -1, -1]
         u = _older(Q[:, :, -1])
         carried = _older(_older(Q).swapaxes(1, 2)).swapaxes(1, 2)
         carried += u[:, :, None] * f[:, None, :] + f[:, :, None] * (u + newest[:, None] * f)[:, None, :]
         carried[:, 0, 0] += noise * newest
         Q = np.tensordot(transition, carried, axes=1)
-        B = transition @ (_older(B) + B[:, -1:] * f)
-        linear[:, h] = B.T
         quadratic[:, h] = (Q[:, rows, columns] * twice).T
-    return linear.reshape(q, -1), quadratic.reshape(len(rows), -1)
+    return linear.reshape(q, -1), quadratic.reshape(-1, horizon * K)
 
 
 def _older(coefficients: np.ndarray) -> np.ndarray:

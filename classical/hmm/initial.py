@@ -15,9 +15,9 @@ import numpy as np
 from classical.hmm.emissions.autoregressive import Autoregressive
 from classical.hmm.emissions.gaussian import Gaussian
 from classical.hmm.lanes import Spans, groups, owned
-from classical.hmm.lattice import LANES
 from classical.hmm.model import HiddenMarkov
 from classical.hmm.settings import Family
+from classical.hmm.vector import LANES
 from prep.blocks import Address, Block
 from prep.errors import InputError
 
@@ -86,16 +86,15 @@ def _moments(readings: np.ndarray, seen: np.ndarray | None) -> tuple[np.ndarray,
 
 
 def _summed(emission: Any, spans: Spans, labels: Sequence[np.ndarray], states: int) -> Any:
-    total = None
+    sums = emission.no_sums()
     for group in groups(spans, emission.order, emission.centre):
         gamma = np.zeros((group.steps, states, LANES))
         for lane in np.flatnonzero(group.members >= 0):
             length = group.lengths[lane]
             gamma[:length, :, lane] = (1 - CERTAINTY) / states
             gamma[np.arange(length), labels[group.members[lane]], lane] += CERTAINTY
-        part = emission.statistics(group, gamma)
-        total = part if total is None else total + part
-    return total
+        emission.add_sums(group, gamma, sums)
+    return emission.statistics(sums)
 
 
 def _misfit_bands(one: Autoregressive, spans: Spans, states: int) -> list[np.ndarray]:

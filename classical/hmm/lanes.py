@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from classical.hmm.lattice import LANES
+from classical.hmm.vector import LANES
 from prep.blocks import Block
+
+TILE = 16  # steps at a time, so that what is written stays in the nearest cache until its cache lines are full
 
 
 @dataclass(frozen=True)
@@ -98,24 +100,22 @@ def groups(spans: Spans, order: int, centre: np.ndarray) -> Iterator[Group]:
     The arrays of a group are reused for the next one: take what is needed before going on.
     """
     spans = spans.after_history(order)
-    by_length = np.argsort(-spans.lengths, kind="stable")
-    by_length = by_length[: int((spans.lengths > 0).sum())]
+    by_length = np.argsort(-spans.lengths, kind="stable")[: int((spans.lengths > 0).sum())]
     if not len(by_length):
         return
-    longest, channels = int(spans.lengths[by_length[0]]), spans.values.shape[2]
-    values = np.empty((order + longest, channels, LANES))
+    row, start, stop = spans.row[by_length], spans.start[by_length] - order, spans.stop[by_length]
+    spare = -len(by_length) % LANES
+    members = np.concatenate([by_length, np.full(spare, -1)])
+    lengths = np.concatenate([stop - start - order, np.zeros(spare, np.int64)])
+    channels = spans.values.shape[2]
+    values = np.empty((order + int(lengths[0]), channels, LANES))
     observed = None if spans.observed is None else np.empty_like(values)
     for first in range(0, len(by_length), LANES):
-        members = np.full(LANES, -1, np.int64)
-        here = by_length[first : first + LANES]
-        members[: len(here)] = here
-        lengths, cut = np.zeros(LANES, np.int64), (spans.row[here], spans.start[here] - order, spans.stop[here])
-        lengths[: len(here)] = spans.lengths[here]
-        steps = order + int(lengths[0])
-        _pack(spans.values, *cut, centre, values[:steps])
+        here, steps = slice(first, first + LANES), order + int(lengths[first])
+        _pack(spans.values, row[here], start[here], stop[here], centre, values[:steps])
         if observed is not None and spans.observed is not None:
-            _pack(spans.observed, *cut, np.zeros(channels), observed[:steps])
-        yield Group(members, lengths, values[:steps], None if observed is None else observed[:steps])
+            _pack(spans.observed, row[here], start[here], stop[here], np.zeros(channels), observed[:steps])
+        yield Group(members[here], lengths[here], values[:steps], None if observed is None else observed[:steps])
 
 
 @njit(cache=True)
@@ -132,12 +132,17 @@ def _all_ones(observed: Any, start: Any, stop: Any) -> Any:
 
 @njit(cache=True)
 def _pack(source: Any, row: Any, start: Any, stop: Any, centre: Any, out: Any) -> None:
-    steps, channels, lanes = out.shape
-    for t in range(steps):
-        for v in range(lanes):
-            if v < len(row) and start[v] + t < stop[v]:
-                for c in range(channels):
-                    out[t, c, v] = source[row[v], start[v] + t, c] - centre[c]
-            else:
+    steps, channels, width = out.shape
+    for tile in range(0, steps, TILE):
+        end = min(tile + TILE, steps)
+        for v in range(width):
+            filled = 0
+            if v < len(row):
+                filled = max(0, min(end - tile, stop[v] - start[v] - tile))
+                line = source[row[v], start[v] + tile : start[v] + tile + filled]
+                for t in range(filled):
+                    for c in range(channels):
+                        out[tile + t, c, v] = line[t, c] - centre[c]
+            for t in range(tile + filled, end):
                 for c in range(channels):
                     out[t, c, v] = 0.0

@@ -1,9 +1,8 @@
 """The lattice of states and steps, compiled: scaled forward-backward (Rabiner 1989, section V.A), filter and Viterbi.
 
-Many sequences advance at once, one in each vector lane: arrays are (steps, states, LANES). The number of states is passed as the
-length of a tuple, so the compiler knows it as a constant and unrolls its loops, and compiled code is still cached on disk.
-Densities are relative to the best state of their frame. A frame that the predicted states all but exclude is redone in logs, so
-nothing underflows to 0 / 0. Lanes that have ended stand still: their alpha and gamma are exactly 0.
+Many sequences advance at once, one in each vector lane: arrays are (steps, states, LANES). Densities are relative to the best
+state of their frame. A frame that the predicted states all but exclude is redone in logs, so nothing underflows to 0 / 0. Lanes
+that have ended stand still: their alpha and gamma are exactly 0.
 """
 
 from __future__ import annotations
@@ -11,24 +10,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
 
-LANES = 16
+from classical.hmm.vector import LANES, any_below, exp_of_negative, larger, load, splat, store
+
 FAST = {"reassoc", "contract", "arcp", "nsz"}  # neither "nnan" nor "ninf": infinities are tested for
 TINY = 1e-100
 IMPOSSIBLE = 1e-290
 
 
-def states_type(states: int) -> tuple[int, ...]:
-    """What stands for the number of states in calls of the kernels: its length is part of the compiled signature."""
-    return (0,) * states
-
-
 @njit(cache=True, fastmath=FAST)
-def forward(
-    states: Any, b: Any, lengths: Any, start: Any, transition: Any, alpha: Any, scale: Any, log_likelihood: Any
-) -> None:
+def forward(b: Any, lengths: Any, start: Any, transition: Any, alpha: Any, scale: Any, log_likelihood: Any) -> None:
     """Filters every lane.
 
     b               (steps, states, LANES): log densities; replaced by densities relative to a constant of each frame
@@ -38,94 +30,87 @@ def forward(
     scale           (steps, LANES) out: 1 / sum of the unnormalised alpha (Rabiner's c, equation 91)
     log_likelihood  (LANES,) out
     """
-    K, T, shortest = len(states), b.shape[0], lengths.min()
-    frame, total, peak = np.empty((K, LANES)), np.empty(LANES), np.empty(LANES)
-    product, peaks = np.ones(LANES), np.zeros(LANES)
+    T, K, shortest = b.shape[0], b.shape[1], lengths.min()
+    frame, totals, peaks = np.empty((K, LANES)), np.empty((1, LANES)), np.empty((1, LANES))
+    product, summed = splat(1.0), splat(0.0)
     log_likelihood[:] = 0.0
     for t in range(T):
-        for v in range(LANES):
-            highest = b[t, 0, v]
-            for k in range(1, K):
-                highest = b[t, k, v] if b[t, k, v] > highest else highest
-            peak[v] = highest
-            total[v] = 0.0
-        for k in range(K):
-            for v in range(LANES):
-                frame[k, v] = exp_of_negative(b[t, k, v] - peak[v])
+        peak = load(b, (t, 0))
+        for k in range(1, K):
+            peak = larger(peak, load(b, (t, k)))
+        total = splat(0.0)
         for j in range(K):
+            a = splat(start[j])
+            if t > 0:
+                a = load(alpha, (t - 1, 0)) * transition[0, j]
+                for i in range(1, K):
+                    a = a + load(alpha, (t - 1, i)) * transition[i, j]
+            density = exp_of_negative(load(b, (t, j)) - peak)
+            a = a * density
+            total = total + a
+            store(frame, (j,), density)
+            store(alpha, (t, j), a)
+        if t >= shortest or any_below(total, TINY):
+            store(totals, (0,), total)
+            store(peaks, (0,), peak)
             for v in range(LANES):
-                if t == 0:
-                    a = start[j]
-                else:
-                    a = 0.0
-                    for i in range(K):
-                        a += alpha[t - 1, i, v] * transition[i, j]
-                a *= frame[j, v]
-                alpha[t, j, v] = a
-                total[v] += a
-        if t >= shortest:
-            _stand_still(t, lengths, frame, alpha, total, peak)
-        low = 0
-        for v in range(LANES):
-            low += total[v] < TINY
-        if low > 0:
-            for v in range(LANES):
-                if total[v] < TINY:
-                    _rescue(t, v, b, start, transition, alpha, frame, total, peak)
-        low = 0
-        for v in range(LANES):
-            product[v] *= total[v]
-            peaks[v] += peak[v]
-            scale[t, v] = 1.0 / total[v]
-            low += product[v] < TINY
-        if low > 0:
-            for v in range(LANES):
-                log_likelihood[v] += np.log(product[v])
-                product[v] = 1.0
+                if t >= lengths[v]:
+                    _stand_still(t, v, alpha, frame, totals[0], peaks[0])
+                elif totals[0, v] < TINY:
+                    _rescue(t, v, b, start, transition, alpha, frame, totals[0], peaks[0])
+            total, peak = load(totals, (0,)), load(peaks, (0,))
+        rescaled = 1.0 / total
+        store(scale, (t,), rescaled)
         for k in range(K):
+            store(alpha, (t, k), load(alpha, (t, k)) * rescaled)
+            store(b, (t, k), load(frame, (k,)))
+        summed = summed + peak
+        product = product * total
+        if any_below(product, TINY):
+            store(totals, (0,), product)
             for v in range(LANES):
-                alpha[t, k, v] *= scale[t, v]
-                b[t, k, v] = frame[k, v]
+                log_likelihood[v] += np.log(totals[0, v])
+            product = splat(1.0)
+    store(totals, (0,), product)
+    store(peaks, (0,), summed)
     for v in range(LANES):
-        log_likelihood[v] += np.log(product[v]) + peaks[v]
+        log_likelihood[v] += np.log(totals[0, v]) + peaks[0, v]
 
 
 @njit(cache=True, fastmath=FAST)
-def backward(states: Any, b: Any, lengths: Any, transition: Any, alpha: Any, scale: Any, starts: Any, xi: Any) -> None:
+def backward(b: Any, lengths: Any, transition: Any, alpha: Any, scale: Any, starts: Any, xi: Any) -> None:
     """Smooths every lane, after `forward`.
 
     alpha   (steps, states, LANES): replaced by gamma, P(state | all observations of the sequence)
     starts  (states,): expected starts are added (equation 40a)
     xi      (states, states): expected transitions are added (equation 40b's numerator)
     """
-    K, T, shortest = len(states), b.shape[0], lengths.min()
+    T, K, shortest = b.shape[0], b.shape[1], lengths.min()
     beta, w, xi_lanes = np.ones((K, LANES)), np.empty((K, LANES)), np.zeros((K, K, LANES))
     for t in range(T - 1, 0, -1):
         if t + 1 >= shortest:
-            _restart(t + 1, lengths, beta)
+            for v in range(LANES):
+                if t + 1 >= lengths[v]:
+                    beta[:, v] = 1.0
+        rescaled = load(scale, (t,))
         for k in range(K):
-            for v in range(LANES):
-                w[k, v] = b[t, k, v] * scale[t, v] * beta[k, v]
-                alpha[t, k, v] *= beta[k, v]
+            later = load(beta, (k,))
+            store(w, (k,), load(b, (t, k)) * rescaled * later)
+            store(alpha, (t, k), load(alpha, (t, k)) * later)
         for i in range(K):
-            for v in range(LANES):
-                s, a = 0.0, alpha[t - 1, i, v]
-                for j in range(K):
-                    s += w[j, v] * transition[i, j]
-                    xi_lanes[i, j, v] += a * w[j, v]
-                beta[i, v] = s
-    if T > 0:
-        _restart(1, lengths, beta)
-        for i in range(K):
-            for v in range(LANES):
-                alpha[0, i, v] *= beta[i, v]
-                starts[i] += alpha[0, i, v]
+            a, s = load(alpha, (t - 1, i)), splat(0.0)
+            for j in range(K):
+                ahead = load(w, (j,))
+                s = s + ahead * transition[i, j]
+                store(xi_lanes, (i, j), load(xi_lanes, (i, j)) + a * ahead)
+            store(beta, (i,), s)
     for i in range(K):
+        for v in range(LANES):
+            if T > 0:
+                alpha[0, i, v] *= beta[i, v] if lengths[v] > 1 else 1.0
+                starts[i] += alpha[0, i, v]
         for j in range(K):
-            s = 0.0
-            for v in range(LANES):
-                s += xi_lanes[i, j, v]
-            xi[i, j] += s * transition[i, j]
+            xi[i, j] += xi_lanes[i, j].sum() * transition[i, j]
 
 
 @njit(cache=True)
@@ -163,87 +148,33 @@ def viterbi(log_b: Any, lengths: Any, log_start: Any, log_transition: Any, path:
 
 
 @njit(cache=True)
-def _stand_still(t: Any, lengths: Any, frame: Any, alpha: Any, total: Any, peak: Any) -> None:
-    for v in range(LANES):
-        if t >= lengths[v]:
-            frame[:, v] = 0.0
-            alpha[t, :, v] = 0.0
-            total[v] = 1.0
-            peak[v] = 0.0
+def _stand_still(t: Any, v: Any, alpha: Any, frame: Any, totals: Any, peaks: Any) -> None:
+    frame[:, v] = 0.0
+    alpha[t, :, v] = 0.0
+    totals[v] = 1.0
+    peaks[v] = 0.0
 
 
 @njit(cache=True)
-def _restart(end: Any, lengths: Any, beta: Any) -> None:
-    for v in range(LANES):
-        if end >= lengths[v]:
-            beta[:, v] = 1.0
-
-
-@njit(cache=True)
-def _rescue(t: Any, v: Any, b: Any, start: Any, transition: Any, alpha: Any, frame: Any, total: Any, peak: Any) -> None:
+def _rescue(t: Any, v: Any, b: Any, start: Any, transition: Any, alpha: Any, frame: Any, totals: Any, peaks: Any) -> None:
     """Redoes one frame of one lane in logs: densities relative to the best state *weighted by its prediction*.
 
     Where no state that can be reached has a density above 0, the frame says nothing, and the log-likelihood is minus infinity.
     """
     K = len(start)
     predicted = np.empty(K)
-    peak[v] = -np.inf
+    peaks[v] = -np.inf
     for j in range(K):
         predicted[j] = start[j] if t == 0 else np.sum(alpha[t - 1, :, v] * transition[:, j])
         if predicted[j] > IMPOSSIBLE:
-            peak[v] = max(peak[v], b[t, j, v] + np.log(predicted[j]))
-    total[v] = 0.0
+            peaks[v] = max(peaks[v], b[t, j, v] + np.log(predicted[j]))
+    totals[v] = 0.0
     for j in range(K):
         if predicted[j] <= IMPOSSIBLE:
             frame[j, v] = 0.0
-        elif peak[v] == -np.inf:
+        elif peaks[v] == -np.inf:
             frame[j, v] = 1.0
         else:
-            frame[j, v] = np.exp(b[t, j, v] - peak[v])
+            frame[j, v] = np.exp(b[t, j, v] - peaks[v])
         alpha[t, j, v] = predicted[j] * frame[j, v]
-        total[v] += alpha[t, j, v]
-
-
-@intrinsic
-def _float_bits(typing_context: Any, number: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], context.get_value_type(types.int64))
-
-    return types.int64(types.float64), generate
-
-
-@intrinsic
-def _bits_float(typing_context: Any, bits: Any) -> Any:
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], context.get_value_type(types.float64))
-
-    return types.float64(types.int64), generate
-
-
-@njit(cache=True, fastmath={"contract"}, forceinline=True)
-def exp_of_negative(x: Any) -> Any:
-    """exp(x) for x <= 0 to about one unit in the last place; below -708, exp(-708). Branchless, so that lanes vectorise.
-
-    Inlined by LLVM, not by numba, so that it keeps its own flags: reassociated, the rounding to n would vanish.
-
-    x = n ln 2 + r with |r| <= ln 2 / 2; exp(r) by its Taylor polynomial, n added to the exponent's bits (Cody and Waite 1980).
-    """
-    x = x if x > -708.0 else -708.0
-    shifted = x * 1.4426950408889634 + 6755399441055744.0  # 1.5 * 2**52: rounds to the nearest n, and leaves n in the low bits
-    n = shifted - 6755399441055744.0
-    r = (x - n * 0.6931471803691238) - n * 1.9082149292705877e-10
-    p = 1.6059043836821613e-10
-    p = p * r + 2.08767569878681e-09
-    p = p * r + 2.505210838544172e-08
-    p = p * r + 2.755731922398589e-07
-    p = p * r + 2.7557319223985893e-06
-    p = p * r + 2.48015873015873e-05
-    p = p * r + 0.0001984126984126984
-    p = p * r + 0.001388888888888889
-    p = p * r + 0.008333333333333333
-    p = p * r + 0.041666666666666664
-    p = p * r + 0.16666666666666666
-    p = p * r + 0.5
-    p = p * r + 1.0
-    p = p * r + 1.0
-    return p * _bits_float((_float_bits(shifted) << 52) + 4607182418800017408)
+        totals[v] += alpha[t, j, v]

@@ -19,26 +19,21 @@ AnyEmission = TypeVar("AnyEmission", bound=Emission)
 
 @dataclass(frozen=True)
 class Statistics:
-    """Expected counts of some sequences: starts (states,), transitions (states, states), occupancy (states,) in steps, what the
-    emission family sums, the log-likelihood, and how many steps and sequences they are of."""
+    """Of some sequences: expected starts (states,) and transitions (states, states), what the emission family sums, the
+    log-likelihood, and how many steps and sequences they are of."""
 
     starts: np.ndarray
     transitions: np.ndarray
-    occupancy: np.ndarray
     emission: Any
     log_likelihood: float
     count: float
     sequences: int
 
     def __add__(self, other: Statistics) -> Statistics:
-        emission = other.emission if self.emission is None else self.emission
-        if self.emission is not None and other.emission is not None:
-            emission = self.emission + other.emission
         return Statistics(
             self.starts + other.starts,
             self.transitions + other.transitions,
-            self.occupancy + other.occupancy,
-            emission,
+            self.emission + other.emission,
             self.log_likelihood + other.log_likelihood,
             self.count + other.count,
             self.sequences + other.sequences,
@@ -68,30 +63,28 @@ class HiddenMarkov(Generic[AnyEmission]):
     def e_step(self, block: Block | Spans) -> Statistics:
         """Expected counts, by forward-backward. Of a block every row is one sequence: the steps that it owns."""
         spans, K = block if isinstance(block, Spans) else owned(block), self.states
-        starts, transitions, occupancy = np.zeros(K), np.zeros((K, K)), np.zeros(K)
-        emission, log_likelihood, count, sequences = None, 0.0, 0.0, 0
+        starts, transitions, sums, log_likelihood = np.zeros(K), np.zeros((K, K)), self.emission.no_sums(), 0.0
         for group, gamma, likelihoods in self.smoothed(spans, starts, transitions):
-            part = self.emission.statistics(group, gamma)
-            emission = part if emission is None else emission + part
-            occupancy += gamma.sum(axis=(0, 2))
+            self.emission.add_sums(group, gamma, sums)
             log_likelihood += float(likelihoods.sum())
-            count += int(group.lengths.sum())
-            sequences += int((group.lengths > 0).sum())
-        return Statistics(starts, transitions, occupancy, emission, log_likelihood, count, sequences)
+        steps = spans.after_history(self.emission.order).lengths
+        emission = self.emission.statistics(sums)
+        return Statistics(starts, transitions, emission, log_likelihood, float(steps.sum()), int((steps > 0).sum()))
 
     def m_step(self, statistics: Statistics) -> Self:
         """The likeliest parameters given the expected counts, without priors.
 
         A state that was never left keeps its transitions, one that was never visited keeps everything.
         """
-        if statistics.emission is None:
+        if statistics.sequences == 0:
             return self
+        visits = statistics.starts + statistics.transitions.sum(axis=0)
         left = statistics.transitions.sum(axis=1, keepdims=True)
         return type(self)(
             start=statistics.starts / statistics.starts.sum(),
             transition=np.where(left > EMPTY, statistics.transitions / np.where(left > EMPTY, left, 1.0), self.transition),
             emission=self.emission.m_step(statistics.emission),
-            empty=tuple(np.flatnonzero(statistics.occupancy <= EMPTY).tolist()),
+            empty=tuple(np.flatnonzero(visits <= EMPTY).tolist()),
         )
 
     def log_likelihood(self, statistics: Statistics) -> float:
@@ -128,7 +121,7 @@ class HiddenMarkov(Generic[AnyEmission]):
             T = group.steps
             self._forward(group, work, self.start)
             lattice.backward(
-                lattice.states_type(K), work.b[:T], group.lengths, self.transition, work.alpha[:T], work.scale[:T], starts,
+                work.b[:T], group.lengths, self.transition, work.alpha[:T], work.scale[:T], starts,
                 transitions,
             )  # fmt: skip
             yield group, work.alpha[:T], work.log_likelihood
@@ -148,7 +141,7 @@ class HiddenMarkov(Generic[AnyEmission]):
         T = group.steps
         self.emission.log_density(group, work.b[:T])
         lattice.forward(
-            lattice.states_type(self.states), work.b[:T], group.lengths, start, self.transition,
+            work.b[:T], group.lengths, start, self.transition,
             work.alpha[:T], work.scale[:T], work.log_likelihood,
         )  # fmt: skip
 

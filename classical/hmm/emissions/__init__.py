@@ -45,8 +45,16 @@ class Emission(Protocol):
         """Writes log p(reading | state, history) into `out` (steps, states, LANES); any finite number after a lane's end."""
         ...
 
-    def statistics(self, group: Group, gamma: np.ndarray) -> Any:
-        """Additive statistics of a group, weighted by `gamma` (steps, states, LANES), which is 0 after a lane's end."""
+    def no_sums(self) -> np.ndarray:
+        """Zeros, for `add_sums` to add to and `statistics` to make statistics of."""
+        ...
+
+    def add_sums(self, group: Group, gamma: np.ndarray, sums: np.ndarray) -> None:
+        """Adds what a group says, weighted by `gamma` (steps, states, LANES), which is 0 after a lane's end."""
+        ...
+
+    def statistics(self, sums: np.ndarray) -> Any:
+        """Additive statistics."""
         ...
 
     def m_step(self, statistics: Any) -> Self:

@@ -20,7 +20,8 @@ from numba import njit
 from classical.hmm.emissions import EMPTY
 from classical.hmm.emissions.gaussian import LOG_2PI
 from classical.hmm.lanes import Group
-from classical.hmm.lattice import FAST, LANES, states_type
+from classical.hmm.lattice import FAST
+from classical.hmm.vector import load, splat, store
 
 DEPENDENT = 1e-13  # relative eigenvalue under which a direction of the regressors is taken to hold no information
 
@@ -75,22 +76,24 @@ class Autoregressive:
     def log_density(self, group: Group, out: np.ndarray) -> None:
         constant = -0.5 * np.log(self.variances) - 0.5 * LOG_2PI
         precision = 1 / self.variances
-        _density(
-            states_type(self.states), group.values, group.observed, self.intercepts, self.weights, precision, constant, out
-        )
+        _density(group.values, group.observed, self.intercepts, self.weights, precision, constant, out)
 
-    def statistics(self, group: Group, gamma: np.ndarray) -> AutoregressiveStatistics:
-        K, C, q = self.states, self.channels, self.order + 2
-        gram = np.zeros((K, C, q, q))
+    def no_sums(self) -> np.ndarray:
+        """(states, channels, order + 2, order + 2)"""
+        return np.zeros((self.states, self.channels, self.order + 2, self.order + 2))
+
+    def add_sums(self, group: Group, gamma: np.ndarray, sums: np.ndarray) -> None:
         for lane, length in enumerate(group.lengths):
             if length == 0:
                 continue
             weight = np.ascontiguousarray(gamma[:length, :, lane].T)
-            for c in range(C):
+            for c in range(self.channels):
                 design = _design(group.values[: self.order + length, c, lane], self.order)
                 seen = weight if group.observed is None else weight * group.observed[self.order : self.order + length, c, lane]
-                gram[:, c] += np.matmul(design.T, seen[:, :, None] * design)
-        return AutoregressiveStatistics(gram)
+                sums[:, c] += np.matmul(design.T, seen[:, :, None] * design)
+
+    def statistics(self, sums: np.ndarray) -> AutoregressiveStatistics:
+        return AutoregressiveStatistics(sums)
 
     def m_step(self, statistics: AutoregressiveStatistics) -> Autoregressive:
         gram = statistics.gram
@@ -138,24 +141,15 @@ def _design(values: np.ndarray, order: int) -> np.ndarray:
 
 
 @njit(cache=True, fastmath=FAST)
-def _density(
-    states: Any, x: Any, observed: Any, intercepts: Any, weights: Any, precision: Any, constant: Any, out: Any
-) -> None:
-    K, steps, (_, channels, order) = len(states), out.shape[0], weights.shape
-    mean = np.empty((K, LANES))
-    out[:] = 0.0
+def _density(x: Any, observed: Any, intercepts: Any, weights: Any, precision: Any, constant: Any, out: Any) -> None:
+    steps, (K, channels, order) = out.shape[0], weights.shape
     for t in range(steps):
-        for c in range(channels):
-            for k in range(K):
-                for v in range(LANES):
-                    mean[k, v] = intercepts[k, c]
-            for lag in range(order):
-                for k in range(K):
-                    w = weights[k, c, lag]
-                    for v in range(LANES):
-                        mean[k, v] += w * x[t + lag, c, v]
-            for k in range(K):
-                for v in range(LANES):
-                    e = x[t + order, c, v] - mean[k, v]
-                    density = constant[k, c] - 0.5 * precision[k, c] * e * e
-                    out[t, k, v] += density if observed is None else density * observed[t + order, c, v]
+        for k in range(K):
+            total = splat(0.0)
+            for c in range(channels):
+                e = load(x, (t + order, c)) - intercepts[k, c]
+                for lag in range(order):
+                    e = e - load(x, (t + lag, c)) * weights[k, c, lag]
+                density = constant[k, c] - e * e * (0.5 * precision[k, c])
+                total = total + (density if observed is None else density * load(observed, (t + order, c)))
+            store(out, (t, k), total)

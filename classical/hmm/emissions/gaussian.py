@@ -15,9 +15,11 @@ from numba import njit
 
 from classical.hmm.emissions import EMPTY
 from classical.hmm.lanes import Group
-from classical.hmm.lattice import FAST, LANES, states_type
+from classical.hmm.lattice import FAST
+from classical.hmm.vector import LANES, load, splat, store
 
 LOG_2PI = float(np.log(2 * np.pi))
+TILE = 16
 
 
 @dataclass(frozen=True)
@@ -83,20 +85,27 @@ class Gaussian:
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
         if self.full:
-            _full_density(states_type(self.states), group.values, *self._whitening, out)
+            _full_density(group.values, *self._whitening, out)
         else:
-            _diagonal_density(states_type(self.states), group.values, group.observed, *self._standardising, out)
+            _diagonal_density(group.values, group.observed, *self._standardising, out)
 
-    def statistics(self, group: Group, gamma: np.ndarray) -> GaussianStatistics:
+    def no_sums(self) -> np.ndarray:
+        """(states, channels + 1, channels + 1, LANES) where full, else (3, states, channels, LANES)."""
         K, C = self.states, self.channels
-        first, weight = np.zeros((K, C)), np.zeros((K, C))
+        return np.zeros((K, C + 1, C + 1, LANES) if self.full else (3, K, C, LANES))
+
+    def add_sums(self, group: Group, gamma: np.ndarray, sums: np.ndarray) -> None:
         if self.full:
-            second = np.zeros((K, C, C))
-            _full_sums(states_type(K), group.values, gamma, weight, first, second)
+            _full_sums(group.values, gamma, sums)
         else:
-            second = np.zeros((K, C))
-            _diagonal_sums(states_type(K), group.values, group.observed, gamma, weight, first, second)
-        return GaussianStatistics(weight, first, second)
+            _diagonal_sums(group.values, group.observed, gamma, sums)
+
+    def statistics(self, sums: np.ndarray) -> GaussianStatistics:
+        sums = sums.sum(axis=-1)
+        if not self.full:
+            return GaussianStatistics(*sums)
+        second = sums[:, 1:, 1:] + np.tril(sums[:, 1:, 1:], -1).swapaxes(1, 2)
+        return GaussianStatistics(np.repeat(sums[:, :1, 0], self.channels, axis=1), sums[:, 1:, 0], second)
 
     def m_step(self, statistics: GaussianStatistics) -> Gaussian:
         seen = statistics.weight > EMPTY
@@ -142,81 +151,83 @@ def _raise_eigenvalues(covars: np.ndarray, floor: np.ndarray) -> tuple[np.ndarra
 
 
 @njit(cache=True, fastmath=FAST)
-def _diagonal_density(states: Any, x: Any, observed: Any, inverse: Any, shift: Any, constant: Any, out: Any) -> None:
-    K, (steps, channels, _) = len(states), x.shape
+def _diagonal_density(x: Any, observed: Any, inverse: Any, shift: Any, constant: Any, out: Any) -> None:
+    steps, K, channels = out.shape[0], out.shape[1], x.shape[1]
     for t in range(steps):
         for k in range(K):
-            for v in range(LANES):
-                out[t, k, v] = 0.0
-        for c in range(channels):
-            for k in range(K):
-                r, m, z = inverse[k, c], shift[k, c], constant[k, c]
-                for v in range(LANES):
-                    y = x[t, c, v] * r - m
-                    if observed is None:
-                        out[t, k, v] += z - 0.5 * y * y
-                    else:
-                        out[t, k, v] += (z - 0.5 * y * y) * observed[t, c, v]
+            total = splat(0.0)
+            for c in range(channels):
+                y = load(x, (t, c)) * inverse[k, c] - shift[k, c]
+                if observed is None:
+                    total = total + (constant[k, c] - y * y * 0.5)
+                else:
+                    total = total + (constant[k, c] - y * y * 0.5) * load(observed, (t, c))
+            store(out, (t, k), total)
 
 
 @njit(cache=True, fastmath=FAST)
-def _diagonal_sums(states: Any, x: Any, observed: Any, gamma: Any, weight: Any, first: Any, second: Any) -> None:
-    K, (steps, channels, _) = len(states), x.shape
-    sums = np.zeros((3, channels, K, LANES))
-    for t in range(steps):
-        for c in range(channels):
-            for k in range(K):
-                for v in range(LANES):
-                    g = gamma[t, k, v] if observed is None else gamma[t, k, v] * observed[t, c, v]
-                    gx = g * x[t, c, v]
-                    sums[0, c, k, v] += g
-                    sums[1, c, k, v] += gx
-                    sums[2, c, k, v] += gx * x[t, c, v]
-    for c in range(channels):
+def _diagonal_sums(x: Any, observed: Any, gamma: Any, sums: Any) -> None:
+    """Adds to `sums` (3, states, channels, LANES), a tile of steps at a time that the nearest cache holds."""
+    steps, K, channels = gamma.shape[0], gamma.shape[1], x.shape[1]
+    for tile in range(0, steps, TILE):
+        end = min(tile + TILE, steps)
         for k in range(K):
-            weight[k, c] += sums[0, c, k].sum()
-            first[k, c] += sums[1, c, k].sum()
-            second[k, c] += sums[2, c, k].sum()
+            for c in range(channels):
+                first, second = load(sums, (1, k, c)), load(sums, (2, k, c))
+                for t in range(tile, end):
+                    here = load(x, (t, c))
+                    g = load(gamma, (t, k)) if observed is None else load(gamma, (t, k)) * load(observed, (t, c))
+                    product = g * here
+                    first = first + product
+                    second = second + product * here
+                store(sums, (1, k, c), first)
+                store(sums, (2, k, c), second)
+            for c in range(channels):
+                weight = load(sums, (0, k, c))
+                if observed is None and c > 0:
+                    weight = load(sums, (0, k, 0))
+                else:
+                    for t in range(tile, end):
+                        g = load(gamma, (t, k))
+                        weight = weight + (g if observed is None else g * load(observed, (t, c)))
+                store(sums, (0, k, c), weight)
 
 
 @njit(cache=True, fastmath=FAST)
-def _full_density(states: Any, x: Any, W: Any, shift: Any, constant: Any, out: Any) -> None:
-    K, (steps, channels, _) = len(states), x.shape
-    y = np.empty(LANES)
+def _full_density(x: Any, W: Any, shift: Any, constant: Any, out: Any) -> None:
+    steps, K, channels = out.shape[0], out.shape[1], x.shape[1]
     for t in range(steps):
         for k in range(K):
-            for v in range(LANES):
-                out[t, k, v] = constant[k]
+            total = splat(0.0)
             for i in range(channels):
-                for v in range(LANES):
-                    y[v] = -shift[k, i]
+                y = splat(-shift[k, i])
                 for j in range(i + 1):
-                    for v in range(LANES):
-                        y[v] += W[k, i, j] * x[t, j, v]
-                for v in range(LANES):
-                    out[t, k, v] -= 0.5 * y[v] * y[v]
+                    y = y + load(x, (t, j)) * W[k, i, j]
+                total = total + y * y
+            store(out, (t, k), constant[k] - total * 0.5)
 
 
 @njit(cache=True, fastmath=FAST)
-def _full_sums(states: Any, x: Any, gamma: Any, weight: Any, first: Any, second: Any) -> None:
-    K, (steps, channels, _) = len(states), x.shape
-    zeroth, ones, twos = np.zeros((K, LANES)), np.zeros((K, channels, LANES)), np.zeros((K, channels, channels, LANES))
-    gx = np.empty(LANES)
-    for t in range(steps):
+def _full_sums(x: Any, gamma: Any, sums: Any) -> None:
+    """Adds to `sums` (states, channels + 1, channels + 1, LANES): products of (1, the channels), below the diagonal and on it."""
+    steps, K, channels = gamma.shape[0], gamma.shape[1], x.shape[1]
+    weighted = np.empty((TILE, LANES))
+    for tile in range(0, steps, TILE):
+        end = min(tile + TILE, steps)
         for k in range(K):
-            for v in range(LANES):
-                zeroth[k, v] += gamma[t, k, v]
+            weight = load(sums, (k, 0, 0))
+            for t in range(tile, end):
+                weight = weight + load(gamma, (t, k))
+            store(sums, (k, 0, 0), weight)
             for i in range(channels):
-                for v in range(LANES):
-                    gx[v] = gamma[t, k, v] * x[t, i, v]
-                    ones[k, i, v] += gx[v]
+                first = load(sums, (k, i + 1, 0))
+                for t in range(tile, end):
+                    product = load(gamma, (t, k)) * load(x, (t, i))
+                    first = first + product
+                    store(weighted, (t - tile,), product)
+                store(sums, (k, i + 1, 0), first)
                 for j in range(i + 1):
-                    for v in range(LANES):
-                        twos[k, i, j, v] += gx[v] * x[t, j, v]
-    for k in range(K):
-        weight[k] += zeroth[k].sum()
-        for i in range(channels):
-            first[k, i] += ones[k, i].sum()
-            for j in range(i + 1):
-                second[k, i, j] += twos[k, i, j].sum()
-                second[k, j, i] = second[k, i, j]
+                    second = load(sums, (k, i + 1, j + 1))
+                    for t in range(tile, end):
+                        second = second + load(weighted, (t - tile,)) * load(x, (t, j))
+                    store(sums, (k, i + 1, j + 1), second)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from classical.hmm import forecast
 from classical.hmm.forecast import HmmForecaster, filtered_state
 from classical.hmm.lanes import whole
 from classical.hmm.model import stationary
@@ -44,14 +45,23 @@ def enumerated(model: Any, state: np.ndarray, past: np.ndarray, horizon: int) ->
 def test_mean_and_deviation_are_those_of_all_paths(family: str, order: int, oracle: Any, random_model: Any) -> None:
     model = random_model(family, states=2, order=order)
     context = np.random.default_rng(0).normal(size=(5, 8, 2)).astype(np.float32)
-    forecast = HmmForecaster(model, 4).forecast(context, np.ones(context.shape, np.uint8))
-    assert forecast.deviation is not None
+    found = HmmForecaster(model, 4).forecast(context, np.ones(context.shape, np.uint8))
+    assert found.deviation is not None
     start = stationary(model.start, model.transition)
     for window, values in enumerate(context.astype(float)):
         filtered = oracle.enumerate(start, model.transition, oracle.log_density(model.emission, values)).filtered[-1]
         mean, square = enumerated(model, filtered, values[8 - model.emission.order :], 4)
-        np.testing.assert_allclose(forecast.mean[window], mean, rtol=1e-10, atol=1e-12)
-        np.testing.assert_allclose(forecast.deviation[window], np.sqrt(square - mean**2), rtol=1e-9)
+        np.testing.assert_allclose(found.mean[window], mean, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(found.deviation[window], np.sqrt(square - mean**2), rtol=1e-9)
+
+
+def test_deviations_that_would_not_fit_in_memory_are_left_out(random_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, context = random_model("autoregressive"), np.random.default_rng(0).normal(size=(3, 9, 2)).astype(np.float32)
+    whole_forecast = HmmForecaster(model, 4).forecast(context, np.ones(context.shape, np.uint8))
+    monkeypatch.setattr(forecast, "MOST_BYTES", 100)
+    lean = HmmForecaster(model, 4).forecast(context, np.ones(context.shape, np.uint8))
+    assert lean.deviation is None
+    np.testing.assert_array_equal(lean.mean, whole_forecast.mean)
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -1,0 +1,133 @@
+"""One EM iteration (E-step and M-step) of a Gaussian HMM, one thread: Hindcast against hmmlearn, measured in turn in one run.
+
+    python benchmarks/hmm_e_step.py [--sequences 4096] [--rounds 5]
+
+Processor seconds of the best of some rounds, both taken in turn. Building lanes of the stored rows counts as Hindcast's time;
+hmmlearn is given its readings as it wants them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from hmmlearn import hmm
+
+from classical.hmm.emissions.gaussian import Gaussian
+from classical.hmm.model import HiddenMarkov
+from prep.blocks import Block
+
+STATES, CHANNELS = 8, 7
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+warnings.filterwarnings("ignore", module="hmmlearn")  # it divides 0 by 0 where it has no priors
+
+
+def parameters(kind: str) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    roots = rng.normal(0, 0.3, (STATES, CHANNELS, CHANNELS)) + np.eye(CHANNELS)
+    return {
+        "start": rng.dirichlet(np.ones(STATES)),
+        "transition": rng.dirichlet(np.ones(STATES), STATES),
+        "means": rng.normal(0, 2, (STATES, CHANNELS)),
+        "covars": rng.uniform(0.5, 2, (STATES, CHANNELS)) if kind == "diag" else roots @ roots.swapaxes(1, 2),
+    }
+
+
+def iteration_of_hmmlearn(kind: str, values: np.ndarray) -> tuple[Callable[[], None], Callable[[], float]]:
+    """What runs one iteration from the same start, and what tells the log-likelihood of the start."""
+    given = parameters(kind)
+    X, lengths = values.reshape(-1, CHANNELS).astype(np.float64), [values.shape[1]] * len(values)
+    model = hmm.GaussianHMM(STATES, kind, n_iter=1, init_params="", implementation="scaling", min_covar=0, covars_prior=0)
+
+    def run() -> None:
+        model.n_features = CHANNELS
+        model.startprob_, model.transmat_ = given["start"], given["transition"]
+        model.means_, model.covars_ = given["means"], given["covars"]
+        model.fit(X, lengths)
+
+    return run, lambda: float(model.monitor_.history[-1])
+
+
+def iteration_of_hindcast(kind: str, values: np.ndarray) -> tuple[Callable[[], None], Callable[[], float]]:
+    given, rows = parameters(kind), len(values)
+    floor = np.full(CHANNELS, 1e-9)
+    model = HiddenMarkov(given["start"], given["transition"], Gaussian(given["means"], given["covars"], floor))
+    block = Block(
+        values=values,
+        observed=np.ones(values.shape, np.uint8),
+        series=np.full(rows, "one"),
+        start=np.zeros(rows, "datetime64[us]"),
+        windows=np.zeros(rows, np.int32),
+        own_start=np.zeros(rows, np.int32),
+        own_stop=np.full(rows, values.shape[1], np.int32),
+    )
+    last: list[Any] = [None]
+
+    def run() -> None:
+        last[0] = model.e_step(block)
+        model.m_step(last[0])
+
+    return run, lambda: float(model.log_likelihood(last[0]))
+
+
+def readings(kind: str, sequences: int, steps: int) -> np.ndarray:
+    """(sequences, steps, channels) float32, drawn from the model."""
+    given, rng = parameters(kind), np.random.default_rng(1)
+    states = rng.integers(0, STATES, (sequences, steps))
+    return (given["means"][states] + rng.normal(size=(sequences, steps, CHANNELS))).astype(np.float32)
+
+
+def best_seconds(runs: list[Callable[[], None]], rounds: int) -> list[float]:
+    """Processor seconds of each, the least of `rounds`, taken in turn so that a busy machine slows all of them alike."""
+    best = [np.inf] * len(runs)
+    for _ in range(rounds):
+        for which, run in enumerate(runs):
+            began = time.process_time()
+            run()
+            best[which] = min(best[which], time.process_time() - began)
+    return best
+
+
+def line(kind: str, sequences: int, steps: int, rounds: int) -> str:
+    values = readings(kind, sequences, steps)
+    (theirs, likelihood), (ours, our_likelihood) = iteration_of_hmmlearn(kind, values), iteration_of_hindcast(kind, values)
+    ours()  # compiles
+    seconds, our_seconds = best_seconds([theirs, ours], rounds)
+    millions, apart = sequences * steps / 1e6, abs(likelihood() / our_likelihood() - 1)
+    rates = f"{millions / seconds:>10.2f}{millions / our_seconds:>10.2f}{seconds / our_seconds:>8.1f}"
+    return f"{kind:<12}{sequences:>10}{steps:>8}{rates}{apart:>12.0e}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sequences", type=int, default=4096)
+    parser.add_argument("--rounds", type=int, default=7)
+    chosen = parser.parse_args()
+    if os.environ.get(THREADS[0]) != "1":  # libraries read these when they are imported
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **dict.fromkeys(THREADS, "1")})
+    packages = ", ".join(f"{name} {version(name)}" for name in ("hmmlearn", "numba", "numpy"))
+    print(f"{cpu()}, one thread; {packages}; {STATES} states, {CHANNELS} channels; hmmlearn's implementation is 'scaling'")
+    print("million steps a second, and how far the log-likelihoods are apart, relatively")
+    print(f"{'covariance':<12}{'sequences':>10}{'steps':>8}{'hmmlearn':>10}{'Hindcast':>10}{'ratio':>8}{'apart':>12}")
+    for kind in ("diag", "full"):
+        for sequences, steps in ((chosen.sequences, 100), (1, 20_000)):
+            print(line(kind, sequences, steps, chosen.rounds), flush=True)
+
+
+def cpu() -> str:
+    """The processor's name."""
+    names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return names[0].partition(":")[2].strip() if names else platform.machine()
+
+
+if __name__ == "__main__":
+    main()
