@@ -122,8 +122,10 @@ def _switching_maps(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients of E[z_h] (order + 1, horizon · states) and of E[z_h²] (pairs of the lower triangle, horizon · states).
 
-    The latter are nothing without `with_squares`. With F_j the companion matrix of state j on x and f_j its last row, B_h(i) = sum_j A_ij F_j' B_{h-1}(j) and
-    Q_h(i) = sum_j A_ij (F_j' Q_{h-1}(j) F_j + variance_j · Q_{h-1}(j)[last, last] · e_0 e_0').
+    The latter are nothing without `with_squares`. With F_j the companion matrix of state j on x and f_j its last row:
+
+    B_h(i) = sum_j A_ij F_j' B_{h-1}(j)
+    Q_h(i) = sum_j A_ij (F_j' Q_{h-1}(j) F_j + variance_j · Q_{h-1}(j)[last, last] · e_0 e_0')
     """
     K, q = emission.states, emission.order + 1
     f = np.concatenate([emission.intercepts[:, channel, None], emission.weights[:, channel]], axis=1)
