@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 import traceback
@@ -144,7 +145,7 @@ def forecast(
     overwrite: Overwrite = False,
 ) -> None:
     """Writes what a model expects after every context of a split, in the units of the sensors."""
-    from launch.forecasting import write_forecasts
+    from launch.forecasts import write_forecasts
     from launch.models import load
 
     opened = SequenceDataset.open(dataset)
@@ -188,8 +189,19 @@ def main() -> None:
     except KeyboardInterrupt:
         fail("interrupted", 130, debug)
     except Exception as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        fail(f"{type(error).__name__}: {first} (a defect, or a failing machine: --debug shows the traceback)", 1, debug)
+        message, mendable = explain(error)
+        fail(message, 2 if mendable else 1, debug)
+
+
+def explain(error: Exception) -> tuple[str, bool]:
+    """What went wrong in a line, and whether the user can mend it. Of an error in a Spark task, what Python raised there."""
+    raised = re.findall(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
+    in_task = [what for what in raised if what[0] not in ("Py4JJavaError", "PythonException", "SparkException")]
+    if "Traceback" in str(error) and in_task:
+        name, text = in_task[0]
+        return (text, True) if name == "InputError" else (f"{name}: {text} (in a Spark task; --debug shows the traceback)", False)
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return f"{type(error).__name__}: {first} (a defect, or a failing machine: --debug shows the traceback)", False
 
 
 def fail(message: str, status: int, debug: bool) -> None:

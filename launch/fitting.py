@@ -53,10 +53,11 @@ def fit_lstm(
     if spark is None:
         with spark_session(settings.cluster.master, "hindcast fit lstm") as session:
             return fit_lstm(dataset, settings, progress, session)
-    from deep.launcher import task_slots
+    from deep.launcher import is_local, task_slots
     from deep.spark import fit_on_spark
 
-    ranks = settings.cluster.ranks or min(2, task_slots(spark))
+    # A cluster's executors may still be on their way; the launcher waits for as many slots as there are ranks.
+    ranks = settings.cluster.ranks or (min(2, task_slots(spark)) if is_local(spark) else 2)
     with progress.stage(f"LSTM: Horovod on Spark, {ranks} ranks", spark):
         return fit_on_spark(spark, dataset.path, settings.lstm, ranks, _on_epoch(progress, settings))
 

@@ -59,13 +59,11 @@ def _defaults(master: str) -> dict[str, str]:
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}",
     }
     if master.startswith("local"):
-        cores = str(2 * (os.cpu_count() or 1))
         conf |= {
             "spark.driver.host": "127.0.0.1",
             "spark.driver.bindAddress": "127.0.0.1",
             "spark.ui.enabled": "false",
             "spark.driver.memory": "2g",
-            "spark.sql.shuffle.partitions": cores,
         }
     return conf
 

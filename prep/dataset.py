@@ -85,7 +85,8 @@ class SequenceDataset:
             if found != part.bytes:
                 state = "is missing" if found is None else f"has {found} bytes, and the manifest says {part.bytes}"
                 raise InputError(f"{file}: {state}. The dataset is damaged: prepare it again with `hindcast prep`")
-        return cls(path, manifest)
+        # Addresses are read by processes with other working directories.
+        return cls(path.absolute(), manifest)
 
     @property
     def channels(self) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ from prep.spec import Spec, duration_micros
 from prep.splits import borders as borders_of
 from prep.writing import digest_of, write_manifest, write_rows
 
+READINGS_A_PARTITION = 1_000_000
+
 
 def prepare(
     spark: SparkSession,
@@ -56,7 +58,10 @@ def prepare(
         look_back=spec.windows.context,
     )
     on_stage("grid, gaps and segments")
-    placed = on_grid(readings.good, channels, grid, spec.grid).persist(StorageLevel.MEMORY_AND_DISK)
+    # Every window function below runs within a series, so one shuffle serves them all.
+    partitions = max(2 * spark.sparkContext.defaultParallelism, counts["rows_kept"] // READINGS_A_PARTITION)
+    by_series = readings.good.repartition(partitions, "series")
+    placed = on_grid(by_series, channels, grid, spec.grid).persist(StorageLevel.MEMORY_AND_DISK)
     try:
         on_stage("statistics of the training split")
         survey = _merge(_statistics(placed, channels, cut))
