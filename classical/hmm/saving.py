@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from classical.hmm.model import HiddenMarkov
 from forecasting.card import CARD, Card, read_card
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
+from prep.placing import placed_folder
 
 PARAMETERS = "parameters.npz"
 PACKAGES = ("hindcast", "numpy", "numba")
@@ -67,25 +66,10 @@ def save(forecaster: HmmForecaster, folder: str | Path, overwrite: bool = False)
     """
     if forecaster.card is None:
         raise ValueError("only a forecaster of a dataset can be saved: `forecaster_of` makes one")
-    folder = Path(folder).absolute()
-    if not folder.parent.is_dir():
-        raise InputError(f"{folder}: the directory {folder.parent} does not exist")
-    if folder.exists():
-        if not overwrite:
-            raise InputError(f"{folder}: is there already; --overwrite replaces it")
-        read_card(folder)
-    staging, replaced = (folder.parent / f".{folder.name}.{state}-{os.getpid()}" for state in ("writing", "replaced"))
     model = forecaster.model
-    try:
-        staging.mkdir()
+    with placed_folder(Path(folder), overwrite, read_card) as staging:
         np.savez(staging / PARAMETERS, start=model.start, transition=model.transition, **model.emission.arrays())
         forecaster.card.write(staging)
-        if folder.exists():
-            folder.rename(replaced)
-        staging.rename(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load(folder: str | Path) -> HmmForecaster:

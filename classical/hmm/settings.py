@@ -24,8 +24,8 @@ class HmmSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     emission: Family = "autoregressive"
-    states: int = Field(default=3, ge=1)
-    order: int = Field(default=120, ge=1)
+    states: int = Field(default=2, ge=1)
+    order: int = Field(default=168, ge=1)
     iterations: int = Field(default=30, ge=1)
     tolerance: float = Field(default=1e-4, ge=0)
     seed: int = Field(default=0, ge=0)
