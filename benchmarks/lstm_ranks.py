@@ -89,7 +89,7 @@ def stock_keras(dataset: SequenceDataset, settings: LstmSettings) -> Result:
     best = keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)
     network.fit(
         feeds[0].shuffle(10_000, seed=settings.seed).batch(size).prefetch(4), validation_data=feeds[1].batch(512).prefetch(4),
-        epochs=settings.epochs, callbacks=[best, clock.callback()], verbose=0,
+        epochs=settings.epochs, callbacks=[best, clock.callback()], shuffle=False, verbose=0,
     )  # fmt: skip
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu_began
     weights, history = tuple(network.get_weights()), tuple(clock.history)

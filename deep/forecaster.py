@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from deep.networks import build
 from deep.trained import Trained
@@ -47,10 +50,14 @@ class LstmForecaster:
         expected = (self.card.context, len(self.card.channels))
         if context.ndim != 3 or context.shape[1:] != expected:
             raise InputError(f"context of shape {context.shape}: expected (windows, {expected[0]} steps, {expected[1]} channels)")
-        if not len(context):
-            return Forecast(np.empty((0, self.card.horizon, expected[1]), np.float32))
         size = max(1, SEQUENCES_A_CALL // expected[1])
-        return Forecast(self.network.predict(np.asarray(context, np.float32), batch_size=size, verbose=0))
+        parts = [self._graph(context[first : first + size].astype(np.float32)) for first in range(0, len(context), size)]
+        return Forecast(np.concatenate([np.empty((0, self.card.horizon, expected[1]), np.float32), *parts]))
+
+    @cached_property
+    def _graph(self) -> Callable[[np.ndarray], tf.Tensor]:
+        """The network, traced once for any number of windows: `predict` traces anew for every size of batch, and says so."""
+        return tf.function(self.network, input_signature=[tf.TensorSpec(self.network.input_shape, tf.float32)])
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Writes `model.keras` and `model.json` beside the folder, then renames: a folder is whole or not there.

@@ -147,6 +147,7 @@ class Recorder(keras.callbacks.Callback):
                 f"{self.settings.learning_rate:g}), or look for values in the dataset that are far out of range"
             )
         if float(logs["late"]) > 0:
+            self.model.optimizer.finalize_variable_values(self.model.network.trainable_variables)  # the average of a part
             self.model.stop_training = True
 
     def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
