@@ -78,8 +78,3 @@ class HorovodRanks:
         lengths = self._hvd.allgather(tf.constant([len(text)], tf.int64)).numpy()
         texts = self._hvd.allgather(tf.constant(text)).numpy()
         return [json.loads(part.tobytes()) for part in np.split(texts, np.cumsum(lengths)[:-1])]
-
-
-def started_by_horovod() -> bool:
-    """Whether this process is one of several that horovodrun (or Horovod on Spark) started."""
-    return "HOROVOD_RANK" in os.environ and "HOROVOD_SIZE" in os.environ

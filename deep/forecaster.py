@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import platform
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +19,7 @@ from forecasting.card import CARD, Card, read_card
 from forecasting.forecast import Forecast
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
+from prep.placing import placed_folder
 
 NETWORK = "model.keras"
 SEQUENCES_A_CALL = 4096
@@ -60,28 +59,13 @@ class LstmForecaster:
         return tf.function(self.network, input_signature=[tf.TensorSpec(self.network.input_shape, tf.float32)])
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
-        """Writes `model.keras` and `model.json` beside the folder, then renames: a folder is whole or not there.
+        """Writes `model.keras` and `model.json`: the folder is whole or not there.
 
         Raises InputError where the folder is taken (with `overwrite`: taken by anything but a model).
         """
-        folder = Path(folder).absolute()
-        if not folder.parent.is_dir():
-            raise InputError(f"{folder}: the directory {folder.parent} does not exist")
-        if folder.exists():
-            if not overwrite:
-                raise InputError(f"{folder}: is there already; --overwrite replaces it")
-            read_card(folder)
-        staging, replaced = (folder.parent / f".{folder.name}.{state}-{os.getpid()}" for state in ("writing", "replaced"))
-        try:
-            staging.mkdir()
+        with placed_folder(Path(folder), overwrite, read_card) as staging:
             self.network.save(staging / NETWORK)
             self.card.write(staging)
-            if folder.exists():
-                folder.rename(replaced)
-            staging.rename(folder)
-        finally:
-            shutil.rmtree(staging, ignore_errors=True)
-            shutil.rmtree(replaced, ignore_errors=True)
 
 
 def load(folder: str | Path) -> LstmForecaster:

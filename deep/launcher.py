@@ -24,7 +24,7 @@ from pyspark.sql import SparkSession
 
 from deep.reins import LOOPBACK, reined
 from deep.watch import Address, Line, Watch
-from prep.errors import InputError
+from prep.errors import InputError, RunError
 
 # TensorFlow is imported, data are decoded and graphs are traced before the first step.
 START_SECONDS = 300.0
@@ -37,7 +37,7 @@ ONE_RUN = threading.Lock()
 OnRecord = Callable[[dict[str, float]], None]
 
 
-class RankError(RuntimeError):
+class RankError(RunError):
     """A rank raised, died, or went silent; the message says which, where, after which step, and what it said last."""
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 
-from deep.collective import HorovodRanks, OneProcess, started_by_horovod
+from deep.collective import HorovodRanks, OneProcess
 from deep.forecaster import LstmForecaster, forecaster_of
 from deep.settings import LstmSettings
+from deep.started import started_by_horovod
 from deep.training import OnEpoch, train
 from prep.dataset import SequenceDataset
 

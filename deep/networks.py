@@ -41,8 +41,15 @@ class SegmentLstm(layers.Layer):
     """
 
     def __init__(
-        self, horizon: int, segment: int, units: int, dropout: float, channel_embedding: bool,
-        seed: int, dropout_seed: int, **options: Any,
+        self,
+        horizon: int,
+        segment: int,
+        units: int,
+        dropout: float,
+        channel_embedding: bool,
+        seed: int,
+        dropout_seed: int,
+        **options: Any,
     ) -> None:
         super().__init__(**options)
         self.horizon, self.segment, self.units, self.dropout = horizon, segment, units, dropout

@@ -16,7 +16,11 @@ CARD = "model.json"
 
 
 class Card(BaseModel):
-    """`model.json` of every model folder. `history` holds one dict an iteration or epoch; `settings` what the model was fitted with."""
+    """`model.json` of every model folder.
+
+    `history` holds a dict for each iteration or epoch; `settings` what the model was fitted with; `dataset` the digest of the
+    dataset it was fitted on.
+    """
 
     model_config = ConfigDict(frozen=True)
     format: Literal["hindcast-model"] = "hindcast-model"

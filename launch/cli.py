@@ -16,7 +16,7 @@ from forecasting.card import read_card
 from launch import settings as settings_
 from launch.progress import Progress, console
 from prep.dataset import SequenceDataset, read_manifest
-from prep.errors import InputError
+from prep.errors import InputError, RunError
 from prep.placing import refuse_taken
 
 app = typer.Typer(
@@ -186,6 +186,8 @@ def main() -> None:
         app(args=arguments, obj=overrides)
     except InputError as error:
         fail(str(error), 2, debug)
+    except RunError as error:
+        fail(str(error), 1, debug)
     except KeyboardInterrupt:
         fail("interrupted", 130, debug)
     except Exception as error:

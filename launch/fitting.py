@@ -43,7 +43,7 @@ def fit_lstm(
 
     `spark`: a session that is there already; without it, one is started if it is needed and stopped again.
     """
-    from deep.collective import started_by_horovod
+    from deep.started import started_by_horovod
 
     if started_by_horovod() or settings.cluster.on == "local":
         from deep.local import fit

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deep.collective import HorovodRanks, OneProcess, started_by_horovod
+from deep.collective import HorovodRanks, OneProcess
 from deep.settings import LstmSettings
+from deep.started import started_by_horovod
 from deep.training import digest_of, train
 from prep.blocks import Block
 from prep.layout import Layout
