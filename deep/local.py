@@ -9,6 +9,7 @@ from deep.forecaster import LstmForecaster, forecaster_of
 from deep.settings import LstmSettings
 from deep.started import started_by_horovod
 from deep.training import OnEpoch, train
+from deep.watchdog import Watchdog
 from prep.dataset import SequenceDataset
 
 
@@ -26,9 +27,14 @@ def fit_local(dataset: SequenceDataset, settings: LstmSettings, on_epoch: OnEpoc
 def fit_rank(dataset: SequenceDataset, settings: LstmSettings, on_epoch: OnEpoch | None = None) -> LstmForecaster | None:
     """Fits together with the other processes, which must all call this with the same arguments.
 
-    Only rank 0 calls `on_epoch` and gets the forecaster, to print and write with; the others get None.
+    Only rank 0 calls `on_epoch` and gets the forecaster, to print and write with; the others get None. A rank that takes no step
+    for `settings.silence_seconds` ends its process, and so the run.
     """
     began = time.perf_counter()
     collective = HorovodRanks()
-    trained = train(dataset.windows("train"), dataset.windows("validation"), settings, collective, on_epoch)
+    watchdog = Watchdog(collective.rank, settings.silence_seconds)
+    try:
+        trained = train(dataset.windows("train"), dataset.windows("validation"), settings, collective, on_epoch, watchdog.step)
+    finally:
+        watchdog.stop()
     return forecaster_of(trained, dataset, time.perf_counter() - began) if collective.rank == 0 else None

@@ -31,7 +31,7 @@ class LstmSettings(BaseModel):
     patience           epochs without a better validation loss before training stops; the best epoch's weights are kept
     seed               of initial weights, dropout and the order of windows
     max_seconds        training ends at the first step after this time (validated and kept if best); None: no limit
-    silence_seconds    on Spark: a run in which no rank has moved for so long is ended with an error
+    silence_seconds    a run in which a rank has taken no step for so long is ended with an error
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,10 +42,10 @@ class LstmSettings(BaseModel):
     layers: Annotated[int, Field(ge=1)] = 1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     batch: Annotated[int, Field(ge=1)] = 256
-    epochs: Annotated[int, Field(ge=1)] = 20
+    epochs: Annotated[int, Field(ge=1)] = 8
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     averaging: Annotated[float, Field(ge=0, le=1)] = 0.5
-    patience: Annotated[int, Field(ge=1)] = 5
+    patience: Annotated[int, Field(ge=1)] = 3
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     silence_seconds: Annotated[float, Field(gt=0)] = 120.0

@@ -27,7 +27,7 @@ SPLITS = ("train", "validation", "test")
 
 
 class Part(BaseModel):
-    """One Parquet file: rows and windows of each of its row groups, size in bytes, SHA-256."""
+    """One Parquet file: rows and windows of each of its row groups, size and SHA-256 of its bytes, and digest of its rows."""
 
     model_config = ConfigDict(frozen=True)
     path: str
@@ -36,6 +36,7 @@ class Part(BaseModel):
     windows: tuple[int, ...]
     bytes: int
     sha256: str
+    content: str
 
 
 class Border(BaseModel):
@@ -106,7 +107,7 @@ class SequenceDataset:
 
     @property
     def digest(self) -> str:
-        """Names the data and their preparation: equal for two copies, different after any change."""
+        """Names the rows: the same for the same readings and settings, however partitioned; another after any change."""
         return self.manifest.digest
 
     def addresses(self, split: str, pieces: int = 1) -> list[Address]:

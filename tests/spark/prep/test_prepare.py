@@ -102,7 +102,9 @@ def test_row_order_files_and_format_do_not_matter(spark: SparkSession, plain: Se
     )
     table.repartition(3).write.parquet(str(tmp_path / "many.parquet"))
     for name in ("many.csv", "many.parquet"):
-        assert content(prepare(spark, spec_of(tmp_path / name), tmp_path / f"{name}.seq")) == content(plain)
+        dataset = prepare(spark, spec_of(tmp_path / name), tmp_path / f"{name}.seq")
+        assert content(dataset) == content(plain)
+        assert dataset.digest == plain.digest
 
 
 def test_what_comes_after_a_border_changes_nothing_before_it(spark: SparkSession, plain: SequenceDataset, tmp_path: Path) -> None:
@@ -113,6 +115,7 @@ def test_what_comes_after_a_border_changes_nothing_before_it(spark: SparkSession
     changed = prepare(spark, spec_of(write(tmp_path / "r.csv", lines)), tmp_path / "d")
     assert changed.scaling == plain.scaling
     assert [row for row in content(changed) if row[0] == "train"] == [row for row in content(plain) if row[0] == "train"]
+    assert changed.digest != plain.digest
 
 
 def test_plain_and_packed_layouts_hold_the_same_windows(spark: SparkSession, plain: SequenceDataset, tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""`horovodrun -np 2 … python -m launch fit lstm`: the command as a user types it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pyspark.sql import SparkSession
+
+from deep.forecaster import load
+from prep.dataset import SequenceDataset
+from prep.pipeline import prepare
+from prep.spec import Spec
+
+pytestmark = pytest.mark.parallel
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def dataset(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> SequenceDataset:
+    folder = tmp_path_factory.mktemp("horovodrun")
+    hours = np.arange(600)
+    times = np.datetime_as_string(np.datetime64("2025-01-01T00") + hours, "s")
+    lines = [f"{time},{np.sin(hour * 2 * np.pi / 24):.4f}" for hour, time in zip(hours, times, strict=True)]
+    (folder / "r.csv").write_text("\n".join(["timestamp,wave", *lines]) + "\n")
+    tables = {"readings": {"path": str(folder / "r.csv")}, "windows": {"context": 24, "horizon": 8}}
+    return prepare(spark, Spec.model_validate(tables), folder / "d.seq")
+
+
+def horovodrun(program: list[str], dataset: SequenceDataset, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    arguments = [
+        "fit",
+        "lstm",
+        str(dataset.path),
+        "--out",
+        str(out),
+        "--lstm.units",
+        "8",
+        "--lstm.epochs",
+        "2",
+        "--lstm.batch",
+        "32",
+    ]
+    return subprocess.run(
+        ["horovodrun", "-np", "2", "--gloo", sys.executable, *program, *arguments, *options],
+        capture_output=True, text=True, timeout=240, cwd=ROOT, env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def test_two_ranks_make_one_model(dataset: SequenceDataset, tmp_path: Path) -> None:
+    ran = horovodrun(["-m", "launch"], dataset, tmp_path / "model")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert ran.stdout.count("model:") == 1
+    model = load(tmp_path / "model")
+    assert model.card.settings["ranks"] == 2
+    assert len(model.card.history) == 2
+
+
+def test_a_silent_rank_ends_the_run(dataset: SequenceDataset, tmp_path: Path) -> None:
+    program = str(Path(__file__).with_name("silent_rank.py"))
+    began = time.monotonic()
+    ran = horovodrun([program], dataset, tmp_path / "model", "--lstm.silence_seconds", "8")
+    assert ran.returncode != 0
+    assert "has taken no step for 8 s (since epoch 1, step " in ran.stdout + ran.stderr
+    assert time.monotonic() - began < 120
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_the_user_can_mend_is_said_without_a_traceback(dataset: SequenceDataset, tmp_path: Path) -> None:
+    ran = horovodrun(["-m", "launch"], dataset, tmp_path / "model", "--lstm.segment", "7")
+    assert ran.returncode != 0
+    assert "segment 7: must divide both" in ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stdout + ran.stderr.replace("horovod", "")
