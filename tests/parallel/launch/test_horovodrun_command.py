@@ -77,4 +77,4 @@ def test_what_the_user_can_mend_is_said_without_a_traceback(dataset: SequenceDat
     ran = horovodrun(["-m", "launch"], dataset, tmp_path / "model", "--lstm.segment", "7")
     assert ran.returncode != 0
     assert "segment 7: must divide both" in ran.stdout + ran.stderr
-    assert "Traceback" not in ran.stdout + ran.stderr.replace("horovod", "")
+    assert "launch/cli.py" not in ran.stdout + ran.stderr, "horovodrun shows a traceback of its own, and there is none of ours"
