@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from deep.networks import build
 from deep.trained import Trained
-from forecasting.card import CARD, Card, read_card
+from forecasting.card import CARD, Card, must_be_model, read_card
 from forecasting.forecast import Forecast
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -63,7 +63,7 @@ class LstmForecaster:
 
         Raises InputError where the folder is taken (with `overwrite`: taken by anything but a model).
         """
-        with placed_folder(Path(folder), overwrite, read_card) as staging:
+        with placed_folder(Path(folder), overwrite, must_be_model) as staging:
             self.network.save(staging / NETWORK)
             self.card.write(staging)
 

@@ -26,7 +26,7 @@ from deep.reins import LOOPBACK, reined
 from deep.watch import Address, Line, Watch
 from prep.errors import InputError, RunError
 
-# TensorFlow is imported, data are decoded and graphs are traced before the first step.
+# TensorFlow is imported and data are decoded before the first step.
 START_SECONDS = 300.0
 # What a cluster's executors are given to register, before too few slots are an error.
 SLOTS_SECONDS = 30.0

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-# TensorFlow traces graphs, and other ranks decode data, before the first step.
+# This rank and others decode data before the first step.
 START_SECONDS = 300.0
 EXIT_STATUS = 75
 

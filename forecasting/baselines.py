@@ -117,7 +117,10 @@ def naive_error(dataset: SequenceDataset, season: int) -> np.ndarray:
     total, count = np.zeros(len(dataset.channels)), np.zeros(len(dataset.channels))
     for block in dataset.blocks("train"):
         for values, seen, start, stop in zip(block.values, block.observed, block.own_start, block.own_stop, strict=True):
-            now, then = slice(max(start, season), stop), slice(max(start, season) - season, stop - season)
+            begin = max(start, season)
+            if stop <= begin:
+                continue
+            now, then = slice(begin, stop), slice(begin - season, stop - season)
             both = (seen[now] & seen[then]).astype(bool)
             total += np.where(both, np.abs(values[now].astype(np.float64) - values[then]), 0).sum(axis=0)
             count += both.sum(axis=0)

@@ -10,9 +10,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
+from prep.placing import holds
 from prep.scaling import Scaling
 
 CARD = "model.json"
+must_be_model = holds(CARD, "a Hindcast model")
 
 
 class Card(BaseModel):
@@ -51,6 +53,7 @@ class Card(BaseModel):
             "context": (self.context, layout.context),
             "horizon": (self.horizon, layout.horizon),
             "scaling": (self.scaling.overall, dataset.scaling.overall),
+            "scaling of each series": (bool(self.scaling.by_series), bool(dataset.scaling.by_series)),
         }
         for what, (ours, theirs) in pairs.items():
             if ours != theirs:

@@ -12,10 +12,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from forecasting.card import read_card
+from forecasting.card import must_be_model
 from launch import settings as settings_
 from launch.progress import Progress, console
-from prep.dataset import SequenceDataset, read_manifest
+from prep.dataset import SequenceDataset, must_be_dataset
 from prep.errors import InputError, RunError
 from prep.placing import refuse_taken
 
@@ -35,9 +35,13 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is th
 
 @app.callback()
 def common(
+    ctx: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Taken from the arguments before anything else is parsed; stands here so that --help shows it."""
+    # Both --debug and fields of the settings are taken from the arguments before anything is parsed: the first is shown in --help
+    # by this, and the others are refused where nothing would read them.
+    if ctx.obj and ctx.invoked_subcommand in ("doctor", "inspect", "forecast"):
+        raise InputError(f"--{next(iter(ctx.obj))}: `hindcast {ctx.invoked_subcommand}` has no settings")
 
 
 @app.command()
@@ -80,7 +84,7 @@ def prep(
     from launch.session import spark_session
     from prep.pipeline import prepare
 
-    refuse_taken(out, overwrite, read_manifest)
+    refuse_taken(out, overwrite, must_be_dataset)
     progress = Progress()
     with spark_session(settings.cluster.master, "hindcast prep") as spark, progress.stage(f"preparing {spec}", spark):
         dataset = prepare(spark, what, out, overwrite=overwrite, on_stage=progress.update)
@@ -116,7 +120,7 @@ def fit_hmm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsFi
     from launch.session import spark_session
 
     opened, progress = SequenceDataset.open(dataset), Progress()
-    refuse_taken(out, overwrite, read_card)
+    refuse_taken(out, overwrite, must_be_model)
     with spark_session(chosen.cluster.master, "hindcast fit hmm") as spark:
         save(fit_(spark, opened, chosen, progress), out, overwrite=overwrite)
     console.print(f"model: {out}")
@@ -129,7 +133,7 @@ def fit_lstm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsF
     from launch.fitting import fit_lstm as fit_
 
     opened = SequenceDataset.open(dataset)
-    refuse_taken(out, overwrite, read_card)
+    refuse_taken(out, overwrite, must_be_model)
     model = fit_(opened, chosen, Progress())
     if model is not None:  # ranks other than the first have nothing to write
         model.save(out, overwrite=overwrite)
@@ -168,11 +172,12 @@ def compare(
 ) -> None:
     """Gives every model the same windows and says which one forecasts best, and at what cost."""
     chosen = settings_.load(settings, ctx.obj)
-    from launch.compare import compare_models, report_path
+    from launch.compare import compare_models, report_path, season_to_compare
     from launch.fitting import fit_missing
 
     opened, progress = SequenceDataset.open(dataset), Progress()
     report_path(out)
+    season_to_compare(opened, chosen)  # before the time for fitting is spent
     models = fit_missing(opened, chosen, progress, hmm, lstm)
     compare_models(opened, *models, out, chosen, shlex.join(["hindcast", *sys.argv[1:]]), progress)
 

@@ -41,10 +41,7 @@ def compare_models(
 
     `command` is what repeats it; `truth` the regimes of simulated data, which the page holds against the HMM's states.
     """
-    page, layout = report_path(out), dataset.layout
-    season = settings.compare.season or season_of(dataset.step_micros, layout)
-    if season > layout.context:
-        raise InputError(f"compare.season: {season} steps are more than the context of {layout.context}")
+    page, season = report_path(out), season_to_compare(dataset, settings)
     with progress.stage("baselines"):
         entrants = baselines(dataset, season)
     entrants += [fitted(lstm), fitted(hmm)]
@@ -60,6 +57,16 @@ def compare_models(
     show(rows)
     console.print(f"report: [bold]{page}[/]", highlight=False)
     return page
+
+
+def season_to_compare(dataset: SequenceDataset, settings: Settings) -> int:
+    """Steps in a season. Raises InputError where it does not fit into the context, or there is nothing to compare on."""
+    season = settings.compare.season or season_of(dataset.step_micros, dataset.layout)
+    if season > dataset.layout.context:
+        raise InputError(f"compare.season: {season} steps are more than the context of {dataset.layout.context}")
+    if not sum(sum(part.windows) for part in dataset.manifest.parts if part.split == "test"):
+        raise InputError(f"{dataset.path}: the test split has no windows to compare on: prepare it with a longer split.test")
+    return season
 
 
 def report_path(out: Path) -> Path:

@@ -23,12 +23,13 @@ from prep.errors import InputError
 from prep.grid import infer_step
 from prep.pipeline import prepare
 from prep.readings import load as load_readings
-from prep.spec import ReadingsSpec
+from prep.spec import ReadingsSpec, duration_text, validate
 
 SENSORS, HOURS, SEED = 24, 2400, 7
 DAY_MICROS = 86_400_000_000
 # Enough to see which way the comparison goes in some minutes on two cores.
-BRISK: dict[str, dict[str, Any]] = {"hmm": {"iterations": 20}, "lstm": {"epochs": 8, "max_seconds": 60}}
+BRISK: dict[str, dict[str, Any]] = {"hmm": {"iterations": 20}, "lstm": {"epochs": 5, "max_seconds": 120}}
+FIRST_LINE = "# Written by `hindcast demo`, and overwritten by the next one: copy this file before you change it.\n"
 
 
 def run(
@@ -43,10 +44,8 @@ def run(
     """Writes readings (or takes the user's), settings, dataset, models and report under `out`, and prints where the report is."""
     if readings is not None and not readings.exists():
         raise InputError(f"{readings}: no such file")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{out}: cannot be made: {error.strerror}") from None
+    spec_file = out / "settings.toml"
+    refuse_foreign(out, spec_file)
     truth: Truth | None = None
     with spark_session(overrides.get("cluster.master"), "hindcast demo") as spark:
         if readings is None:
@@ -58,8 +57,7 @@ def run(
         else:
             with progress.stage(f"looking at {readings}", spark):
                 tables, name = suggest(spark, readings.absolute(), timestamp, series, values), readings.name.split(".")[0]
-        spec_file = out / "settings.toml"
-        spec_file.write_text(toml(tables), encoding="utf-8")
+        spec_file.write_text(FIRST_LINE + toml(tables), encoding="utf-8")
         spec, settings = load_spec(spec_file, overrides)
         with progress.stage("preparing sequences", spark):
             dataset = prepare(spark, spec, out / f"{name}.seq", overwrite=True, on_stage=progress.update)
@@ -71,6 +69,17 @@ def run(
     command = shlex.join(["hindcast", *sys.argv[1:]])
     compare_models(dataset, hmm, lstm, out, settings, command, progress, truth=truth)
     console.print(f"[dim]settings to start from: {spec_file}[/]", highlight=False)
+
+
+def refuse_foreign(out: Path, spec_file: Path) -> None:
+    """Makes the folder. Raises InputError where it cannot be made, or holds anything but an earlier demo."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        ours = spec_file.is_file() and spec_file.read_text(encoding="utf-8").startswith(FIRST_LINE)
+        if not ours and any(out.iterdir()):
+            raise InputError(f"{out}: holds something else than an earlier demo; give another folder with --out")
+    except OSError as error:
+        raise InputError(f"{out}: cannot be used: {error.strerror}") from None
 
 
 def fleet_tables() -> dict[str, dict[str, Any]]:
@@ -93,7 +102,7 @@ def suggest(
     table: dict[str, Any] = {"path": str(readings), "timestamp": timestamp, "bad_rows": "quarantine"}
     table |= {"series": list(series)} if series else {}
     table |= {"values": list(values)} if values else {}
-    good = load_readings(spark, ReadingsSpec.model_validate(table)).good
+    good = load_readings(spark, validate(ReadingsSpec, table, where="command line")).good
     step = infer_step(good)
     span = good.agg((F.max("time") - F.min("time")).alias("micros")).first()
     assert span is not None
@@ -103,7 +112,7 @@ def suggest(
     context = max(1, min(max(4 * horizon, day if day <= 336 else 0), steps // 4))
     return {
         "readings": table,
-        "grid": {"step": f"{step / 1e6:g}s", "duplicates": "mean"},
+        "grid": {"step": duration_text(step), "duplicates": "mean"},
         "windows": {"context": context, "horizon": horizon},
         **BRISK,
     }

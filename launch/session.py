@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 JAVA_VERSION = 17
+EXECUTOR_SECONDS, SETTLED_SECONDS = 30.0, 1.5
 # Petastorm speaks to pyarrow through interfaces since deprecated; its workers would say so once a file.
 QUIET_WORKERS = "ignore::FutureWarning:petastorm.fs_utils"
 
@@ -43,9 +45,23 @@ def spark_session(master: str | None = None, name: str = "hindcast") -> Iterator
         conf.setIfMissing(key, value)
     session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
     try:
+        if not conf.get("spark.master").startswith("local"):
+            _await_executors(session)
         yield session
     finally:
         session.stop()
+
+
+def _await_executors(session: SparkSession) -> None:
+    """Gives a cluster's executors some seconds to register, until no more come: work is cut by how many cores there are."""
+    limit, count, since = time.monotonic() + EXECUTOR_SECONDS, 0, time.monotonic()
+    while time.monotonic() < limit:
+        found = session.sparkContext._jsc.sc().getExecutorMemoryStatus().size()  # the driver is one of them
+        if found != count:
+            count, since = found, time.monotonic()
+        elif count > 1 and time.monotonic() - since > SETTLED_SECONDS:
+            return
+        time.sleep(0.2)
 
 
 def _defaults(master: str) -> dict[str, str]:

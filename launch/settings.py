@@ -41,14 +41,20 @@ class Settings(Table):
     cluster: ClusterSettings = ClusterSettings()
 
 
-def load(path: Path | None, overrides: dict[str, str]) -> Settings:
+def load(path: str | Path | None, overrides: dict[str, str]) -> Settings:
     """The settings of a file, if one is given, and of the command line. What the file says of readings is left to `load_spec`."""
+    for field in overrides:
+        if field.split(".")[0] in Spec.model_fields:
+            raise InputError(
+                f"--{field}: decides what a dataset holds, and this one is prepared already. Give it to `hindcast prep`"
+            )
     return validate(Settings, _tables(path, overrides, Settings), where=str(path or "command line"))
 
 
-def load_spec(path: Path, overrides: dict[str, str]) -> tuple[Spec, Settings]:
+def load_spec(path: str | Path, overrides: dict[str, str]) -> tuple[Spec, Settings]:
     """What to prepare, and the settings that stand beside it."""
-    return validate(Spec, _tables(path, overrides, Spec), where=str(path)), load(path, overrides)
+    others = {field: text for field, text in overrides.items() if field.split(".")[0] not in Spec.model_fields}
+    return validate(Spec, _tables(path, overrides, Spec), where=str(path)), load(path, others)
 
 
 def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
@@ -68,7 +74,7 @@ def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
     return kept, overrides
 
 
-def _tables(path: Path | None, overrides: dict[str, str], model: type[Table]) -> dict[str, Any]:
+def _tables(path: str | Path | None, overrides: dict[str, str], model: type[Table]) -> dict[str, Any]:
     tables: dict[str, Any] = {}
     if path is not None:
         tables = read_settings(path, overrides)

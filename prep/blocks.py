@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import os
+import resource
+import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import lru_cache
@@ -56,12 +58,23 @@ class Block:
 
 
 def read(address: Address) -> Block:
-    """The rows at an address. Arrays are read-only and may be memory-mapped."""
+    """The rows at an address. Arrays are read-only; the large ones are memory-mapped."""
     folder = cache_directory() / f"{address.sha256[:32]}-{address.row_group}"
-    if not folder.is_dir():
+    try:
+        fields = _load(folder)
+    except (OSError, ValueError, EOFError):  # not there, or what a cleaner of old files left of it
+        shutil.rmtree(folder, ignore_errors=True)
         _decode_into(folder, address)
-    fields = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in Block.__dataclass_fields__}
+        fields = _load(folder)
     return Block(**{name: column[address.start : address.stop] for name, column in fields.items()})
+
+
+def _load(folder: Path) -> dict[str, np.ndarray]:
+    """Only the large arrays are mapped: each mapping takes a file descriptor."""
+    return {
+        name: np.load(folder / f"{name}.npy", mmap_mode="r" if name in ("values", "observed") else None)
+        for name in Block.__dataclass_fields__
+    }
 
 
 @lru_cache
@@ -70,6 +83,9 @@ def cache_directory() -> Path:
     base = os.environ.get("HINDCAST_CACHE") or os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or tempfile.gettempdir()
     folder = Path(base) / f"hindcast-blocks-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # A split of many row groups stays mapped while windows of it are used; the usual soft limit is 1024 files.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     if folder.stat().st_uid != os.getuid():
         raise PermissionError(f"{folder} belongs to another user: set HINDCAST_CACHE to a directory of your own")
     return folder
@@ -104,7 +120,7 @@ def _decode_into(folder: Path, address: Address) -> None:
 
 
 def decode(column: pa.ChunkedArray, shape: tuple[int, ...], dtype: np.dtype, file: str) -> np.ndarray:
-    """A binary column of `np.save`d arrays, all of one shape and type, as one array (rows, *shape). Copies once.
+    """A binary column of `np.save`d arrays, all of one shape and type, as one array (rows, *shape).
 
     Raises InputError where a value has another shape or type, or is missing.
     """

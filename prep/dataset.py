@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from prep.blocks import Address, Block, read
 from prep.errors import InputError
 from prep.layout import Layout
+from prep.placing import holds
 from prep.scaling import Scaling
 from prep.spec import Spec
 from prep.windows import Windows
@@ -23,6 +24,7 @@ FORMAT: Literal["hindcast-sequences"] = "hindcast-sequences"
 VERSION: Literal[1] = 1
 # The underscore keeps it out of what Petastorm and Spark take for data files.
 MANIFEST = "_manifest.json"
+must_be_dataset = holds(MANIFEST, "a Hindcast dataset")
 SPLITS = ("train", "validation", "test")
 
 

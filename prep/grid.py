@@ -23,6 +23,10 @@ class Grid:
         """The time of a step, ISO 8601, UTC."""
         return iso(self.origin_micros + step * self.step_micros)
 
+    def nearest(self, micros: int) -> int:
+        """The step nearest to a time; the later of two."""
+        return (2 * (micros - self.origin_micros) + self.step_micros) // (2 * self.step_micros)
+
     def step_of(self, micros: int) -> int:
         """The first step at or after a time."""
         return -((self.origin_micros - micros) // self.step_micros)
@@ -46,6 +50,15 @@ def infer_step(readings: DataFrame) -> int:
     if commonest is None:
         raise InputError("no series has two readings at different times, so no step can be inferred: give it with grid.step")
     return int(commonest["interval"])
+
+
+def lay_grid(readings: DataFrame, first: int, step: int) -> Grid:
+    """The grid on which most readings lie, with its step 0 nearest to the `first` (microseconds since the epoch)."""
+    phase = F.pmod(F.col("time"), F.lit(step)).alias("phase")
+    commonest = readings.groupBy(phase).count().orderBy(F.desc("count"), "phase").first()
+    assert commonest is not None, "there is a reading"
+    aligned = Grid(commonest["phase"], step)
+    return Grid(aligned.origin_micros + aligned.nearest(first) * step, step)
 
 
 def on_grid(readings: DataFrame, channels: int, grid: Grid, spec: GridSpec) -> DataFrame:

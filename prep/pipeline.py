@@ -16,9 +16,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prep import readings as readings_
-from prep.dataset import FORMAT, SPLITS, VERSION, Border, Manifest, SequenceDataset, read_manifest
+from prep.dataset import FORMAT, SPLITS, VERSION, Border, Manifest, SequenceDataset, must_be_dataset
 from prep.errors import InputError
-from prep.grid import Grid, infer_step, most_steps_apart, on_grid
+from prep.grid import Grid, infer_step, lay_grid, most_steps_apart, on_grid
 from prep.layout import Layout, best_windows_per_row
 from prep.placing import placed_folder, refuse_taken
 from prep.rows import SPARK_SCHEMA, encode, unischema
@@ -45,7 +45,7 @@ def prepare(
     then `out` is as it was.
     """
     out = Path(out).absolute()
-    refuse_taken(out, overwrite, read_manifest)
+    refuse_taken(out, overwrite, must_be_dataset)
     on_stage("reading")
     readings = readings_.load(spark, spec.readings)
     channels = len(readings.channels)
@@ -70,7 +70,7 @@ def prepare(
         layout = _layout(spec, survey, borders, grid)
         scaling = _scaling(spec, survey)
         on_stage("writing rows")
-        with placed_folder(out, overwrite, read_manifest) as folder:
+        with placed_folder(out, overwrite, must_be_dataset) as folder:
             rows = placed.mapInArrow(_encoder(channels, cut, layout, grid, scaling), SPARK_SCHEMA)
             parts = write_rows(spark, rows, folder, unischema(layout, channels))
             if counts["rows_quarantined"]:
@@ -107,8 +107,8 @@ def _survey(readings: readings_.Readings, spec: Spec) -> tuple[dict[str, int], G
     if not span["rows"]:
         raise InputError(f"{spec.readings.path}: there is no reading in it; a header and at least one row were expected")
     step = duration_micros(spec.grid.step) if spec.grid.step else infer_step(readings.good)
-    steps = round((span["last"] - span["first"]) / step) + 1
-    return {"rows_kept": span["rows"], "rows_quarantined": bad}, Grid(span["first"], step), steps
+    grid = lay_grid(readings.good, span["first"], step)
+    return {"rows_kept": span["rows"], "rows_quarantined": bad}, grid, grid.nearest(span["last"]) + 1
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _statistics(placed: DataFrame, channels: int, cut: Cut) -> Iterator[Survey]:
             }
             yield pa.RecordBatch.from_pydict({"record": [json.dumps(record)]})
 
-    for row in placed.mapInArrow(survey, "record string").toLocalIterator():
+    for row in placed.mapInArrow(survey, "record string").collect():
         record = json.loads(row["record"])
         trained = {record["series"]: Moments(*map(np.array, record["train"]))} if record["train"] else {}
         lengths = Counter(
@@ -182,7 +182,8 @@ def _layout(spec: Spec, survey: Survey, borders: dict[str, Border], grid: Grid) 
     layout = Layout(context=asked.context, horizon=asked.horizon, stride=asked.stride, windows_per_row=asked.windows_per_row or 1)
     for split in SPLITS:
         steps = [n for name, n, _ in survey.lengths if name == split]
-        if borders[split].stop > borders[split].start and not any(layout.windows_in(n) for n in steps):
+        wanted = split == "train" or borders[split].stop > borders[split].start
+        if wanted and not any(layout.windows_in(n) for n in steps):
             raise InputError(
                 f"{split}: no segment is long enough for a window of context {layout.context} + horizon {layout.horizon} = "
                 f"{layout.window} steps; the longest has {max(steps, default=0)} (from {borders[split].start_time} to "

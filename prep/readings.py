@@ -8,6 +8,8 @@ import json
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -77,7 +79,7 @@ def explain(bad: DataFrame, spec: ReadingsSpec, count: int) -> InputError:
     first = bad.first()
     assert first is not None, "there is a bad reading to explain"
     reason, row = first["reason"], json.loads(first["row"])
-    file = first["file"].removeprefix("file://").removeprefix("file:")
+    file = unquote(first["file"]).removeprefix("file://").removeprefix("file:")
     number = _row_number(Path(file), row)
     if reason == RAGGED:
         problem = "has too few or too many fields for the header"
@@ -168,7 +170,7 @@ def _row_number(file: Path, row: dict[str, str]) -> int | None:
     """The line on which a CSV row ends, the header's being 1; None where the file is not within reach or too long to search."""
     if not file.is_file() or not {".csv", ".tsv"} & set(file.suffixes):
         return None
-    with gzip.open(file, "rt", newline="") if file.suffix == ".gz" else file.open(newline="") as lines:
+    with _open_text(file) as lines:
         records = csv.reader(lines, delimiter="\t" if ".tsv" in file.suffixes else ",")
         header = next(records)
         for record in islice(records, SEARCHED_LINES):
@@ -176,6 +178,11 @@ def _row_number(file: Path, row: dict[str, str]) -> int | None:
             if {name: text for name, text in zip(header, record, strict=False) if text} == row:
                 return records.line_num
     return None
+
+
+def _open_text(file: Path) -> IO[str]:
+    how: dict[str, Any] = {"mode": "rt", "newline": "", "encoding": "utf-8", "errors": "replace"}
+    return gzip.open(file, **how) if file.suffix == ".gz" else file.open(**how)
 
 
 def _stem(path: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -75,6 +75,12 @@ def duration_micros(text: str) -> int:
     return micros
 
 
+def duration_text(micros: int) -> str:
+    """The shortest text of a duration that `duration_micros` reads back exactly."""
+    unit = next(unit for unit in ("d", "h", "min", "s", "ms", "us") if micros % MICROS[unit] == 0)
+    return f"{micros // MICROS[unit]}{unit}"
+
+
 def has_scheme(path: str) -> bool:
     return re.match(r"[a-z][a-z0-9+.-]*:", path) is not None
 
@@ -133,6 +139,12 @@ class SplitSpec(Table):
     train: int | float | str = 0.7
     validation: int | float | str = 0.1
     test: int | float | str = 0.2
+
+    @field_validator("train", "validation", "test", mode="before")
+    @classmethod
+    def time_as_text(cls, value: Any) -> Any:
+        """TOML has dates and times of its own."""
+        return value.isoformat() if isinstance(value, date) else value
 
     @field_validator("train", "validation", "test")
     @classmethod

@@ -51,14 +51,14 @@ once() {
 }
 
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@"; }
-install_locked() { say "installing $1"; pip install --quiet --require-hashes --no-deps -r "$1"; }
+install_locked() { say "installing $1"; pip install -qq --require-hashes --no-deps -r "$1"; }
 
 build_horovod() {
   say "building Horovod against this TensorFlow (two to three minutes)"
   # The build finds cmake and python by name. No cached wheel may be taken: one fits exactly one TensorFlow.
   PATH="$PWD/$venv/bin:$PATH" CMAKE_POLICY_VERSION_MINIMUM=3.5 \
   HOROVOD_WITH_TENSORFLOW=1 HOROVOD_WITHOUT_PYTORCH=1 HOROVOD_WITHOUT_MXNET=1 HOROVOD_WITH_GLOO=1 HOROVOD_WITHOUT_MPI=1 \
-    pip install --quiet --require-hashes --no-deps --no-build-isolation --no-cache-dir --force-reinstall \
+    pip install -qq --require-hashes --no-deps --no-build-isolation --no-cache-dir --force-reinstall \
       --no-binary horovod -r requirements/horovod.txt
 }
 
@@ -68,4 +68,4 @@ command -v g++ >/dev/null && command -v make >/dev/null \
 once runtime requirements/runtime.txt install_locked requirements/runtime.txt
 once horovod "requirements/runtime.txt requirements/horovod.txt" build_horovod
 [ "$profile" = runtime ] || once dev requirements/dev.txt install_locked requirements/dev.txt
-once project pyproject.toml pip install --quiet --no-deps --no-build-isolation --editable .
+once project pyproject.toml pip install -qq --no-deps --no-build-isolation --editable .

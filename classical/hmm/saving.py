@@ -15,7 +15,7 @@ from classical.hmm.emissions.gaussian import Gaussian
 from classical.hmm.fitting import FittedHmm
 from classical.hmm.forecast import HmmForecaster
 from classical.hmm.model import HiddenMarkov
-from forecasting.card import CARD, Card, read_card
+from forecasting.card import CARD, Card, must_be_model, read_card
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.placing import placed_folder
@@ -67,7 +67,7 @@ def save(forecaster: HmmForecaster, folder: str | Path, overwrite: bool = False)
     if forecaster.card is None:
         raise ValueError("only a forecaster of a dataset can be saved: `forecaster_of` makes one")
     model = forecaster.model
-    with placed_folder(Path(folder), overwrite, read_card) as staging:
+    with placed_folder(Path(folder), overwrite, must_be_model) as staging:
         np.savez(staging / PARAMETERS, start=model.start, transition=model.transition, **model.emission.arrays())
         forecaster.card.write(staging)
 

@@ -176,6 +176,7 @@ BAD = {
     "no dataset": (("compare", "nothing.seq", "--out", "r"), "nothing.seq: no such dataset"),
     "not a model": (("forecast", "data.seq", "data.seq", "--out", "x.csv"), "data.seq: not a Hindcast model"),
     "wrong kind": (("compare", "data.seq", "--out", "r", "--hmm", "lstm"), "lstm/model.json: a model of kind 'lstm', not 'hmm'"),
+    "settings for none": (("inspect", "data.seq", "--lstm.epochs", "3"), "--lstm.epochs: `hindcast inspect` has no settings"),
     "no split": (
         ("forecast", "hmm", "data.seq", "--out", "x.csv", "--split", "future"),
         "expected one of train, validation, test",

@@ -105,5 +105,6 @@ def test_the_naive_error_counts_owned_steps_once() -> None:
     observed = np.ones(values.shape, np.uint8)
     observed[0, 12] = 0
     block = Block(values, observed, np.array(["a"]), np.zeros(1, "datetime64[us]"), np.array([1]), np.array([5]), np.array([25]))
+    short = Block(values, observed, np.array(["b"]), np.zeros(1, "datetime64[us]"), np.array([0]), np.array([0]), np.array([3]))
     changes = [abs(float(values[0, t, 0]) - float(values[0, t - 4, 0])) for t in range(5, 25) if t not in (12, 16)]
-    assert naive_error(FakeDataset([block]), 4)[0] == pytest.approx(np.mean(changes), rel=1e-6)  # type: ignore[arg-type]
+    assert naive_error(FakeDataset([block, short]), 4)[0] == pytest.approx(np.mean(changes), rel=1e-6)  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ def test_a_field_without_a_value_is_refused() -> None:
         ({"lstm.epochs": "zero"}, r"command line: lstm\.epochs: .*found 'zero'"),
         ({"hmm.stats": "3"}, r"command line: hmm\.stats: "),
         ({"lstn.epochs": "3"}, "no table 'lstn'; the tables are .*lstm"),
+        ({"windows.horizon": "3"}, r"--windows\.horizon: decides what a dataset holds"),
         ({"cluster.ranks": "0"}, r"cluster\.ranks"),
     ],
 )
@@ -50,4 +51,4 @@ def test_settings_that_the_demo_writes_are_settings(tmp_path: Path) -> None:
     file.write_text(toml(fleet_tables()))
     spec, settings = load_spec(file, {})
     assert spec.readings.path == str(tmp_path / "readings.csv")
-    assert settings.lstm.max_seconds == 60
+    assert settings.lstm.epochs == 5

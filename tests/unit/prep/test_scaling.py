@@ -40,6 +40,13 @@ def test_methods(method: str, low: float, high: float) -> None:
     assert scaled.max() <= high
 
 
+def test_standard_gives_mean_0_and_deviation_1() -> None:
+    found = affine("standard", moments(VALUES, np.ones_like(SEEN)))
+    scaled = (VALUES - found.centre) / found.scale
+    np.testing.assert_allclose(scaled.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(scaled.std(axis=0), 1, rtol=1e-12)
+
+
 def test_a_constant_or_unmeasured_channel_keeps_its_units() -> None:
     values = np.stack([np.full(10, 5.0), np.zeros(10)], axis=1)
     seen = np.stack([np.ones(10), np.zeros(10)], axis=1)

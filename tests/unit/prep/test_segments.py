@@ -75,3 +75,7 @@ def test_segments_have_no_hole_and_no_step_is_in_two(values: np.ndarray, first: 
         np.testing.assert_array_equal(segment.values[segment.observed], original[segment.observed])
         np.testing.assert_array_equal(segment.observed, ~np.isnan(original))
     assert len(set(owned)) == len(owned)
+    for split, (start, stop) in BORDERS.items():
+        _, usable = fill(values[: max(0, stop - first)], cut(how))
+        expected = {first + int(step) for step in np.flatnonzero(usable) if start <= first + step}
+        assert {step for step in owned if start <= step < stop} == expected, split

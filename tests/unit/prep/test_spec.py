@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from prep.errors import InputError
-from prep.spec import Spec, duration_micros, read_settings, validate
+from prep.spec import Spec, duration_micros, duration_text, read_settings, validate
 
 GOOD = {"readings": {"path": "x.csv"}, "windows": {"context": 4, "horizon": 2}}
 
@@ -17,6 +17,18 @@ GOOD = {"readings": {"path": "x.csv"}, "windows": {"context": 4, "horizon": 2}}
 )
 def test_durations(text: str, micros: int) -> None:
     assert duration_micros(text) == micros
+
+
+@pytest.mark.parametrize("micros", [86_400_000_000 * 31, 3_600_000_000, 300_000_000, 1_234_567, 50])
+def test_durations_are_written_as_they_are_read(micros: int) -> None:
+    assert duration_micros(duration_text(micros)) == micros
+
+
+def test_a_border_may_be_a_date_of_toml(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text('[readings]\npath = "x.csv"\n[windows]\ncontext = 3\nhorizon = 1\n[split]\ntrain = 2025-03-01\n')
+    spec = validate(Spec, read_settings(file, {"split.validation": "2025-04-01T12:00:00"}), where="a")
+    assert (spec.split.train, spec.split.validation) == ("2025-03-01", "2025-04-01T12:00:00")
 
 
 @pytest.mark.parametrize("text", ["", "h", "0s", "-1h", "1 hour", "1e3s"])

@@ -1,0 +1,123 @@
+"""On a standalone cluster, a master and two workers of their own: all kinds of work, by the commands and by spark-submit."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyspark
+import pytest
+
+from deep.forecaster import load as load_lstm
+from launch.session import java_home
+from prep.dataset import SequenceDataset
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+ROOT = Path(__file__).resolve().parents[2]
+SPARK = Path(pyspark.__file__).parent
+ENVIRONMENT = {
+    **os.environ,
+    "JAVA_HOME": str(java_home()),
+    "SPARK_HOME": str(SPARK),
+    "SPARK_LOCAL_IP": "127.0.0.1",
+    "PYSPARK_PYTHON": sys.executable,
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def await_line(log: Path, pattern: str, count: int, seconds: float = 90) -> None:
+    limit = time.monotonic() + seconds
+    while len(re.findall(pattern, log.read_text())) < count:
+        assert time.monotonic() < limit, log.read_text()[-2000:]
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="module")
+def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a master on the loopback address with two workers of one core each."""
+    folder, port = tmp_path_factory.mktemp("cluster"), free_port()
+    url = f"spark://127.0.0.1:{port}"
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(name: str, kind: str, *arguments: str) -> Path:
+        log = folder / f"{name}.log"
+        command = [str(SPARK / "bin" / "spark-class"), f"org.apache.spark.deploy.{kind}", "--host", "127.0.0.1", *arguments]
+        environment = {**ENVIRONMENT, "SPARK_WORKER_DIR": str(folder / name)}
+        with log.open("wb") as out:
+            started.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment))
+        return log
+
+    try:
+        log = start("master", "master.Master", "--port", str(port), "--webui-port", str(free_port()))
+        await_line(log, "New state: ALIVE", 1)
+        for worker in ("one", "two"):
+            start(worker, "worker.Worker", "--cores", "1", "--memory", "2g", "--webui-port", str(free_port()), url)
+        await_line(log, "Registering worker", 2)
+        yield url
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("work")
+    hours = np.arange(600)
+    rng = np.random.default_rng(0)
+    times = np.datetime_as_string(np.datetime64("2025-01-01T00") + hours, "s")
+    lines = [
+        f"{t},{name},{20 + 5 * np.sin(h / 4) + rng.normal():.3f}" for name in "abcd" for h, t in zip(hours, times, strict=True)
+    ]
+    (folder / "readings.csv").write_text("\n".join(["time,sensor,heat", *lines]) + "\n")
+    (folder / "spec.toml").write_text(
+        '[readings]\npath = "readings.csv"\ntimestamp = "time"\nseries = "sensor"\n[windows]\ncontext = 24\nhorizon = 8\n'
+        "[hmm]\nstates = 2\niterations = 3\n[lstm]\nunits = 8\nepochs = 1\n"
+    )
+    return folder
+
+
+def run(folder: Path, *command: str) -> str:
+    ran = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-4000:]
+    return ran.stdout
+
+
+@pytest.fixture(scope="module")
+def dataset(master: str, folder: Path) -> SequenceDataset:
+    run(folder, "hindcast", "prep", "spec.toml", "d.seq", "--cluster.master", master)
+    return SequenceDataset.open(folder / "d.seq")
+
+
+def test_a_cluster_prepares_what_one_machine_does(dataset: SequenceDataset, folder: Path) -> None:
+    run(folder, "hindcast", "prep", "spec.toml", "local.seq", "--cluster.master", "local[1]")
+    assert SequenceDataset.open(folder / "local.seq").digest == dataset.digest
+
+
+def test_spark_submit_runs_em_and_gets_what_one_machine_gets(master: str, dataset: SequenceDataset, folder: Path) -> None:
+    fit = ["fit", "hmm", "d.seq", "--settings", "spec.toml", "--out"]
+    run(folder, "spark-submit", "--master", master, str(ROOT / "launch" / "__main__.py"), *fit, "cluster.hmm")
+    run(folder, "hindcast", *fit, "local.hmm", "--cluster.master", "local[1]")
+    cluster, local = (np.load(folder / name / "parameters.npz") for name in ("cluster.hmm", "local.hmm"))
+    for name in local.files:
+        np.testing.assert_allclose(cluster[name], local[name], rtol=1e-8, atol=1e-10, err_msg=name)
+
+
+def test_horovod_trains_across_both_workers(master: str, dataset: SequenceDataset, folder: Path) -> None:
+    run(folder, "hindcast", "fit", "lstm", "d.seq", "--settings", "spec.toml", "--out", "lstm", "--cluster.master", master)
+    assert load_lstm(folder / "lstm").card.settings["ranks"] == 2
