@@ -49,15 +49,14 @@ def run(
     truth: Truth | None = None
     with spark_session(overrides.get("cluster.master"), "hindcast demo") as spark:
         if readings is None:
-            with progress.stage(f"drawing {SENSORS} sensors, {HOURS:,} hours each"):
-                fleet = synthetic.draw(SENSORS, HOURS, SEED)
-                synthetic.write_readings(fleet, out / "readings.csv", out / "regimes.csv", SEED)
-            truth = Truth(fleet.times(), {name: fleet.regimes[i] for i, name in enumerate(fleet.sensors)}, synthetic.REGIMES)
             tables, name = fleet_tables(), "fleet"
         else:
             with progress.stage(f"looking at {readings}", spark):
                 tables, name = suggest(spark, readings.absolute(), timestamp, series, values), readings.name.split(".")[0]
         spec_file.write_text(FIRST_LINE + toml(tables), encoding="utf-8")
+        if readings is None:
+            with progress.stage(f"drawing {SENSORS} sensors, {HOURS:,} hours each"):
+                truth = draw_fleet(out)
         spec, settings = load_spec(spec_file, overrides)
         with progress.stage("preparing sequences", spark):
             dataset = prepare(spark, spec, out / f"{name}.seq", overwrite=True, on_stage=progress.update)
@@ -69,6 +68,13 @@ def run(
     command = shlex.join(["hindcast", *sys.argv[1:]])
     compare_models(dataset, hmm, lstm, out, settings, command, progress, truth=truth)
     console.print(f"[dim]settings to start from: {spec_file}[/]", highlight=False)
+
+
+def draw_fleet(out: Path) -> Truth:
+    """Writes readings.csv and, beside it, the regimes that nobody but the report gets to see."""
+    fleet = synthetic.draw(SENSORS, HOURS, SEED)
+    synthetic.write_readings(fleet, out / "readings.csv", out / "regimes.csv", SEED)
+    return Truth(fleet.times(), {name: fleet.regimes[i] for i, name in enumerate(fleet.sensors)}, synthetic.REGIMES)
 
 
 def refuse_foreign(out: Path, spec_file: Path) -> None:

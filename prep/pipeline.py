@@ -16,7 +16,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prep import readings as readings_
-from prep.dataset import FORMAT, SPLITS, VERSION, Border, Manifest, SequenceDataset, must_be_dataset
+from prep.dataset import FORMAT, SPLITS, VERSION, Border, Manifest, Part, SequenceDataset, must_be_dataset
 from prep.errors import InputError
 from prep.grid import Grid, infer_step, lay_grid, most_steps_apart, on_grid
 from prep.layout import Layout, best_windows_per_row
@@ -75,23 +75,8 @@ def prepare(
             parts = write_rows(spark, rows, folder, unischema(layout, channels))
             if counts["rows_quarantined"]:
                 readings.bad.write.json(str(folder / "_quarantine"))
-            manifest = Manifest(
-                format=FORMAT,
-                version=VERSION,
-                spec=spec,
-                channels=readings.channels,
-                step_micros=grid.step_micros,
-                origin_micros=grid.origin_micros,
-                borders=borders,
-                layout=layout,
-                scaling=scaling,
-                parts=parts,
-                counts=counts,
-                digest=added(part.content for part in parts),
-                versions={name: version(name) for name in ("hindcast", "pyspark", "petastorm", "pyarrow", "numpy")},
-            )
-            _verify(manifest, survey)
-            write_manifest(manifest, folder)
+            _verify(parts, layout, survey)
+            write_manifest(_manifest(spec, readings.channels, grid, borders, layout, scaling, parts, counts), folder)
     finally:
         placed.unpersist()
     return SequenceDataset.open(out)
@@ -215,12 +200,39 @@ def _encoder(
     return encode_all
 
 
-def _verify(manifest: Manifest, survey: Survey) -> None:
+def _manifest(
+    spec: Spec,
+    channels: tuple[str, ...],
+    grid: Grid,
+    borders: dict[str, Border],
+    layout: Layout,
+    scaling: Scaling,
+    parts: tuple[Part, ...],
+    counts: dict[str, int],
+) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        version=VERSION,
+        spec=spec,
+        channels=channels,
+        step_micros=grid.step_micros,
+        origin_micros=grid.origin_micros,
+        borders=borders,
+        layout=layout,
+        scaling=scaling,
+        parts=parts,
+        counts=counts,
+        digest=added(part.content for part in parts),
+        versions={name: version(name) for name in ("hindcast", "pyspark", "petastorm", "pyarrow", "numpy")},
+    )
+
+
+def _verify(parts: tuple[Part, ...], layout: Layout, survey: Survey) -> None:
     """What was read back from the files is what the segments hold."""
     expected = {
-        "windows": sum(manifest.layout.windows_in(steps) * count for (_, steps, _), count in survey.lengths.items()),
-        "rows": sum(manifest.layout.rows_in(steps) * count for (_, steps, _), count in survey.lengths.items()),
+        "windows": sum(layout.windows_in(steps) * count for (_, steps, _), count in survey.lengths.items()),
+        "rows": sum(layout.rows_in(steps) * count for (_, steps, _), count in survey.lengths.items()),
     }
-    found = {name: sum(sum(getattr(part, name)) for part in manifest.parts) for name in expected}
+    found = {name: sum(sum(getattr(part, name)) for part in parts) for name in expected}
     if found != expected:
         raise RuntimeError(f"the files hold {found}, and {expected} were to be written; nothing was kept")

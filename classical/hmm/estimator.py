@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Literal, Self
@@ -24,7 +25,7 @@ SAMPLE = 20_000
 Lengths = Sequence[int] | np.ndarray | None
 
 
-class _Estimator:
+class _Estimator(ABC):
     """What both families share: EM by `classical.em`, and questions asked of the lattice.
 
     n_iter, tol     EM stops after `n_iter` iterations, or after one that gains less than `tol` in log-likelihood
@@ -121,11 +122,13 @@ class _Estimator:
 
     _fields: dict[str, str]
 
+    @abstractmethod
     def _emission(self) -> Any:
-        raise NotImplementedError
+        """The emission family with the parameters that the attributes hold."""
 
+    @abstractmethod
     def _take(self, emission: Any, letters: str) -> None:
-        raise NotImplementedError
+        """Takes the fitted parameters that `letters` name from the family."""
 
     def _initial(self, spans: Spans) -> HiddenMarkov[Any]:
         few = int(np.searchsorted(np.cumsum(spans.lengths), SAMPLE)) + 1

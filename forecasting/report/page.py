@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import re
-import tempfile
 from pathlib import Path
 
 import matplotlib
@@ -16,27 +14,15 @@ from forecasting.report import numbers, sections, tables
 from forecasting.report.contents import Contents
 from forecasting.report.headline import TIE, headline
 from forecasting.report.palette import styles
+from prep.placing import placed_file
 
 _FILTERS = ("count", "fixed", "listed", "memory", "percent", "short", "span")
 
 
 def write(contents: Contents, path: Path) -> None:
-    """Writes the page to `path`, whole or not at all: a failure leaves what was there. The folder must exist."""
-    path = Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path.parent}: no such folder to write the report in; make it first")
-    text = render(contents)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-            out.flush()
-            os.fsync(out.fileno())
-        os.chmod(temporary, 0o644)  # a temporary file is its owner's alone, and a report is for others too
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    """Writes the page to `path`, whole or not at all. Raises InputError where it cannot be put there."""
+    with placed_file(Path(path)) as staging:
+        staging.write_text(render(contents), encoding="utf-8")
 
 
 def render(contents: Contents) -> str:

@@ -30,6 +30,7 @@ from forecasting.report.contents import (
 )
 from forecasting.report.headline import headline
 from forecasting.report.numbers import decimals, fixed, percent, short, size, span, taken
+from prep.errors import InputError
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
 
@@ -351,7 +352,7 @@ def test_write_makes_a_whole_readable_file(tmp_path: Path, rendered: str) -> Non
 def test_a_failure_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     target = tmp_path / "report.html"
     target.write_text("old")
-    for where, what in ((figures, "by_horizon"), (page.os, "replace")):
+    for where, what in ((figures, "by_horizon"), (Path, "replace")):
         with monkeypatch.context() as patch:
             patch.setattr(where, what, _fail)
             with pytest.raises(OSError, match="disk full"):
@@ -365,7 +366,7 @@ def _fail(*_: object, **__: object) -> None:
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no such folder"):
+    with pytest.raises(InputError, match="does not exist"):
         page.write(made_up(), tmp_path / "none" / "report.html")
 
 
