@@ -33,12 +33,12 @@ def spark_session(master: str | None = None, name: str = "hindcast") -> Iterator
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ.setdefault("PYTHONWARNINGS", QUIET_WORKERS)
-    from pyspark import SparkConf
+    from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
 
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        yield active
+    # Not getActiveSession, which answers for one thread of the JVM.
+    if SparkContext._active_spark_context is not None:
+        yield SparkSession.builder.getOrCreate()
         return
     conf = SparkConf()
     for key, value in _defaults(conf.get("spark.master") or master or "local[*]").items():
