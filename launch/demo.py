@@ -97,7 +97,7 @@ def fleet_tables() -> dict[str, dict[str, Any]]:
         "scaling": {"method": "standard", "per": "global"},
         "windows": {"context": 96, "horizon": 24},
         **BRISK,
-        "hmm": {**BRISK["hmm"], "states": len(synthetic.REGIMES)},
+        "hmm": {**BRISK["hmm"], "states": len(synthetic.REGIMES), "order": 48},
     }
 
 
