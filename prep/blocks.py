@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 
 from prep.errors import InputError
 
+ATTEMPTS = 3
+
 
 @dataclass(frozen=True)
 class Address:
@@ -60,12 +62,16 @@ class Block:
 def read(address: Address) -> Block:
     """The rows at an address. Arrays are read-only; the large ones are memory-mapped."""
     folder = cache_directory() / f"{address.sha256[:32]}-{address.row_group}"
-    try:
-        fields = _load(folder)
-    except (OSError, ValueError, EOFError):  # not there, or what a cleaner of old files left of it
-        shutil.rmtree(folder, ignore_errors=True)
-        _decode_into(folder, address)
-        fields = _load(folder)
+    for attempt in range(ATTEMPTS):
+        if not folder.is_dir():
+            _decode_into(folder, address)
+        try:
+            fields = _load(folder)
+            break
+        except (OSError, ValueError, EOFError):  # what a cleaner of old files left of it, or another process is mending it
+            if attempt == ATTEMPTS - 1:
+                raise
+            shutil.rmtree(folder, ignore_errors=True)
     return Block(**{name: column[address.start : address.stop] for name, column in fields.items()})
 
 

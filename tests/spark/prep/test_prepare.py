@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 from petastorm import make_reader
 from pyspark.sql import SparkSession
 
+from prep.blocks import cache_directory, read
 from prep.dataset import MANIFEST, SequenceDataset
 from prep.errors import InputError
 from prep.pipeline import prepare
@@ -272,3 +275,17 @@ def test_the_duplicates_and_gaps_of_real_sensors(spark: SparkSession, shared: Pa
     assert ambient.step_micros == 3_600_000_000
     assert ambient.manifest.counts["rows_kept"] == 7267
     assert ambient.manifest.counts["stretches"] <= 11
+
+
+def test_a_damaged_cache_is_made_again_and_readers_do_not_disturb_each_other(plain: SequenceDataset) -> None:
+    address = plain.addresses("train")[0]
+    expected = read(address).values.copy()
+    folder = cache_directory() / f"{address.sha256[:32]}-{address.row_group}"
+    (folder / "windows.npy").unlink()
+    (folder / "values.npy").write_bytes(b"half")
+    np.testing.assert_array_equal(read(address).values, expected)
+    for _ in range(20):
+        shutil.rmtree(folder)
+        with ThreadPoolExecutor(8) as pool:
+            for block in pool.map(read, [address] * 8):
+                np.testing.assert_array_equal(block.values, expected)
