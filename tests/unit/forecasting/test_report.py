@@ -392,9 +392,12 @@ def test_deviations_and_forecasts_that_are_nan_are_left_out(recwarn: pytest.Warn
 def test_nothing_measured_at_all_can_be_drawn() -> None:
     contents = made_up()
     example = contents.examples[0]
-    page.render(replace(contents, examples=(replace(example, observed=np.zeros_like(example.observed)),)))
+    unobserved = replace(example, observed=np.zeros_like(example.observed))
     nothing = replace(example, actual=np.full(example.actual.shape, np.nan), past=np.full(example.past.shape, np.nan))
-    page.render(replace(contents, examples=(nothing,)))
+    for drawn in (unobserved, nothing):
+        text = page.render(replace(contents, examples=(drawn,)))
+        assert example.series in text
+        assert not re.search(r'd="[^"]*nan', text)
 
 
 def test_many_channels_and_windows_are_limited_and_said_so() -> None:

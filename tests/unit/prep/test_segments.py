@@ -43,6 +43,12 @@ def test_runs(mask: list[int], expected: list[tuple[int, int]]) -> None:
     assert runs(np.array(mask, bool)) == expected
 
 
+def test_validation_and_test_look_back_for_context_and_training_does_not() -> None:
+    whole = Stretch("s", 0, 0, np.arange(45.0)[:, None], 45, 0)
+    found = {s.split: (s.first, s.look_back, len(s.values)) for s in segments(whole, cut())}
+    assert found == {"train": (0, 0, 20), "validation": (15, 5, 15), "test": (25, 5, 15)}
+
+
 holey = st_numpy.arrays(float, st.tuples(st.integers(1, 45), st.just(2)), elements=st.sampled_from([1.0, 2.0, 3.0, NAN]))
 
 
