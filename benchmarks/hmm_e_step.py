@@ -64,6 +64,10 @@ def iteration_of_hindcast(kind: str, values: np.ndarray) -> tuple[Callable[[], N
     block = Block(
         values=values,
         observed=np.ones(values.shape, np.uint8),
+        covariates=np.zeros((*values.shape[:2], 0), np.float32),
+        covariates_observed=np.zeros((*values.shape[:2], 0), np.uint8),
+        labels=np.zeros((*values.shape[:2], 0), np.int32),
+        attributes=np.zeros((rows, 0), np.float32),
         series=np.full(rows, "one"),
         start=np.zeros(rows, "datetime64[us]"),
         windows=np.zeros(rows, np.int32),

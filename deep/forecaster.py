@@ -100,6 +100,7 @@ def forecaster_of(
         step_micros=dataset.step_micros,
         context=trained.context,
         horizon=trained.horizon,
+        lead=dataset.layout.lead,
         scaling=dataset.scaling,
         dataset=dataset.digest,
         parameters=network.count_params(),

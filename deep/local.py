@@ -10,6 +10,7 @@ from deep.settings import LstmSettings
 from deep.started import started_by_horovod
 from deep.training import OnEpoch, train
 from deep.watchdog import Watchdog
+from forecasting.inputs import must_be_numbers
 from prep.dataset import SequenceDataset
 
 
@@ -19,7 +20,8 @@ def fit(dataset: SequenceDataset, settings: LstmSettings, on_epoch: OnEpoch | No
 
 
 def fit_local(dataset: SequenceDataset, settings: LstmSettings, on_epoch: OnEpoch | None = None) -> LstmForecaster:
-    """Fits in this process. Raises InputError as `train` does."""
+    """Fits in this process. Raises InputError where a channel is a category, and as `train` does."""
+    must_be_numbers(dataset)
     trained = train(dataset.windows("train"), dataset.windows("validation"), settings, OneProcess(), on_epoch)
     return forecaster_of(trained, dataset)
 
@@ -31,6 +33,7 @@ def fit_rank(dataset: SequenceDataset, settings: LstmSettings, on_epoch: OnEpoch
     for `settings.silence_seconds` ends its process, and so the run.
     """
     began = time.perf_counter()
+    must_be_numbers(dataset)
     collective = HorovodRanks()
     watchdog = Watchdog(collective.rank, settings.silence_seconds)
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from forecasting.forecast import Forecast
+from forecasting.inputs import must_be_numbers
 from prep.blocks import Block
 from prep.dataset import SequenceDataset
 from prep.layout import Layout
@@ -21,26 +22,27 @@ PIECE = 8192
 class RepeatLast:
     """Nothing changes: every step of the horizon is the last step of the context."""
 
-    horizon: int
+    layout: Layout
     name: str = "repeat-last"
     parameters: int = 0
 
     def forecast(self, context: np.ndarray, observed: np.ndarray) -> Forecast:
-        return Forecast(np.repeat(context[:, -1:], self.horizon, axis=1))
+        return Forecast(np.repeat(context[:, -1:], self.layout.horizon, axis=1))
 
 
 @dataclass(frozen=True)
 class SeasonalNaive:
-    """Every step is what it was a season (in steps) ago."""
+    """Every step is what it was a season (in steps) ago, or as many seasons as it takes to lie in the context."""
 
-    horizon: int
+    layout: Layout
     season: int
     name: str = "seasonal-naive"
     parameters: int = 0
 
     def forecast(self, context: np.ndarray, observed: np.ndarray) -> Forecast:
         start = context.shape[1] - self.season
-        return Forecast(context[:, start + np.arange(self.horizon) % self.season])
+        ahead = self.layout.lead + np.arange(self.layout.horizon)
+        return Forecast(context[:, start + ahead % self.season])
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,11 @@ class NormalEquations:
 
 
 def fit_linear(dataset: SequenceDataset) -> Linear:
-    """Closed-form least squares over every window and channel of the training split, a row group at a time."""
+    """Closed-form least squares over every window and channel of the training split, a row group at a time.
+
+    Raises InputError where a channel is a category.
+    """
+    must_be_numbers(dataset)
     total: NormalEquations | None = None
     for block in dataset.blocks("train"):
         for piece in normal_equations(block, dataset.layout):
@@ -91,16 +97,16 @@ def fit_linear(dataset: SequenceDataset) -> Linear:
 
 def normal_equations(block: Block, layout: Layout) -> Iterator[NormalEquations]:
     """Of the windows that start in a block, some thousands at a time. Windows with a filled target step do not count."""
-    context = layout.context
+    context, future = layout.context, layout.look_back
     for row in range(len(block.windows)):
         offsets = np.arange(block.windows[row]) * layout.stride
         for some in np.split(offsets, range(PIECE, len(offsets), PIECE)):
             windows = np.moveaxis(cut(block.values[row : row + 1], layout.window)[0, some], 2, 1)
-            measured = np.moveaxis(cut(block.observed[row : row + 1], layout.window)[0, some], 2, 1)[..., context:].all(axis=2)
+            measured = np.moveaxis(cut(block.observed[row : row + 1], layout.window)[0, some], 2, 1)[..., future:].all(axis=2)
             windows = windows[measured].astype(np.float64)
             relative = windows - windows[:, context - 1 : context]
             past = np.concatenate([relative[:, :context], np.ones((len(windows), 1))], axis=1)
-            yield NormalEquations(past.T @ past, past.T @ relative[:, context:])
+            yield NormalEquations(past.T @ past, past.T @ relative[:, future:])
 
 
 def season_of(step_micros: int, layout: Layout) -> int:
@@ -113,7 +119,11 @@ def season_of(step_micros: int, layout: Layout) -> int:
 
 
 def naive_error(dataset: SequenceDataset, season: int) -> np.ndarray:
-    """(channels,): the mean absolute change over a season in the training split, scaled units; what MASE divides by."""
+    """(channels,): the mean absolute change over a season in the training split, scaled units; what MASE divides by.
+
+    As Hyndman and Koehler define it, it is a property of the series alone, whatever is forecast: neither the horizon nor the lead
+    changes it, so errors at different leads are in one unit and can be compared.
+    """
     total, count = np.zeros(len(dataset.channels)), np.zeros(len(dataset.channels))
     for block in dataset.blocks("train"):
         for values, seen, start, stop in zip(block.values, block.observed, block.own_start, block.own_stop, strict=True):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from forecasting.inputs import must_be_numbers
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.placing import holds
@@ -21,7 +22,7 @@ class Card(BaseModel):
     """`model.json` of every model folder.
 
     `history` holds a dict for each iteration or epoch; `settings` what the model was fitted with; `dataset` the digest of the
-    dataset it was fitted on.
+    dataset it was fitted on; `lead` the steps between context and horizon that are skipped.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,27 +41,30 @@ class Card(BaseModel):
     settings: dict[str, Any]
     history: tuple[dict[str, float], ...]
     versions: dict[str, str]
+    lead: int = 0
 
     def write(self, folder: Path) -> None:
         (folder / CARD).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     def check(self, dataset: SequenceDataset, folder: Path) -> None:
-        """Raises InputError where the dataset's channels, step, context, horizon or scaling are not those of the model."""
+        """Raises InputError where the dataset's channels, step, context, horizon, lead or scaling are not those of the model."""
         layout = dataset.layout
         pairs = {
             "channels": (self.channels, dataset.channels),
             "step (microseconds)": (self.step_micros, dataset.step_micros),
             "context": (self.context, layout.context),
             "horizon": (self.horizon, layout.horizon),
+            "lead": (self.lead, layout.lead),
             "scaling": (self.scaling.overall, dataset.scaling.overall),
             "scaling of each series": (bool(self.scaling.by_series), bool(dataset.scaling.by_series)),
         }
         for what, (ours, theirs) in pairs.items():
             if ours != theirs:
                 raise InputError(
-                    f"{folder}: the model's {what}: {_plain(ours)}; those of {dataset.path}: {_plain(theirs)}. "
+                    f"{folder}: the model's {what}: {_plain(ours)}; those of {dataset.location}: {_plain(theirs)}. "
                     "Forecast a dataset prepared with the same channels, windows and scaling, or fit the model on this one"
                 )
+        must_be_numbers(dataset)  # a channel of the same name may be a category
 
 
 def read_card(folder: Path) -> Card:

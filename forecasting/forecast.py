@@ -7,10 +7,12 @@ from typing import Protocol
 
 import numpy as np
 
+from prep.layout import Layout
+
 
 @dataclass(frozen=True)
 class Forecast:
-    """What is expected to follow some contexts.
+    """What is expected after some contexts, once the lead has passed.
 
     mean        (windows, horizon, channels)
     deviation   the same shape, or None: standard deviation of the predictive distribution, where the model gives one
@@ -37,5 +39,13 @@ class Forecaster(Protocol):
         ...
 
     def forecast(self, context: np.ndarray, observed: np.ndarray) -> Forecast:
-        """`context` (windows, context, channels) float32, scaled; `observed` the same shape, uint8: 1 measured, 0 filled."""
+        """`context` (windows, context, channels) float32, scaled; `observed` the same shape, uint8: 1 measured, 0 filled.
+
+        The forecast is of the horizon that begins after the lead, whose steps a forecaster skips: it knows both from the layout.
+        """
         ...
+
+
+def target_times(start: np.ndarray, layout: Layout, step_micros: int) -> np.ndarray:
+    """(windows, horizon) datetime64[us]: what is forecast of windows whose contexts begin at `start` (windows,)."""
+    return start[:, None] + (layout.look_back + np.arange(layout.horizon)) * np.timedelta64(step_micros, "us")

@@ -17,7 +17,7 @@ from launch import settings as settings_
 from launch.progress import Progress, console
 from prep.dataset import SequenceDataset, must_be_dataset
 from prep.errors import InputError, RunError
-from prep.placing import refuse_taken
+from prep.placing import must_be_file, refuse_taken
 
 app = typer.Typer(
     add_completion=False,
@@ -28,7 +28,9 @@ app = typer.Typer(
     "Every field of the settings file is also an option: [bold]--windows.horizon 96[/], [bold]--lstm.epochs 10[/].",
 )
 
-Dataset = Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset that `hindcast prep` wrote.", show_default=False)]
+Dataset = Annotated[
+    str, typer.Argument(metavar="DATASET", help="A dataset that `hindcast prep` wrote, its path or URI.", show_default=False)
+]
 SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file with tables hmm, lstm, compare, cluster.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
@@ -72,23 +74,68 @@ def demo(
 
 
 @app.command()
+def readings(
+    ctx: typer.Context,
+    spec: Annotated[Path, typer.Argument(metavar="SPEC", help="The TOML file that `hindcast prep` takes.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="REPORT", help="A page with figures, such as report.html.")] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Shows what is wrong with readings before anything is changed: gaps, duplicates, order, missing values, outliers."""
+    # Windows decide nothing here, and somebody who only looks has not chosen them yet.
+    what, settings = settings_.load_spec(spec, ctx.obj | {"windows.context": "1", "windows.horizon": "1"})
+    from launch.quality import report
+
+    if out is not None:
+        refuse_taken(out, overwrite, must_be_file)
+    report(what, settings, out, overwrite, Progress())
+
+
+@app.command()
 def prep(
     ctx: typer.Context,
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A TOML file: readings, grid, split, scaling, windows.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset to write, a directory.")],
     overwrite: Overwrite = False,
 ) -> None:
-    """Turns readings into a dataset of fixed-length sequences."""
+    """Turns readings into a dataset of fixed-length sequences, or into one for each of several origins (--split.origins)."""
     what, settings = settings_.load_spec(spec, ctx.obj)
     from launch.inspection import show
     from launch.session import spark_session
+    from prep.origins import must_be_origins, prepare_origins
     from prep.pipeline import prepare
 
-    refuse_taken(out, overwrite, must_be_dataset)
+    several = what.split.origins > 1
+    refuse_taken(out, overwrite, must_be_origins if several else must_be_dataset)
     progress = Progress()
     with spark_session(settings.cluster.master, "hindcast prep") as spark, progress.stage(f"preparing {spec}", spark):
-        dataset = prepare(spark, what, out, overwrite=overwrite, on_stage=progress.update)
-    show(dataset)
+        if several:
+            datasets = prepare_origins(spark, what, out, overwrite=overwrite, on_stage=progress.update)
+        else:
+            datasets = [prepare(spark, what, out, overwrite=overwrite, on_stage=progress.update)]
+    for dataset in datasets:
+        show(dataset)
+
+
+@app.command()
+def append(
+    ctx: typer.Context,
+    dataset: Dataset,
+    readings: Annotated[
+        list[str], typer.Argument(metavar="READINGS...", help="Files like those that it was made from.", show_default=False)
+    ],
+    settings: SettingsFile = None,
+) -> None:
+    """Adds later readings to a dataset, with the splits and the scaling that it has."""
+    chosen = settings_.load(settings, ctx.obj)
+    from launch.inspection import show
+    from launch.session import spark_session
+    from prep.appending import append as append_
+
+    SequenceDataset.open(dataset)  # before the time for Spark is spent
+    progress = Progress()
+    with spark_session(chosen.cluster.master, "hindcast append") as spark, progress.stage(f"appending to {dataset}", spark):
+        longer = append_(spark, dataset, readings, on_stage=progress.update)
+    show(longer)
 
 
 @app.command()
@@ -117,9 +164,10 @@ def fit_hmm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsFi
     chosen = settings_.load(settings, ctx.obj)
     from classical.hmm.saving import save
     from launch.fitting import fit_hmm as fit_
+    from launch.fitting import open_to_fit
     from launch.session import spark_session
 
-    opened, progress = SequenceDataset.open(dataset), Progress()
+    opened, progress = open_to_fit(dataset), Progress()
     refuse_taken(out, overwrite, must_be_model)
     with spark_session(chosen.cluster.master, "hindcast fit hmm") as spark:
         save(fit_(spark, opened, chosen, progress), out, overwrite=overwrite)
@@ -131,8 +179,9 @@ def fit_lstm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsF
     """An LSTM: with Horovod on Spark, in one process (--cluster.on local), or as a rank where horovodrun started this."""
     chosen = settings_.load(settings, ctx.obj)
     from launch.fitting import fit_lstm as fit_
+    from launch.fitting import open_to_fit
 
-    opened = SequenceDataset.open(dataset)
+    opened = open_to_fit(dataset)
     refuse_taken(out, overwrite, must_be_model)
     model = fit_(opened, chosen, Progress())
     if model is not None:  # ranks other than the first have nothing to write
@@ -173,9 +222,9 @@ def compare(
     """Gives every model the same windows and says which one forecasts best, and at what cost."""
     chosen = settings_.load(settings, ctx.obj)
     from launch.compare import compare_models, report_path, season_to_compare
-    from launch.fitting import fit_missing
+    from launch.fitting import fit_missing, open_to_fit
 
-    opened, progress = SequenceDataset.open(dataset), Progress()
+    opened, progress = open_to_fit(dataset), Progress()
     report_path(out)
     season_to_compare(opened, chosen)  # before the time for fitting is spent
     models = fit_missing(opened, chosen, progress, hmm, lstm)

@@ -14,6 +14,7 @@ from forecasting.baselines import RepeatLast, SeasonalNaive, fit_linear, naive_e
 from forecasting.card import Card
 from forecasting.report import contents
 from forecasting.report.page import write as write_page
+from launch.inspection import how_many_windows
 from launch.page import model_row, page_contents
 from launch.progress import Progress, console
 from launch.regimes import Truth
@@ -64,8 +65,8 @@ def season_to_compare(dataset: SequenceDataset, settings: Settings) -> int:
     season = settings.compare.season or season_of(dataset.step_micros, dataset.layout)
     if season > dataset.layout.context:
         raise InputError(f"compare.season: {season} steps are more than the context of {dataset.layout.context}")
-    if not sum(sum(part.windows) for part in dataset.manifest.parts if part.split == "test"):
-        raise InputError(f"{dataset.path}: the test split has no windows to compare on: prepare it with a longer split.test")
+    if not how_many_windows(dataset.manifest, "test"):
+        raise InputError(f"{dataset.location}: the test split has no windows to compare on: prepare it with a longer split.test")
     return season
 
 
@@ -82,14 +83,13 @@ def report_path(out: Path) -> Path:
 
 def baselines(dataset: SequenceDataset, season: int) -> list[Entrant]:
     """Repeat-last, seasonal-naive and closed-form linear regression, the last fitted here."""
-    horizon = dataset.layout.horizon
+    layout = dataset.layout
     linear, wall, cpu = timed(lambda: fit_linear(dataset))
-    in_words = (
-        f"closed-form least squares on {dataset.layout.context} steps of context, last value subtracted, channels share weights"
-    )
+    in_words = f"closed-form least squares on {layout.context} steps of context, last value subtracted, channels share weights"
+    seasonal = f"every step is the last reading known at the same point of a season of {season} steps"
     return [
-        Entrant(RepeatLast(horizon), "baseline", "every step is the last reading", 0.0, 0.0),
-        Entrant(SeasonalNaive(horizon, season), "baseline", f"every step is the reading {season} steps before", 0.0, 0.0),
+        Entrant(RepeatLast(layout), "baseline", "every step is the last reading", 0.0, 0.0),
+        Entrant(SeasonalNaive(layout, season), "baseline", seasonal, 0.0, 0.0),
         Entrant(linear, "baseline", in_words, wall, cpu, linear.weights.nbytes),
     ]
 
@@ -134,10 +134,11 @@ def write_scores(
         for model in models
     }
     about = {
-        "dataset": str(dataset.path),
+        "dataset": dataset.location,
         "digest": dataset.digest,
-        "test_windows": len(dataset.windows("test")),
+        "test_windows": how_many_windows(dataset.manifest, "test"),
         "context": dataset.layout.context,
+        "lead": dataset.layout.lead,
         "horizon": dataset.layout.horizon,
         "season": season,
         "command": command,

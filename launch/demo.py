@@ -20,10 +20,10 @@ from launch.session import spark_session
 from launch.settings import load_spec
 from prep import synthetic
 from prep.errors import InputError
-from prep.grid import infer_step
 from prep.pipeline import prepare
 from prep.readings import load as load_readings
 from prep.spec import ReadingsSpec, duration_text, validate
+from prep.stepping import infer_step
 
 SENSORS, HOURS, SEED = 24, 2400, 7
 DAY_MICROS = 86_400_000_000

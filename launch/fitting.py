@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, cast
 from classical.hmm.fitting import fit_hmm as fit_by_em
 from classical.hmm.forecast import HmmForecaster
 from classical.hmm.saving import forecaster_of
+from forecasting.inputs import left_aside, must_be_numbers
 from launch.models import load
-from launch.progress import Progress
+from launch.progress import Progress, console
 from launch.session import spark_session
 from launch.settings import Settings
 from prep.dataset import SequenceDataset
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from deep.forecaster import LstmForecaster
+
+
+def open_to_fit(location: str) -> SequenceDataset:
+    """The dataset, for models to be fitted on; prints what of it they leave aside.
+
+    Raises InputError where it cannot be opened, or a channel is a category.
+    """
+    from deep.started import first_rank
+
+    dataset = SequenceDataset.open(location)
+    must_be_numbers(dataset)
+    if first_rank() and left_aside(dataset):
+        console.print(left_aside(dataset), highlight=False, markup=False)
+    return dataset
 
 
 def fit_hmm(spark: SparkSession, dataset: SequenceDataset, settings: Settings, progress: Progress) -> HmmForecaster:
@@ -59,7 +74,7 @@ def fit_lstm(
     # A cluster's executors may still be on their way; the launcher waits for as many slots as there are ranks.
     ranks = settings.cluster.ranks or (min(2, task_slots(spark)) if is_local(spark) else 2)
     with progress.stage(f"LSTM: Horovod on Spark, {ranks} ranks", spark):
-        return fit_on_spark(spark, dataset.path, settings.lstm, ranks, _on_epoch(progress, settings))
+        return fit_on_spark(spark, dataset.location, settings.lstm, ranks, _on_epoch(progress, settings))
 
 
 def fit_missing(

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from forecasting.forecast import Forecaster
-from prep.dataset import SPLITS, SequenceDataset
+from forecasting.forecast import Forecaster, target_times
+from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.placing import placed_file
+from prep.splits import SPLITS
 from prep.windows import WindowBatch
 
 BATCH = 256
@@ -24,7 +25,8 @@ def write_forecasts(
 ) -> int:
     """Writes a row for every window, step of its horizon and channel, and returns how many. Values are in sensor units.
 
-    Columns: series, issued (the time of the context's last step), time (forecast for), step (1 … horizon), channel, mean,
+    Columns: series, issued (the time of the context's last step), time (forecast for), step (how many after
+    `issued`: lead + 1 … lead + horizon), channel, mean,
     deviation (empty where the model gives none), actual (empty where nothing was measured). Raises InputError where `out` cannot
     be written.
     """
@@ -34,7 +36,7 @@ def write_forecasts(
         raise InputError(f"{out}: expected a name that ends in .csv or .parquet")
     windows = dataset.windows(split)
     if not len(windows):
-        raise InputError(f"{dataset.path}: the {split} split has no windows")
+        raise InputError(f"{dataset.location}: the {split} split has no windows")
     rows = done = 0
     with placed_file(out, overwrite) as staged, _writer(staged, out.suffix) as writer:
         for batch in windows.batches(BATCH):
@@ -67,12 +69,12 @@ def forecast_table(model: Forecaster, dataset: SequenceDataset, batch: WindowBat
     windows, horizon, channels = forecast.mean.shape
     step = np.timedelta64(dataset.step_micros, "us")
     issued = batch.start + (dataset.layout.context - 1) * step
-    ahead = np.arange(1, horizon + 1)
+    ahead = dataset.layout.lead + np.arange(1, horizon + 1)
     deviation = np.full(forecast.mean.shape, np.nan) if forecast.deviation is None else forecast.deviation
     columns = [
         np.repeat(batch.series, horizon * channels),
         np.repeat(issued, horizon * channels),
-        np.repeat((issued[:, None] + ahead * step).ravel(), channels),
+        np.repeat(target_times(batch.start, dataset.layout, dataset.step_micros).ravel(), channels),
         np.tile(np.repeat(ahead, channels), windows),
         np.tile(np.array(dataset.channels), windows * horizon),
         *(values.ravel().astype(np.float32) for values in (forecast.mean, deviation, actual)),

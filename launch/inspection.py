@@ -3,59 +3,167 @@
 from __future__ import annotations
 
 from rich.table import Table
+from rich.text import Text
 
 from launch.progress import console
-from prep.dataset import SPLITS, SequenceDataset
+from prep import storage
+from prep.dataset import SequenceDataset
 from prep.errors import InputError
-from prep.writing import sha256_of
+from prep.manifest import OUTSIDE, Column, Manifest
+from prep.splits import SPLITS
 
-# Every count is shown; those that cost the user data come with what they mean.
-COUNTS = {
-    "rows_kept": "readings understood",
+# What became of the readings: each is counted once, so in each column these add up to the first.
+FATES = {
+    "readings_kept": "kept",
+    "readings_duplicate": "duplicates, dropped or merged",
+    "readings_aggregated": "made one with others of the step",
+    "readings_empty": "dropped: empty in every channel",
+    "readings_unfilled": "dropped: gap too long in a channel",
+    "outside": "dropped: outside of all splits",
+}
+# What else was done to them, and what came of it.
+OTHERS = {
+    "readings_late": "readings appended too late, left out",
     "rows_quarantined": "bad rows set aside in _quarantine",
-    "duplicates_dropped": "duplicates dropped or merged",
-    "readings_moved_to_grid": "readings moved to the nearest step",
-    "readings_not_kept": "readings outside the splits, or where a channel is missing for too long",
-    "readings_kept": "readings in the dataset",
+    "readings_moved": "readings moved to the nearest step",
     "values_filled": "missing values filled",
+    "values_of_unknown_category": "values of categories unknown to training",
     "series": "series",
     "stretches": "stretches between longer gaps",
+    "segments": "segments without a gap",
+    "steps": "steps",
+    "steps_in_no_window": "steps in no window",
+    "windows": "windows",
+}
+SCALED_BY = {
+    "standard": "standard (mean and deviation)",
+    "robust": "robust (median and interquartile range)",
+    "minmax": "minmax (lowest value and range)",
+    "none": "none",
 }
 
 
 def show(dataset: SequenceDataset) -> None:
-    """Prints splits, layout, channels and counts."""
-    manifest, layout = dataset.manifest, dataset.layout
+    """Prints what the dataset was made from and how, its splits, its columns, and what became of the readings."""
+    manifest = dataset.manifest
     size = sum(part.bytes for part in manifest.parts)
-    console.print(f"[bold]{dataset.path}[/]  {size / 1e6:,.1f} MB  digest {dataset.digest[:12]}", highlight=False)
-    console.print(
-        f"step {manifest.step_micros / 1e6:g} s, context {layout.context}, horizon {layout.horizon}, stride {layout.stride}, "
-        f"{layout.windows_per_row} windows a row of {layout.length} steps; scaling: {manifest.scaling.method}, "
-        f"{manifest.spec.scaling.per}",
-        highlight=False,
-    )
-    splits = Table("split", "from", "to", box=None, header_style="bold")
-    for name in ("windows", "rows", "files"):
-        splits.add_column(name, justify="right")
-    for split in SPLITS:
-        border, parts = manifest.borders[split], [part for part in manifest.parts if part.split == split]
-        numbers = (sum(sum(part.windows) for part in parts), sum(sum(part.rows) for part in parts), len(parts))
-        splits.add_row(split, border.start_time, border.stop_time, *(f"{number:,}" for number in numbers))
-    console.print(splits)
-    channels = Table("channel", box=None, header_style="bold")
-    channels.add_column("centre", justify="right")
-    channels.add_column("scale", justify="right")
-    for name, centre, scale in zip(
-        dataset.channels, manifest.scaling.overall.centre, manifest.scaling.overall.scale, strict=True
-    ):
-        channels.add_row(name, f"{centre:.6g}", f"{scale:.6g}")
-    console.print(channels)
-    for name, meaning in COUNTS.items():
-        console.print(f"{manifest.counts[name]:>12,}  {meaning}", highlight=False)
+    head = Text.assemble((dataset.location, "bold"), f"  {size / 1e6:,.1f} MB  digest {dataset.digest[:12]}")
+    for line in (head, *_made_of(manifest), _windows(manifest), _scaling(manifest)):
+        console.print(line, highlight=False)
+    for table in (_splits(manifest), _columns(manifest), _counts(manifest)):
+        console.print(table)
 
 
 def verify_files(dataset: SequenceDataset) -> None:
     """Raises InputError for the first file that is not what the manifest says."""
     for part in dataset.manifest.parts:
-        if sha256_of(dataset.path / part.path) != part.sha256:
-            raise InputError(f"{dataset.path / part.path}: its bytes are not those that were written. Prepare the dataset again")
+        file = storage.join(dataset.location, part.path)
+        if storage.sha256_of(file) != part.sha256:
+            raise InputError(f"{file}: its bytes are not those that were written. Prepare the dataset again")
+
+
+def counted(manifest: Manifest) -> dict[str, dict[str, int]]:
+    """In words → split → how many: what became of the readings first, without what was nowhere counted. "outside" is a split
+    where something was counted there."""
+    counts = {split: dict(manifest.counts.get(split, {})) for split in (*SPLITS, OUTSIDE)}
+    outside = counts[OUTSIDE]
+    # Readings outside the splits have no other fate than those that are counted there.
+    outside["outside"] = outside.get("readings", 0) - sum(outside.get(name, 0) for name in FATES)
+    names = {"readings": "readings", **{name: f"  {words}" for name, words in FATES.items()}, **OTHERS}
+    places = [split for split, found in counts.items() if split != OUTSIDE or any(found.values())]
+    rows = {words: {place: counts[place].get(name, 0) for place in places} for name, words in names.items()}
+    return {words: found for words, found in rows.items() if any(found.values())}
+
+
+def how_many_series(manifest: Manifest) -> int:
+    """Series in the dataset: the splits share them, or each has its own."""
+    found = [manifest.counts.get(split, {}).get("series", 0) for split in SPLITS]
+    return sum(found) if manifest.series else max(found)
+
+
+def how_many_windows(manifest: Manifest, split: str) -> int:
+    return sum(sum(part.windows) for part in manifest.parts if part.split == split)
+
+
+def uncommon_scaling(manifest: Manifest) -> str:
+    """In words, which channels the scaling leaves as they are; empty where there are none."""
+    unscaled = [channel.name for channel in manifest.channels if channel.kind != "real"]
+    return f"not scaled: {', '.join(unscaled)}" if unscaled and manifest.scaling.method != "none" else ""
+
+
+def _made_of(manifest: Manifest) -> list[Text]:
+    first, *appended = manifest.readings
+    return [Text(f"made from {first}"), *([Text(f"appended: {', '.join(appended)}")] if appended else [])]
+
+
+def _windows(manifest: Manifest) -> Text:
+    layout, spec = manifest.layout, manifest.spec
+    words = [f"step {manifest.step_micros / 1e6:g} s", f"context {layout.context}"]
+    words += [f"lead {layout.lead}"] if layout.lead else []
+    words += [f"horizon {layout.horizon}", f"stride {layout.stride}"]
+    words += [f"{layout.windows_per_row} windows a row of {layout.length} steps"]
+    if spec.windows.min_observed:
+        words.append(f"at least {spec.windows.min_observed:.3g} of a window measured")
+    return Text(", ".join(words))
+
+
+def _scaling(manifest: Manifest) -> Text:
+    per = ", for each series" if manifest.spec.scaling.per == "series" else ", for all series together"
+    words = [SCALED_BY[manifest.scaling.method] + (per if manifest.scaling.method != "none" else "")]
+    words += [text for text in (uncommon_scaling(manifest),) if text]
+    return Text(f"scaling: {'; '.join(words)}")
+
+
+def _splits(manifest: Manifest) -> Table:
+    table = Table("split", "from", "to", box=None, header_style="bold")
+    for name in ("windows", "rows", "files"):
+        table.add_column(name, justify="right")
+    for split in SPLITS:
+        border, parts = manifest.borders[split], [part for part in manifest.parts if part.split == split]
+        numbers = (how_many_windows(manifest, split), sum(sum(part.rows) for part in parts), len(parts))
+        table.add_row(split, border.start_time, border.stop_time, *(f"{number:,}" for number in numbers))
+    asked = manifest.spec.split
+    if manifest.series is not None:
+        table.caption = "each series belongs to one split: " + ("those named" if manifest.series.named else f"seed {asked.seed}")
+    elif asked.embargo:
+        embargo = asked.embargo if isinstance(asked.embargo, str) else f"{asked.embargo} steps"
+        table.caption = f"after each border, an embargo of {embargo} belongs to no split"
+    table.caption_justify = "left"
+    return table
+
+
+def _columns(manifest: Manifest) -> Table:
+    """Every column with its part, kind and scale; those of a calendar have none."""
+    table = Table("column", "part", "kind", box=None, header_style="bold")
+    for name in ("centre", "scale"):
+        table.add_column(name, justify="right")
+    for number, channel in enumerate(manifest.channels):
+        scaled = channel.kind == "real"
+        affine = manifest.scaling.overall
+        _add(table, channel, "channel", (affine.centre[number], affine.scale[number]) if scaled else None)
+    affine = manifest.covariate_scaling.overall
+    for number, covariate in enumerate(manifest.covariates):
+        part = "covariate, known in advance" if covariate.known else "covariate, known until now"
+        _add(table, covariate, part, (affine.centre[number], affine.scale[number]) if number < len(affine.centre) else None)
+    for label in manifest.labels:
+        _add(table, label, "label", None)
+    for attribute in manifest.attributes:
+        _add(table, attribute, "attribute", None)
+    return table
+
+
+def _add(table: Table, column: Column, part: str, scale: tuple[float, float] | None) -> None:
+    words = column.vocabulary
+    kind = column.kind if words is None else f"{column.kind}, {len(words.words):,} word{'s' if len(words.words) != 1 else ''}"
+    table.add_row(Text(column.name), part, kind, *(f"{number:.6g}" for number in scale or ()))
+
+
+def _counts(manifest: Manifest) -> Table:
+    rows = counted(manifest)
+    table = Table("what", box=None, header_style="bold")
+    for place in (*next(iter(rows.values()), {}), "all"):
+        table.add_column(place, justify="right")
+    for words, found in rows.items():
+        total = how_many_series(manifest) if words == "series" else sum(found.values())
+        table.add_row(words, *(f"{number:,}" for number in (*found.values(), total)))
+    return table

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import PurePath
 
 import numpy as np
 import psutil
@@ -12,12 +13,15 @@ import psutil
 from classical.hmm.forecast import HmmForecaster
 from classical.hmm.states import decode_stretch, describe_states
 from forecasting.card import Card
+from forecasting.forecast import target_times
+from forecasting.inputs import left_aside
 from forecasting.report import contents
-from launch.inspection import COUNTS
+from launch.inspection import counted, how_many_series, how_many_windows, uncommon_scaling
 from launch.regimes import Truth, with_truth
 from launch.scoring import Entrant, Example, Score
 from launch.settings import Settings
-from prep.dataset import SPLITS, SequenceDataset
+from prep.dataset import SequenceDataset
+from prep.splits import SPLITS
 
 # A forecast is easier to judge beside some of what came before it.
 PAST_HORIZONS = 3
@@ -39,7 +43,7 @@ def page_contents(
     if truth is not None:
         stretch = with_truth(stretch, hmm.model, dataset, truth)
     return contents.Contents(
-        title=f"Which model forecasts {dataset.path.stem} best?",
+        title=f"Which model forecasts {PurePath(dataset.location).stem} best?",
         created=datetime.now(UTC),
         setup=_setup(dataset, season, command, settings),
         models=rows,
@@ -47,7 +51,7 @@ def page_contents(
         learning=(_learning(cards["lstm"]),),
         likelihood=(_likelihood(cards["hmm"]),),
         states=describe_states(hmm.model, dataset, stretch),
-        notes=tuple(cards["hmm"].settings["notes"]),
+        notes=(*cards["hmm"].settings["notes"], *filter(None, [left_aside(dataset)])),
     )
 
 
@@ -72,18 +76,21 @@ def model_row(entrant: Entrant, found: Score, naive: np.ndarray) -> contents.Mod
 
 def _setup(dataset: SequenceDataset, season: int, command: str, settings: Settings) -> contents.Setup:
     manifest, layout = dataset.manifest, dataset.layout
+    scaling = f"{manifest.scaling.method}, {manifest.spec.scaling.per}, from the training split alone"
     return contents.Setup(
-        dataset=str(dataset.path),
-        windows=len(dataset.windows("test")),
+        dataset=dataset.location,
+        windows=how_many_windows(manifest, "test"),
         context=layout.context,
         horizon=layout.horizon,
+        lead=layout.lead,
         step_seconds=dataset.step_micros / 1e6,
         season=season,
         channels=dataset.channels,
-        series=manifest.counts["series"],
-        splits=tuple(_split(dataset, split) for split in SPLITS),
-        scaling=f"{manifest.scaling.method}, {manifest.spec.scaling.per}, from the training split alone",
-        counts={meaning: manifest.counts[name] for name, meaning in COUNTS.items()},
+        series=how_many_series(manifest),
+        splits=tuple(_split(dataset, split) for split in SPLITS if _steps(dataset, split)),
+        whole_series=manifest.series is not None,
+        scaling="; ".join(filter(None, [scaling, uncommon_scaling(manifest)])),
+        counts=counted(manifest),
         command=command,
         seeds={"hmm": settings.hmm.seed, "lstm": settings.lstm.seed},
         versions=manifest.versions,
@@ -95,19 +102,23 @@ def _setup(dataset: SequenceDataset, season: int, command: str, settings: Settin
 def _split(dataset: SequenceDataset, split: str) -> contents.Split:
     border = dataset.manifest.borders[split]
     last = datetime.fromisoformat(border.stop_time) - timedelta(microseconds=dataset.step_micros)
-    return contents.Split(split, datetime.fromisoformat(border.start_time), last, dataset.manifest.counts[f"{split}_steps"])
+    return contents.Split(split, datetime.fromisoformat(border.start_time), last, _steps(dataset, split))
+
+
+def _steps(dataset: SequenceDataset, split: str) -> int:
+    return sum(sum(part.steps) for part in dataset.manifest.parts if part.split == split)
 
 
 def _example(example: Example, dataset: SequenceDataset) -> contents.Example:
     layout, batch = dataset.layout, example.batch
-    steps = batch.start[0] + np.arange(layout.window) * np.timedelta64(dataset.step_micros, "us")
+    steps = batch.start[0] + np.arange(layout.context) * np.timedelta64(dataset.step_micros, "us")
     past = slice(max(0, layout.context - PAST_HORIZONS * layout.horizon), layout.context)
     return contents.Example(
         series=str(batch.series[0]),
-        why=f"window {example.number + 1:,} of {len(dataset.windows('test')):,}, evenly spaced",
+        why=f"window {example.number + 1:,} of {how_many_windows(dataset.manifest, 'test'):,}, evenly spaced",
         past_times=steps[past],
         past=example.context[past],
-        times=steps[layout.context :],
+        times=target_times(batch.start, layout, dataset.step_micros)[0],
         actual=example.target,
         observed=batch.target_observed[0],
         lines=tuple(

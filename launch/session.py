@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +24,9 @@ QUIET_WORKERS = "ignore::FutureWarning:petastorm.fs_utils"
 
 
 @contextmanager
-def spark_session(master: str | None = None, name: str = "hindcast") -> Iterator[SparkSession]:
+def spark_session(
+    master: str | None = None, name: str = "hindcast", more: Mapping[str, str] | None = None
+) -> Iterator[SparkSession]:
     """A session for the length of a `with`: a new one, or the one that this process has already, which then goes on.
 
     Under spark-submit the master and everything else come from there. Otherwise `master`, which defaults to all cores of this
@@ -41,7 +43,7 @@ def spark_session(master: str | None = None, name: str = "hindcast") -> Iterator
         yield SparkSession.builder.getOrCreate()
         return
     conf = SparkConf()
-    for key, value in _defaults(conf.get("spark.master") or master or "local[*]").items():
+    for key, value in {**_defaults(conf.get("spark.master") or master or "local[*]"), **(more or {})}.items():
         conf.setIfMissing(key, value)
     session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
     try:

@@ -1,57 +1,82 @@
 """Row groups as NumPy arrays: the only code that reads a dataset's files.
 
-Rows of one shape and type have the same `.npy` header, so an NdarrayCodec column is a strided view of Arrow's buffer. What
-was decoded once is kept as memory-mapped files in a directory of this node, so every later pass, by any process, is a
-page-cache read.
+Rows of one shape and type have the same `.npy` header, so an NdarrayCodec column is a strided view of Arrow's buffer. What was
+decoded once is kept as a file of this node (prep/keeping.py), so every later pass, by any process, is a page-cache read.
+
+A file's bytes are compared with the manifest's digest before any of them is given to pyarrow, once on a node. Not at the same
+time: of 284,544 one- to three-byte changes to a part, pyarrow 14.0.2 answered four with SIGSEGV.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
-import os
-import resource
-import shutil
-import tempfile
+import re
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from prep.errors import InputError
+from prep.keeping import Sink, cache_directory, kept, verified
 
-ATTEMPTS = 3
+# Small enough that a batch stays in the processor's cache between being decoded and written, and that no memory is mapped anew.
+BATCH_BYTES = 1 << 19
+BUFFER_BYTES = 1 << 18
+FORMAT = "2"  # of what is kept; part of its name, so another version of this code does not find it
+MEND = "The dataset is damaged: prepare it again with `hindcast prep`"
+
+
+@dataclass(frozen=True)
+class ArrayField:
+    """A column of encoded arrays: `shape` is one row's, `dtype` as NumPy writes it (<f4, |u1, <i4)."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Address:
-    """Rows [start, stop) of one row group of one file; `sha256` is the file's."""
+    """Rows [start, stop) of one row group of one file (an absolute path or a URI); `digest` is the file's.
+
+    `arrays` are those of Block's arrays that the file has: values and observed, and perhaps more.
+    """
 
     file: str
-    sha256: str
+    digest: str
     row_group: int
     start: int
     stop: int
-    length: int
-    channels: int
+    arrays: tuple[ArrayField, ...]
 
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of a dataset.
+    """Rows of a dataset. A file without covariates, labels or attributes gives them a last dimension of 0.
 
-    values      (rows, length, channels) float32, scaled; 0 where padded
-    observed    (rows, length, channels) uint8: 1 measured, 0 filled or padding
-    series      (rows,) str
-    start       (rows,) datetime64[us], UTC: the time of the row's first step
-    windows     (rows,) int32: how many windows start in the row, at steps 0, stride, 2·stride …
-    own_start, own_stop   (rows,) int32: the steps [own_start, own_stop) belong to this row and to no other
+    values               (rows, length, channels) float32, scaled; 0 where padded
+    observed             (rows, length, channels) uint8: 1 measured, 0 filled or padding
+    covariates           (rows, length, covariates) float32
+    covariates_observed  (rows, length, covariates) uint8
+    labels               (rows, length, labels) int32; -1 where missing
+    attributes           (rows, attributes) float32: of the row's series
+    series               (rows,) str
+    start                (rows,) datetime64[us], UTC: the time of the row's first step
+    windows              (rows,) int32: how many windows start in the row, at steps 0, stride, 2·stride …
+    own_start, own_stop  (rows,) int32: the steps [own_start, own_stop) belong to this row and to no other
     """
 
     values: np.ndarray
     observed: np.ndarray
+    covariates: np.ndarray
+    covariates_observed: np.ndarray
+    labels: np.ndarray
+    attributes: np.ndarray
     series: np.ndarray
     start: np.ndarray
     windows: np.ndarray
@@ -59,99 +84,60 @@ class Block:
     own_stop: np.ndarray
 
 
+ARRAYS = ("values", "observed", "covariates", "covariates_observed", "labels", "attributes")
+INTEGERS = ("windows", "own_start", "own_stop")
+SCALARS = ("series", "start", *INTEGERS)
+
+
 def read(address: Address) -> Block:
-    """The rows at an address. Arrays are read-only; the large ones are memory-mapped."""
-    folder = cache_directory() / f"{address.sha256[:32]}-{address.row_group}"
-    for attempt in range(ATTEMPTS):
-        if not folder.is_dir():
-            _decode_into(folder, address)
+    """The rows at an address: read-only arrays, mapped from what this node keeps, or from memory where there is no room to keep.
+
+    Raises InputError where the file is missing, cannot be read, is not the one that the manifest describes (its bytes have
+    another digest), or does not hold what the address says.
+    """
+    if not re.fullmatch(r"[0-9a-f]{32}", address.digest):  # it becomes the name of a file
+        raise InputError(f"{address.file}: {address.digest!r} is not a digest of 128 bits in hexadecimal. {MEND}")
+    described = f"{FORMAT} {address.row_group} {address.arrays}"
+    name = f"{address.digest}-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
+    arrays = kept(cache_directory(), name, lambda sink: _decode(address, sink))
+    rows = len(arrays["windows"])
+    if not 0 <= address.start <= address.stop <= rows:
+        raise InputError(
+            f"{address.file}, row group {address.row_group}: there are {rows} rows, and rows {address.start} to {address.stop} "
+            f"were expected. {MEND}"
+        )
+    return Block(**{field: array[address.start : address.stop] for field, array in _completed(arrays).items()})
+
+
+def read_each(addresses: Sequence[Address], ahead: int = 4) -> Iterator[Block]:
+    """The blocks at some addresses, in their order; the next `ahead` are hashed and decoded meanwhile, in threads."""
+    with ThreadPoolExecutor(ahead, thread_name_prefix="hindcast-read") as pool:
+        coming: list[Future[Block]] = [pool.submit(read, address) for address in addresses[:ahead]]
         try:
-            fields = _load(folder)
-            break
-        except (OSError, ValueError, EOFError):  # what a cleaner of old files left of it, or another process is mending it
-            if attempt == ATTEMPTS - 1:
-                raise
-            shutil.rmtree(folder, ignore_errors=True)
-    return Block(**{name: column[address.start : address.stop] for name, column in fields.items()})
-
-
-def _load(folder: Path) -> dict[str, np.ndarray]:
-    """Only the large arrays are mapped: each mapping takes a file descriptor."""
-    return {
-        name: np.load(folder / f"{name}.npy", mmap_mode="r" if name in ("values", "observed") else None)
-        for name in Block.__dataclass_fields__
-    }
-
-
-@lru_cache
-def cache_directory() -> Path:
-    """Where this node keeps decoded row groups: in HINDCAST_CACHE, Spark's local directory, or the temporary directory."""
-    base = os.environ.get("HINDCAST_CACHE") or os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or tempfile.gettempdir()
-    folder = Path(base) / f"hindcast-blocks-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # A split of many row groups stays mapped while windows of it are used; the usual soft limit is 1024 files.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    if folder.stat().st_uid != os.getuid():
-        raise PermissionError(f"{folder} belongs to another user: set HINDCAST_CACHE to a directory of your own")
-    return folder
-
-
-def _decode_into(folder: Path, address: Address) -> None:
-    """Decodes a whole row group and moves it into place at once, so that no process ever sees half of it."""
-    try:
-        table = pq.ParquetFile(address.file).read_row_group(address.row_group)
-    except FileNotFoundError:
-        raise InputError(f"{address.file}: is missing. The dataset is damaged: prepare it again with `hindcast prep`") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{address.file}, row group {address.row_group}: cannot be read: {error}") from None
-    shape = (address.length, address.channels)
-    columns = {
-        "values": decode(table["values"], shape, np.dtype("<f4"), address.file),
-        "observed": decode(table["observed"], shape, np.dtype("u1"), address.file),
-        "series": np.array(table["series"].to_pylist(), dtype=np.str_),
-        "start": table["start"].cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]"),
-        **{name: table[name].to_numpy().astype(np.int32) for name in ("windows", "own_start", "own_stop")},
-    }
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".decoding-") as scratch:
-        staged = Path(scratch) / "whole"
-        staged.mkdir()
-        for name, column in columns.items():
-            np.save(staged / f"{name}.npy", column, allow_pickle=False)
-        try:
-            staged.rename(folder)
-        except OSError:
-            if not folder.is_dir():  # otherwise another process decoded the same row group first
-                raise
+            for index in range(len(addresses)):
+                block = coming.pop(0).result()
+                coming += [pool.submit(read, address) for address in addresses[index + ahead : index + ahead + 1]]
+                yield block
+        finally:
+            for future in coming:
+                future.cancel()
 
 
 def decode(column: pa.ChunkedArray, shape: tuple[int, ...], dtype: np.dtype, file: str) -> np.ndarray:
     """A binary column of `np.save`d arrays, all of one shape and type, as one array (rows, *shape).
 
-    Raises InputError where a value has another shape or type, or is missing.
+    The column may be plain, large or dictionary-encoded. Raises InputError where a value has another shape or type, or is
+    missing.
     """
-    header = npy_header(shape, dtype)
-    size = len(header) + int(np.prod(shape)) * dtype.itemsize
-    chunks = [_strided(chunk, header, size, file) for chunk in column.chunks if len(chunk)]
-    if not chunks:
-        return np.empty((0, *shape), dtype)
-    return np.concatenate([np.ascontiguousarray(chunk[:, len(header) :]) for chunk in chunks]).view(dtype).reshape(-1, *shape)
+    decoded = np.empty((len(column), *shape), dtype)
+    first = 0
+    for chunk in column.chunks:
+        decoded[first : first + len(chunk)] = _arrays(chunk, shape, dtype, file)
+        first += len(chunk)
+    return decoded
 
 
-def _strided(chunk: pa.Array, header: bytes, size: int, file: str) -> np.ndarray:
-    wide = pa.types.is_large_binary(chunk.type)
-    _, offset_buffer, data = chunk.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int64 if wide else np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-    raw = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
-    expected = np.frombuffer(header, np.uint8)
-    uniform = chunk.null_count == 0 and (np.diff(offsets) == size).all()
-    if not uniform or not (raw.reshape(len(chunk), size)[:, : len(header)] == expected).all():
-        raise InputError(
-            f"{file}: a value does not have the shape and type that the manifest says; the file is not of this dataset"
-        )
-    return raw.reshape(len(chunk), size)
-
-
+@lru_cache
 def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
     """What `np.save` writes before the data of such an array."""
     buffer = io.BytesIO()
@@ -159,3 +145,96 @@ def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
         buffer, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
     )
     return buffer.getvalue()
+
+
+def _completed(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    rows, length, _ = arrays["values"].shape
+    absent: dict[str, np.ndarray] = {
+        "covariates": np.empty((rows, length, 0), np.float32),
+        "covariates_observed": np.empty((rows, length, 0), np.uint8),
+        "labels": np.empty((rows, length, 0), np.int32),
+        "attributes": np.empty((rows, 0), np.float32),
+    }
+    return absent | arrays
+
+
+def _decode(address: Address, sink: Sink) -> None:
+    """Checks the file's bytes, then puts the arrays of a row group into `sink`, some hundred kilobytes at a time."""
+    where = f"{address.file}, row group {address.row_group}"
+    file = verified(cache_directory(), address.file, address.digest)
+    dtypes = {field.name: np.dtype(field.dtype) for field in address.arrays}
+    row_bytes = sum(int(np.prod(field.shape)) * dtypes[field.name].itemsize for field in address.arrays)
+    try:
+        with file, pq.ParquetFile(file, buffer_size=BUFFER_BYTES) as opened:
+            rows = _rows(opened, address, where)
+            append = {field.name: sink.reserve(field.name, dtypes[field.name], (rows, *field.shape)) for field in address.arrays}
+            scalars = []
+            for batch in opened.iter_batches(
+                max(1, BATCH_BYTES // max(1, row_bytes)),
+                row_groups=[address.row_group],
+                columns=[*SCALARS, *append],
+                use_threads=False,
+            ):
+                for field in address.arrays:
+                    append[field.name](_arrays(batch[field.name], field.shape, dtypes[field.name], where))
+                scalars.append(batch.select(SCALARS))
+            for name, array in _scalars(pa.Table.from_batches(scalars), where).items():
+                sink.reserve(name, array.dtype, array.shape)(array)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{where}: cannot be read: {error}. {MEND}") from None
+
+
+def _rows(opened: pq.ParquetFile, address: Address, where: str) -> int:
+    """The rows of the row group, when the file has it and all its columns."""
+    if not 0 <= address.row_group < opened.num_row_groups:
+        raise InputError(f"{where}: the file has {opened.num_row_groups} row groups. {MEND}")
+    absent = {*SCALARS, *(field.name for field in address.arrays)} - {*opened.schema_arrow.names}
+    if absent:
+        raise InputError(f"{where}: there is no column {min(absent)!r}. {MEND}")
+    return opened.metadata.row_group(address.row_group).num_rows
+
+
+def _scalars(table: pa.Table, where: str) -> dict[str, np.ndarray]:
+    for name in SCALARS:
+        if table[name].null_count:
+            raise InputError(f"{where}, column {name!r}: a value is missing. {MEND}")
+    series = table["series"].combine_chunks().dictionary_encode()
+    names = np.array(series.dictionary.to_pylist(), dtype=np.str_)
+    return {
+        "series": names[series.indices.to_numpy()],
+        "start": table["start"].cast(pa.timestamp("us")).to_numpy().astype("datetime64[us]"),
+        **{name: table[name].to_numpy().astype(np.int32) for name in INTEGERS},
+    }
+
+
+def _arrays(column: pa.Array, shape: tuple[int, ...], dtype: np.dtype, where: str) -> np.ndarray:
+    """(rows, *shape), a view of the column's own bytes where every value has the header that `np.save` writes today."""
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    wide = pa.types.is_large_binary(column.type)
+    if column.null_count or not (wide or pa.types.is_binary(column.type)):
+        found = f"{column.null_count} missing values" if column.null_count else f"a column of {column.type}"
+        raise InputError(f"{where}: found {found}, and encoded arrays {dtype.str} {shape} were expected. {MEND}")
+    if not len(column):
+        return np.empty((0, *shape), dtype)
+    header = npy_header(shape, dtype)
+    size = len(header) + int(np.prod(shape)) * dtype.itemsize
+    _, offset_buffer, data = column.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int64 if wide else np.int32)[column.offset : column.offset + len(column) + 1]
+    if (np.diff(offsets) == size).all():
+        raw = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]].reshape(len(column), size)
+        if (raw[:, : len(header)] == np.frombuffer(header, np.uint8)).all():
+            return np.ndarray((len(column), *shape), dtype, raw, len(header), (size, *np.empty(shape, dtype).strides))
+    return np.stack([_array(value, shape, dtype, where) for value in column.to_pylist()])
+
+
+def _array(value: bytes, shape: tuple[int, ...], dtype: np.dtype, where: str) -> np.ndarray:
+    """One value whose header is another: of an array in Fortran's order, or as other versions of NumPy pad it."""
+    try:
+        array = np.load(io.BytesIO(value), allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise InputError(f"{where}: a value is not an array as `np.save` writes it ({error}). {MEND}") from None
+    if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
+        found = f"{array.dtype.str} {array.shape}" if isinstance(array, np.ndarray) else "an archive"
+        raise InputError(f"{where}: a value is {found}, and the manifest says {dtype.str} {shape}. {MEND}")
+    return array

@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prep import readings as readings_
-from prep.dataset import FORMAT, SPLITS, VERSION, Border, Manifest, Part, SequenceDataset, must_be_dataset
+from prep import storage
+from prep.chunks import READINGS, Plan
+from prep.columns import Columns, coded, columns_of
+from prep.dataset import SequenceDataset, must_be_dataset
 from prep.errors import InputError
-from prep.grid import Grid, infer_step, lay_grid, most_steps_apart, on_grid
+from prep.grid import Grid, bins, most_steps_apart
+from prep.joins import load_attributes, load_join
 from prep.layout import Layout, best_windows_per_row
+from prep.ledger import Ledger
+from prep.manifest import FORMAT, OUTSIDE, VERSION, Manifest
 from prep.placing import placed_folder, refuse_taken
-from prep.rows import SPARK_SCHEMA, encode, unischema
-from prep.scaling import Moments, Scaling, affine, merge, moments
-from prep.segments import Cut, segments, stretches
+from prep.quantiles import Quartiles, quartiles
+from prep.readings import Readings
+from prep.resampling import Rules
+from prep.scaling import Moments, Scaling, affine, merge
+from prep.segments import Cut
 from prep.spec import Spec, duration_micros
+from prep.splits import SPLITS, Border, SeriesSplit, assign
 from prep.splits import borders as borders_of
-from prep.writing import added, write_manifest, write_rows
+from prep.stepping import infer_step, lay_grid, step_of
+from prep.work import Work, worked
 
-READINGS_A_PARTITION = 1_000_000
+# Enough to tell the commonest interval, and the grid that most readings lie on.
+INFERRED_FROM = 5_000_000
 
 
 def prepare(
@@ -36,203 +44,290 @@ def prepare(
     spec: Spec,
     out: str | Path,
     *,
+    readings: DataFrame | None = None,
+    joins: Sequence[DataFrame] | None = None,
     overwrite: bool = False,
     on_stage: Callable[[str], None] = lambda text: None,
 ) -> SequenceDataset:
     """Turns the readings that `spec` names into a dataset at `out`, a directory that Spark and this process both see.
 
-    `on_stage` is told what is being done. Raises InputError for anything in the spec or the readings that cannot be used;
-    then `out` is as it was.
+    `readings`, and `joins` in the order of the spec's, may be given as they are where the spec names no path for them. `on_stage`
+    is told what is being done. Raises InputError for anything in the spec or the readings that cannot be used; then `out` is as
+    it was.
     """
-    out = Path(out).absolute()
+    if spec.split.origins > 1:
+        raise InputError("split.origins: several origins make several datasets; prepare them with `prepare_origins`")
+    out = storage.local_path(str(out))
     refuse_taken(out, overwrite, must_be_dataset)
     on_stage("reading")
-    readings = readings_.load(spark, spec.readings)
-    channels = len(readings.channels)
-    counts, grid, steps = _survey(readings, spec)
-    borders = borders_of(spec.split, grid, steps)
-    cut = Cut(
-        borders={split: (border.start, border.stop) for split, border in borders.items()},
-        fill=spec.grid.fill,
-        most_apart=most_steps_apart(grid, spec.grid),
-        look_back=spec.windows.context,
-    )
-    on_stage("grid, gaps and segments")
-    # Every window function below runs within a series, so one shuffle serves them all.
-    partitions = max(2 * spark.sparkContext.defaultParallelism, counts["rows_kept"] // READINGS_A_PARTITION)
-    by_series = readings.good.repartition(partitions, "series")
-    placed = on_grid(by_series, channels, grid, spec.grid).persist(StorageLevel.MEMORY_AND_DISK)
-    try:
-        on_stage("statistics of the training split")
-        survey = _merge(_statistics(placed, channels, cut))
-        counts |= {"duplicates_dropped": counts["rows_kept"] - survey.counts["readings"]} | dict(survey.counts)
-        counts |= {f"{split}_steps": survey.own_steps(split) for split in SPLITS}
-        layout = _layout(spec, survey, borders, grid)
-        scaling = _scaling(spec, survey)
-        on_stage("writing rows")
-        with placed_folder(out, overwrite, must_be_dataset) as folder:
-            rows = placed.mapInArrow(_encoder(channels, cut, layout, grid, scaling), SPARK_SCHEMA)
-            parts = write_rows(spark, rows, folder, unischema(layout, channels))
-            if counts["rows_quarantined"]:
-                readings.bad.write.json(str(folder / "_quarantine"))
-            _verify(parts, layout, survey)
-            write_manifest(_manifest(spec, readings.channels, grid, borders, layout, scaling, parts, counts), folder)
-    finally:
-        placed.unpersist()
-    return SequenceDataset.open(out)
-
-
-def _survey(readings: readings_.Readings, spec: Spec) -> tuple[dict[str, int], Grid, int]:
-    """Counts of what was read, the grid, and how many steps it spans."""
-    bad = readings.bad.count()
-    if bad and spec.readings.bad_rows == "error":
-        raise readings_.explain(readings.bad, spec.readings, bad)
-    span = readings.good.agg(F.count("*").alias("rows"), F.min("time").alias("first"), F.max("time").alias("last")).first()
-    assert span is not None
-    if not span["rows"]:
-        raise InputError(f"{spec.readings.path}: there is no reading in it; a header and at least one row were expected")
-    step = duration_micros(spec.grid.step) if spec.grid.step else infer_step(readings.good)
-    grid = lay_grid(readings.good, span["first"], step)
-    return {"rows_kept": span["rows"], "rows_quarantined": bad}, grid, grid.nearest(span["last"]) + 1
+    source = load(spark, spec, readings, joins)
+    return write(source, out, overwrite, on_stage, origin=0)
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What one pass over the segments finds: training moments by series, lengths of segments, counts."""
+class Source:
+    """Readings that were looked at once: whatever does not depend on where the splits lie.
 
-    by_series: dict[str, Moments]
-    # (split, steps, look_back) → how many segments are so long
-    lengths: Counter[tuple[str, int, int]]
-    counts: Counter[str]
+    span   steps of the grid from the first reading to the last
+    """
 
-    def own_steps(self, split: str) -> int:
-        return sum((steps - look_back) * count for (name, steps, look_back), count in self.lengths.items() if name == split)
-
-
-def _statistics(placed: DataFrame, channels: int, cut: Cut) -> Iterator[Survey]:
-    def survey(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for stretch in stretches(batches, channels):
-            train: list[Moments] = []
-            lengths: Counter[str] = Counter()
-            kept, filled = 0, 0
-            for segment in segments(stretch, cut):
-                values, observed = segment.values[segment.own], segment.observed[segment.own]
-                lengths[f"{segment.split} {len(segment.values)} {segment.look_back}"] += 1
-                kept += int(observed.any(axis=1).sum())
-                filled += int((~observed).sum())
-                if segment.split == "train":
-                    train.append(moments(values, observed))
-            measured = int((~np.isnan(stretch.values)).any(axis=1).sum())
-            record = {
-                "series": stretch.series,
-                "train": [field.tolist() for field in asdict(merge(train)).values()] if train else None,
-                "lengths": lengths,
-                "counts": {
-                    "readings": stretch.readings,
-                    "readings_moved_to_grid": stretch.moved,
-                    "readings_not_kept": measured - kept,
-                    "readings_kept": kept,
-                    "values_filled": filled,
-                    "stretches": 1,
-                    "series": int(stretch.number == 0),
-                },
-            }
-            yield pa.RecordBatch.from_pydict({"record": [json.dumps(record)]})
-
-    for row in placed.mapInArrow(survey, "record string").collect():
-        record = json.loads(row["record"])
-        trained = {record["series"]: Moments(*map(np.array, record["train"]))} if record["train"] else {}
-        lengths = Counter(
-            {(split, int(n), int(back)): c for key, c in record["lengths"].items() for split, n, back in [key.split()]}
-        )
-        yield Survey(trained, lengths, Counter(record["counts"]))
+    spec: Spec
+    readings: Readings
+    joined: tuple[DataFrame, ...]
+    attributes: dict[str, tuple[str | None, ...]]
+    grid: Grid
+    span: int
+    rows: int
+    bad_rows: int
 
 
-def _merge(surveys: Iterable[Survey]) -> Survey:
-    """Of all stretches. Those of a series come in the order of their time, so its moments do not depend on the partitioning."""
-    by_series: dict[str, list[Moments]] = {}
-    lengths: Counter[tuple[str, int, int]] = Counter()
-    counts: Counter[str] = Counter()
-    for survey in surveys:
-        for series, statistics in survey.by_series.items():
-            by_series.setdefault(series, []).append(statistics)
-        lengths.update(survey.lengths)
-        counts.update(survey.counts)
-    return Survey({series: merge(parts) for series, parts in sorted(by_series.items())}, lengths, counts)
+def load(
+    spark: SparkSession, spec: Spec, given: DataFrame | None, joins: Sequence[DataFrame] | None, grid: Grid | None = None
+) -> Source:
+    """Opens and surveys what a spec names. Raises InputError for bad rows that the spec does not allow."""
+    from_readings = () if spec.attributes.path or spec.attributes.table else spec.attributes.values
+    readings = readings_.load(spark, spec.readings, attributes=from_readings, given=given, ordered=_order_matters(spec))
+    good = F.col("reason").isNull()
+    found = readings.checked.agg(
+        F.count(F.when(good, True)).alias("rows"),
+        F.count(F.when(~good, True)).alias("bad"),
+        F.min(F.when(good, F.col("time"))).alias("first"),
+        F.max(F.when(good, F.col("time"))).alias("last"),
+    ).first()
+    assert found is not None
+    if found["bad"] and spec.readings.bad_rows == "error":
+        raise readings_.explain(readings.bad, spec.readings, found["bad"])
+    if not found["rows"]:
+        raise InputError(f"{spec.readings.name}: there is no reading in it; a header and at least one row were expected")
+    grid = grid or _grid(spec, readings, found["rows"], found["first"], found["last"])
+    last = (found["last"] - grid.origin_micros) // grid.step_micros if spec.grid.aggregate else grid.nearest(found["last"])
+    joined = []
+    for number, join in enumerate(spec.joins):
+        good_rows, bad_rows = load_join(spark, join, readings, given=joins[number] if joins else None)
+        if bad_rows.take(1):
+            raise InputError(f"joins: {join.name}: {bad_rows.count():,} rows cannot be used, the first {bad_rows.first()!r}")
+        joined.append(good_rows)
+    attributes = load_attributes(spark, spec.attributes, spec.readings, readings) if spec.attributes.values else {}
+    return Source(spec, readings, tuple(joined), attributes, grid, last + 1, found["rows"], found["bad"])
 
 
-def _layout(spec: Spec, survey: Survey, borders: dict[str, Border], grid: Grid) -> Layout:
-    """The layout with its packing chosen. Raises InputError where a split that was asked for has no window."""
+def _grid(spec: Spec, readings: Readings, rows: int, first: int, last: int) -> Grid:
+    """The grid that a spec gives, or that the readings lie on, by the first share of the time that they span."""
+    share = min(1.0, INFERRED_FROM / rows)
+    some = readings.good.where(F.col("time") <= first + round(share * (last - first)))
+    step = duration_micros(spec.grid.step) if spec.grid.step else infer_step(some)
+    return bins(first, step) if spec.grid.aggregate else lay_grid(some, first, step)
+
+
+def write(source: Source, out: Path, overwrite: bool, on_stage: Callable[[str], None], origin: int) -> SequenceDataset:
+    """Writes the dataset of one origin."""
+    spec, grid = source.spec, source.grid
+    borders = borders_of(spec.split, grid, source.span, origin)
+    series = assign(spec.split, _series(source.readings)) if spec.split.by == "series" else None
+    columns = columns_of(source.readings, spec, borders, series, grid, source.attributes)
     asked = spec.windows
-    layout = Layout(context=asked.context, horizon=asked.horizon, stride=asked.stride, windows_per_row=asked.windows_per_row or 1)
-    for split in SPLITS:
-        steps = [n for name, n, _ in survey.lengths if name == split]
-        wanted = split == "train" or borders[split].stop > borders[split].start
-        if wanted and not any(layout.windows_in(n) for n in steps):
-            raise InputError(
-                f"{split}: no segment is long enough for a window of context {layout.context} + horizon {layout.horizon} = "
-                f"{layout.window} steps; the longest has {max(steps, default=0)} (from {borders[split].start_time} to "
-                f"{borders[split].stop_time}, step {grid.step_micros / 1e6:g} s). Shorten windows.context or windows.horizon, "
-                "lengthen the split, or fill longer gaps with grid.max_gap"
-            )
-    if asked.windows_per_row is None:
-        stretches_: Counter[int] = Counter()
-        for (_, steps_, _), count in survey.lengths.items():
-            stretches_[steps_] += count
-        layout = layout.model_copy(update={"windows_per_row": best_windows_per_row(layout, stretches_)})
-    return layout
+    layout = Layout(
+        context=asked.context,
+        horizon=asked.horizon,
+        lead=asked.lead,
+        stride=asked.stride,
+        windows_per_row=asked.windows_per_row or 1,
+    )
+    plan, cut = plan_of(spec, columns, grid, borders, series, layout)
+    sources = {READINGS: coded(source.readings.good, columns), **joined_sources(source)}
+    on_stage("grid, gaps and the statistics of the training split")
+    with worked(sources, plan, cut, source.rows) as work:
+        ledger = work.ledger
+        refuse_duplicates(spec, grid, ledger)
+        refuse_empty_splits(spec, borders, ledger, layout, grid)
+        if asked.windows_per_row is None:
+            layout = layout.model_copy(update={"windows_per_row": best_windows_per_row(layout, ledger.runs, plan.channels)})
+        scaling, covariate_scaling = _scalings(spec, columns, work)
+        manifest = Manifest(
+            format=FORMAT,
+            version=VERSION,
+            spec=spec,
+            channels=columns.channels,
+            covariates=columns.covariates,
+            labels=columns.labels,
+            attributes=columns.attributes,
+            step_micros=grid.step_micros,
+            origin_micros=grid.origin_micros,
+            span=source.span,
+            borders=borders,
+            series=series,
+            layout=layout,
+            scaling=scaling,
+            covariate_scaling=covariate_scaling,
+            readings=(spec.readings.name,),
+            parts=(),
+            counts=counts_of(source, ledger, columns, borders),
+            digests={},
+            versions={name: version(name) for name in ("hindcast", "pyspark", "petastorm", "pyarrow", "numpy")},
+        )
+        on_stage("writing rows")
+        with placed_folder(out, overwrite, must_be_dataset) as folder:
+            quarantine = source.readings.bad if source.bad_rows else None
+            work.write(manifest, columns.of_series, folder, quarantine)
+    return SequenceDataset.open(out)
 
 
-def _scaling(spec: Spec, survey: Survey) -> Scaling:
-    method = spec.scaling.method
-    by_series = {series: affine(method, m) for series, m in survey.by_series.items()} if spec.scaling.per == "series" else {}
-    return Scaling(method=method, overall=affine(method, merge(survey.by_series.values())), by_series=by_series)
+def joined_sources(source: Source) -> dict[int, DataFrame]:
+    """The joined tables, numbered from 1, as `prep.chunks.pieces` takes them."""
+    return {
+        number: frame.select("series", "time", *(F.col(f"value_{i}").alias(f"c{i}") for i in range(len(join.values))))
+        for number, (frame, join) in enumerate(zip(source.joined, source.spec.joins, strict=True), start=1)
+    }
 
 
-def _encoder(
-    channels: int, cut: Cut, layout: Layout, grid: Grid, scaling: Scaling
-) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    def encode_all(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        for stretch in stretches(batches, channels):
-            for segment in segments(stretch, cut):
-                yield from encode(segment, layout, grid, scaling)
-
-    return encode_all
-
-
-def _manifest(
+def plan_of(
     spec: Spec,
-    channels: tuple[str, ...],
+    columns: Columns,
     grid: Grid,
     borders: dict[str, Border],
+    series: SeriesSplit | None,
     layout: Layout,
-    scaling: Scaling,
-    parts: tuple[Part, ...],
-    counts: dict[str, int],
-) -> Manifest:
-    return Manifest(
-        format=FORMAT,
-        version=VERSION,
-        spec=spec,
-        channels=channels,
-        step_micros=grid.step_micros,
-        origin_micros=grid.origin_micros,
-        borders=borders,
+    *,
+    appends: bool = False,
+) -> tuple[Plan, Cut]:
+    """How readings become pieces, and pieces segments."""
+    kinds = [channel.kind for channel in columns.channels]
+    fill = tuple("previous" if kind != "real" and spec.grid.fill == "linear" else spec.grid.fill for kind in kinds)
+    cut = Cut(
+        borders={split: (border.start, border.stop) for split, border in borders.items()},
+        series=series,
+        fill=fill,
+        most_apart=most_steps_apart(grid, spec.grid),
         layout=layout,
-        scaling=scaling,
-        parts=parts,
-        counts=counts,
-        digest=added(part.content for part in parts),
-        versions={name: version(name) for name in ("hindcast", "pyspark", "petastorm", "pyarrow", "numpy")},
+        min_observed=spec.windows.min_observed,
     )
+    labels = len(columns.labels)
+    rules = Rules(
+        duplicates="first" if spec.grid.duplicates == "error" else spec.grid.duplicates,
+        merge=(*("mean" if kind == "real" else "last" for kind in kinds), *["last"] * labels),
+        aggregate=_aggregate(spec, columns),
+    )
+    plan = Plan(
+        grid=grid,
+        rules=rules,
+        channels=len(kinds),
+        labels=labels,
+        joined=tuple(len(join.values) for join in spec.joins),
+        tolerance=tuple(duration_micros(join.tolerance) for join in spec.joins),
+        halo=cut.halo,
+        most_apart=cut.most_apart,
+        ordered=_order_matters(spec),
+        appends=appends,
+    )
+    return plan, cut
 
 
-def _verify(parts: tuple[Part, ...], layout: Layout, survey: Survey) -> None:
-    """What was read back from the files is what the segments hold."""
-    expected = {
-        "windows": sum(layout.windows_in(steps) * count for (_, steps, _), count in survey.lengths.items()),
-        "rows": sum(layout.rows_in(steps) * count for (_, steps, _), count in survey.lengths.items()),
-    }
-    found = {name: sum(sum(getattr(part, name)) for part in parts) for name in expected}
-    if found != expected:
-        raise RuntimeError(f"the files hold {found}, and {expected} were to be written; nothing was kept")
+def _aggregate(spec: Spec, columns: Columns) -> tuple[str, ...]:
+    """The rule of each channel and label; none where readings are not aggregated."""
+    asked = spec.grid.aggregate
+    if asked is None:
+        return ()
+    names = [channel.name for channel in columns.channels]
+    strangers = sorted({*asked} - {*names}) if isinstance(asked, dict) else []
+    if strangers:
+        raise InputError(f"grid.aggregate: there is no channel {strangers[0]!r}; the channels are {', '.join(names)}")
+    rules = []
+    for channel in columns.channels:
+        usual = {"real": "mean", "count": "sum", "category": "last"}[channel.kind]
+        rule = asked.get(channel.name, usual) if isinstance(asked, dict) else asked
+        rules.append("last" if channel.kind == "category" else rule)
+    return (*rules, *["last"] * len(columns.labels))
+
+
+def _order_matters(spec: Spec) -> bool:
+    """Whether the place of a reading in the files decides anything: where two are of the same time, and one is to be taken."""
+    words = bool(spec.readings.categories or spec.readings.counts or spec.readings.labels)
+    return spec.grid.duplicates in ("first", "last") or (spec.grid.duplicates == "mean" and words)
+
+
+def _series(readings: Readings) -> list[str]:
+    return [row["series"] for row in readings.keys.select("series").collect()]
+
+
+def refuse_duplicates(spec: Spec, grid: Grid, ledger: Ledger) -> None:
+    """Raises InputError for two readings on a step where the spec allows none."""
+    if spec.grid.duplicates == "error" and ledger.duplicate is not None:
+        series, step = ledger.duplicate
+        count = sum(counts["readings_duplicate"] for counts in ledger.counts.values())
+        where = "of a time that already has one" if spec.grid.aggregate else "on steps that already have one"
+        more = "" if spec.grid.aggregate else "; to make one of the readings within a longer step: --grid.aggregate mean"
+        raise InputError(
+            f"series {series!r} has readings {where}, the first at {grid.time(step)} ({count:,} of all series); "
+            f"say what to do with them: --grid.duplicates first, last or mean{more}"
+        )
+
+
+def refuse_empty_splits(spec: Spec, borders: dict[str, Border], ledger: Ledger, layout: Layout, grid: Grid) -> None:
+    """Raises InputError where a split that was asked for has no window."""
+    for split in SPLITS:
+        asked = getattr(spec.split, split)
+        wanted = split == "train" or (bool(asked) if spec.split.by == "series" else borders[split].stop > borders[split].start)
+        if wanted and not ledger.counts.get(split, Counter())["windows"]:
+            share = f", {spec.windows.min_observed:g} of it measured" if spec.windows.min_observed else ""
+            raise InputError(
+                f"{split}: no segment is long enough for a window of context {layout.context} + lead {layout.lead} + horizon "
+                f"{layout.horizon} = {layout.window} steps{share}; the longest has {ledger.longest.get(split, 0)} (from "
+                f"{borders[split].start_time} to {borders[split].stop_time}, step {grid.step_micros / 1e6:g} s). Shorten "
+                "windows.context or windows.horizon, lengthen the split, or fill longer gaps with grid.max_gap"
+            )
+
+
+def _scalings(spec: Spec, columns: Columns, work: Work) -> tuple[Scaling, Scaling]:
+    """Of the channels, and of the joined covariates."""
+    by_series = work.ledger.of_series()
+    everyone: dict[str, Moments] = {"": merge(by_series.values())}
+    if spec.scaling.per == "series":
+        everyone |= by_series
+        unseen = sorted({name for names in work.ledger.series.values() for name in names} - {*by_series})
+        if unseen and spec.scaling.unseen == "error":
+            raise InputError(
+                f"series {unseen[0]!r} has no reading in the training split to be scaled by ({len(unseen)} series have none); "
+                "scale them like all others: --scaling.unseen global"
+            )
+    found: Quartiles = {}
+    if spec.scaling.method == "robust":
+        found = quartiles(lambda wanted: work.tally(wanted, spec.scaling.per == "series"))
+    scaled = columns.scaled
+    channels = len(columns.channels)
+
+    def scaling(part: slice) -> Scaling:
+        maps = {
+            name: affine(spec.scaling.method, statistics.of(part), _quartiles(found, name, len(scaled))[:, part], scaled[part])
+            for name, statistics in everyone.items()
+        }
+        return Scaling(method=spec.scaling.method, overall=maps.pop(""), by_series=maps)
+
+    return scaling(slice(None, channels)), scaling(slice(channels, None))
+
+
+def _quartiles(found: Quartiles, group: str, columns: int) -> np.ndarray:
+    """(3, columns); zeros where none were asked for, or nothing was measured."""
+    return np.stack([found.get((group, column), np.zeros(3)) for column in range(columns)], axis=1)
+
+
+def counts_of(source: Source, ledger: Ledger, columns: Columns, borders: dict[str, Border]) -> dict[str, dict[str, int]]:
+    """What is stated of each split, and of what belongs to none."""
+    counts = {split: dict(ledger.counts.get(split, {})) for split in (*SPLITS, OUTSIDE)}
+    for split in SPLITS:
+        counts[split]["series"] = len(ledger.series.get(split, ()))
+        counts[split]["values_of_unknown_category"] = columns.unknown[split]
+    for split, rows in _quarantined(source, borders).items():
+        counts[split]["rows_quarantined"] = rows
+    return counts
+
+
+def _quarantined(source: Source, borders: dict[str, Border]) -> dict[str, int]:
+    """How many bad rows lie in each split by their time; those whose time or series is not understood lie outside."""
+    if not source.bad_rows:
+        return {}
+    step, split = step_of(source.grid, source.spec.grid.aggregate is not None), F.lit(OUTSIDE)
+    if source.spec.split.by == "time":
+        for name, border in borders.items():
+            split = F.when((step >= border.start) & (step < border.stop), F.lit(name)).otherwise(split)
+    counted = source.readings.bad.groupBy(split.alias("split")).count().collect()
+    return {row["split"]: row["count"] for row in counted}

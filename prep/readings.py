@@ -2,196 +2,242 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import unquote
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, NumericType, StringType, StructField, StructType
-from pyspark.sql.utils import AnalysisException
+from pyspark.sql.types import DoubleType, NumericType, StringType
 
+from prep.cells import Kind, cell_of, missing, must_hold
 from prep.errors import InputError
-from prep.spec import ReadingsSpec, has_scheme
+from prep.faults import RAGGED, explain
+from prep.sources import FILE, LINE, POSITION, Source, escaped, literal, open_source, quoted, with_position
+from prep.spec import ReadingsSpec
+from prep.times import AGAIN, TIME, told_apart, with_time
 
-MISSING = ("", "nan", "na", "n/a", "null", "none")
-SUFFIXES = {".csv": "csv", ".gz": "csv", ".tsv": "csv", ".parquet": "parquet", ".pq": "parquet"}
+__all__ = ["Channel", "Readings", "explain", "load"]
+
 SAMPLE = 1000
-RAGGED = "_ragged"
-# How far a file is searched for the line number of a bad row: some seconds' worth.
-SEARCHED_LINES = 5_000_000
+# So many channels are checked by compiled code.
+COMPILED = 50
+# The column of `Readings.keys` for a part of the series' name which is itself called "series".
+SERIES_PART = "_hindcast_series"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A quantity that is read: a real number, a count (whole, not negative), or one of a set of codes or words."""
+
+    name: str
+    kind: Kind
 
 
 @dataclass(frozen=True)
 class Readings:
-    """Readings that can be used, and those that cannot.
+    """Every reading, those that can be used and those that cannot.
 
-    good   series (string), time (long, microseconds since the epoch), position (long: the order in the files),
-           values (array of double, one a channel, null where missing)
-    bad    reason, file, and every column as it was read
+    checked  a row for each row of the source; in wide form for each of its cells, and one for a row without a time:
+             series (string, null where bad), time (long, microseconds since the epoch, UTC, null where bad),
+             position (long: the order by file name and place in the file; 0 unless it was asked for or times needed it),
+             value_0 … (double, or string for a category; null where missing or bad), label_0 …, attribute_0 … (string, null
+             where missing), reason (string: the column at fault, or RAGGED; null for a good row)
+    bad      the bad ones: reason, file, row (JSON text of every column as read), time (long or null)
+    keys     one row for each series with a good reading: series, and each of the series' columns as string under its own name;
+             where no column names series, one for each that there could be
     """
 
-    good: DataFrame
+    checked: DataFrame
     bad: DataFrame
-    channels: tuple[str, ...]
+    channels: tuple[Channel, ...]
+    labels: tuple[str, ...]
+    attributes: tuple[str, ...]
+    keys: DataFrame
+
+    @property
+    def good(self) -> DataFrame:
+        """`checked` without bad rows and without `reason`."""
+        return self.checked.where("reason is null").drop("reason")
 
 
-def load(spark: SparkSession, spec: ReadingsSpec) -> Readings:
-    """The readings that a spec names. A reading is bad where its time, series or a value cannot be understood or is infinite.
+def load(
+    spark: SparkSession,
+    spec: ReadingsSpec,
+    *,
+    attributes: tuple[str, ...] = (),
+    given: DataFrame | None = None,
+    ordered: bool = False,
+    what: str = "readings",
+) -> Readings:
+    """The readings that a spec names, or those of a DataFrame. Nothing is computed but what decides which columns are channels.
 
-    Text without a time zone is read in the session's. Raises InputError for a missing or empty file, or a missing column.
+    A reading is bad where its time or series is missing or not understood, or a value is not of its channel's kind. The texts in
+    MISSING are missing values; of a category, only those which are not in its vocabulary. Labels and `attributes` are columns
+    taken as they are. `ordered` asks for `position`. `what` is the table of the settings, for errors.
+
+    The series of several columns is their texts, joined by "/"; without a column, all readings are of one series, named like the
+    file or table. Raises InputError for a missing, empty or unreadable source, a missing column, or one of a type that cannot
+    hold what it should.
     """
-    source = _open(spark, spec)
-    columns = [name for name in source.columns if name not in (RAGGED, "_file", "_position")]
-    types = {field.name: field.dataType for field in source.schema}
-    for name in (spec.timestamp, *spec.series, *spec.values):
-        if name not in columns:
-            raise InputError(f"{spec.path}: no column {name!r}; the columns are {', '.join(columns)}")
-    if isinstance(types[spec.timestamp], NumericType):
-        raise InputError(f"{spec.path}: column {spec.timestamp!r} holds numbers; times such as 2016-07-01 00:00:00 were expected")
-    candidates = [name for name in columns if name not in (spec.timestamp, *spec.series)]
-    channels = spec.values or _numeric_columns(source, candidates, types)
-    if not channels:
-        raise InputError(f"{spec.path}: no column of numbers beside {spec.timestamp!r}; name the channels with readings.values")
-
-    values = {name: _value(name, types[name]) for name in channels}
-    time = _time(spec.timestamp, types[spec.timestamp])
-    series = F.concat_ws("/", *(_quoted(name).cast("string") for name in spec.series)) if spec.series else F.lit(_stem(spec.path))
-    reason = _reason(spec, types, time, values)
-    good = source.where(reason.isNull()).select(
+    source = open_source(spark, spec, given, what)
+    source.must_have(spec.timestamp, *spec.series, *spec.values, *spec.labels, *attributes)
+    if spec.form == "wide":
+        if attributes:
+            raise InputError(f"{source.name}: in wide form every column is a series; read attributes from a table of their own")
+        return _load_wide(source, spec, ordered, what)
+    source.must_have(*spec.counts, *spec.categories)
+    channels = _channels(source, spec, {spec.timestamp, *spec.series, *spec.labels, *attributes})
+    for channel in channels:
+        must_hold(source, channel.name, channel.kind)
+    cells = [
+        cell_of(escaped(channel.name), source.types[channel.name], channel.kind, spec.categories.get(channel.name))
+        for channel in channels
+    ]
+    series = named(list(_parts(spec).values())) if spec.series else F.lit(_only_series(spec))
+    reasons = [F.when(part.isNull(), F.lit(name)) for name, part in _parts(spec).items()]
+    reasons += [
+        F.expr(f"if({cell.fault}, {literal(channel.name)}, null)")
+        for channel, cell in zip(channels, cells, strict=True)
+        if cell.fault
+    ]
+    frame = _timed(source, spec, ordered, what)
+    reason = F.coalesce(_row_fault(spec), _first(reasons))
+    checked = told_apart(frame, spec.time_zone, series, POSITION).select(
         series.alias("series"),
-        time.alias("time"),
-        F.col("_position").alias("position"),
-        F.array(*values.values()).alias("values"),
+        F.col(TIME).alias("time"),
+        F.col(POSITION).alias("position"),
+        *(F.expr(cell.value).alias(f"value_{number}") for number, cell in enumerate(cells)),
+        *(as_text(name).alias(f"label_{number}") for number, name in enumerate(spec.labels)),
+        *(as_text(name).alias(f"attribute_{number}") for number, name in enumerate(attributes)),
+        reason.alias("reason"),
     )
-    raw = F.to_json(F.struct(*map(_quoted, columns)))
-    bad = source.where(reason.isNotNull()).select(reason.alias("reason"), F.col("_file").alias("file"), raw.alias("row"))
-    return Readings(good, bad, tuple(channels))
+    bad = _bad(source, frame.withColumn("_hindcast_reason", reason).where("_hindcast_reason is not null"))
+    keys = _keys(frame.where(reason.isNull()), spec, series) if spec.series else _one_each(spark, [_only_series(spec)])
+    return Readings(checked, bad, channels, spec.labels, attributes, keys)
 
 
-def explain(bad: DataFrame, spec: ReadingsSpec, count: int) -> InputError:
-    """The error for bad readings: the first of them, with its file, row and column."""
-    first = bad.first()
-    assert first is not None, "there is a bad reading to explain"
-    reason, row = first["reason"], json.loads(first["row"])
-    file = unquote(first["file"]).removeprefix("file://").removeprefix("file:")
-    number = _row_number(Path(file), row)
-    if reason == RAGGED:
-        problem = "has too few or too many fields for the header"
-    else:
-        expected = {spec.timestamp: "a time such as 2016-07-01 00:00:00", **dict.fromkeys(spec.series, "the name of a series")}
-        problem = f"column {reason!r}: expected {expected.get(reason, 'a finite number')}, found {row.get(reason)!r}"
-    others = f" ({count - 1:,} more such rows)" if count > 1 else ""
-    return InputError(
-        f"{file}{f', row {number}' if number else ''}: {problem}{others}. "
-        "Mend it, or set bad rows aside and go on: --readings.bad_rows quarantine"
+def _load_wide(source: Source, spec: ReadingsSpec, ordered: bool, what: str) -> Readings:
+    names = spec.values or tuple(name for name in source.types if name != spec.timestamp)
+    if not names:
+        raise InputError(f"{source.name}: no column beside {spec.timestamp!r}; in wide form each is a series")
+    channel = Channel(spec.channel, _kind(spec, spec.channel))
+    for name in names:
+        must_hold(source, name, channel.kind)
+    # One expression for all cells, and not one for each: a thousand columns would be more than a Java method holds.
+    texts = channel.kind == "category" or any(isinstance(source.types[name], StringType) for name in names)
+    kind = StringType() if texts else DoubleType()
+    cells = ", ".join(f"cast({escaped(name)} as {kind.simpleString()})" for name in names)
+    series = f"array({', '.join(map(literal, names))})"
+    cell = cell_of("_hindcast_cell", kind, channel.kind, spec.categories.get(channel.name))
+    fault = f"if({cell.fault or 'false'}, {series}[_hindcast_number], null)"
+    frame = _timed(source, spec, ordered, what).withColumn("_hindcast_row_fault", _row_fault(spec))
+    frame = frame.withColumn("_hindcast_cells", F.expr(f"if(_hindcast_row_fault is null, array({cells}), array(null))"))
+    # Outer, because Spark would else infer from it a filter on all cells, and from that another for each set of columns.
+    unpivoted = told_apart(frame, spec.time_zone, F.lit(0), POSITION).select(
+        TIME, POSITION, "_hindcast_row_fault", F.posexplode_outer("_hindcast_cells").alias("_hindcast_number", "_hindcast_cell")
+    )
+    checked = unpivoted.select(
+        F.expr(f"if(_hindcast_row_fault is null, {series}[_hindcast_number], null)").alias("series"),
+        F.col(TIME).alias("time"),
+        F.col(POSITION).alias("position"),
+        F.expr(cell.value).alias("value_0"),
+        F.expr(f"coalesce(_hindcast_row_fault, {fault})").alias("reason"),
+    )
+    faults = f"transform(_hindcast_cells, (_hindcast_cell, _hindcast_number) -> {fault})"
+    reasons = f"if(_hindcast_row_fault is null, array_compact({faults}), array(_hindcast_row_fault))"
+    bad = _bad(
+        source, frame.withColumn("_hindcast_reason", F.explode_outer(F.expr(reasons))).where("_hindcast_reason is not null")
+    )
+    return Readings(checked, bad, (channel,), (), (), _one_each(frame.sparkSession, names))
+
+
+def _timed(source: Source, spec: ReadingsSpec, ordered: bool, what: str) -> DataFrame:
+    frame = with_time(source, spec, what)
+    if ordered or AGAIN in frame.columns:
+        return with_position(source, frame)
+    return frame.withColumn(POSITION, F.lit(0).cast("long"))
+
+
+def _row_fault(spec: ReadingsSpec) -> Column:
+    return F.when(F.col(LINE).isNotNull(), F.lit(RAGGED)).when(F.col(TIME).isNull(), F.lit(spec.timestamp))
+
+
+def _bad(source: Source, frame: DataFrame) -> DataFrame:
+    row = F.to_json(F.struct(*map(quoted, source.types), LINE))
+    return frame.select(
+        F.col("_hindcast_reason").alias("reason"), F.col(FILE).alias("file"), row.alias("row"), F.col(TIME).alias("time")
     )
 
 
-def _open(spark: SparkSession, spec: ReadingsSpec) -> DataFrame:
-    """The files as Spark reads them, with _ragged (boolean), _file and _position beside their own columns."""
-    path = Path(spec.path)
-    # Spark's own working directory is where its process was started.
-    location = spec.path if has_scheme(spec.path) else str(path.absolute())
-    if not has_scheme(spec.path):
-        if not path.exists():
-            raise InputError(f"{path}: no such file")
-        if path.is_file() and path.stat().st_size == 0:
-            raise InputError(f"{path}: the file is empty; a header and readings were expected")
-    kind = spec.format or SUFFIXES.get(path.suffix.lower())
-    if kind is None:
-        raise InputError(f'{path}: neither .csv nor .parquet; say what it is with readings.format = "csv" or "parquet"')
-    try:
-        source = _open_csv(spark, location) if kind == "csv" else spark.read.parquet(location).withColumn(RAGGED, F.lit(False))
-    except AnalysisException as error:
-        raise InputError(f"{path}: cannot be read as {kind}: {str(error).splitlines()[0]}") from None
-    return source.withColumn("_file", F.col("_metadata.file_path")).withColumn("_position", F.monotonically_increasing_id())
+def _keys(good: DataFrame, spec: ReadingsSpec, series: Column) -> DataFrame:
+    own = {SERIES_PART if name.lower() == "series" else name: part for name, part in _parts(spec).items()}
+    return good.select(series.alias("series"), *(part.alias(name) for name, part in own.items())).distinct()
 
 
-def _open_csv(spark: SparkSession, path: str) -> DataFrame:
-    separator = "\t" if Path(path.removesuffix(".gz")).suffix == ".tsv" else ","
-    reader = spark.read.option("header", True).option("sep", separator)
-    columns = reader.csv(path).columns
-    schema = StructType([StructField(name, StringType()) for name in (*columns, "_corrupt")])
-    # Without column pruning, so that every query sees the same rows as ragged.
-    options = {"columnNameOfCorruptRecord": "_corrupt", "enforceSchema": False, "columnPruning": False}
-    return reader.schema(schema).options(**options).csv(path).withColumn(RAGGED, F.col("_corrupt").isNotNull()).drop("_corrupt")
+def _one_each(spark: SparkSession, series: Sequence[str]) -> DataFrame:
+    return spark.createDataFrame([(name,) for name in series], "series string")
 
 
-def _reason(spec: ReadingsSpec, types: dict[str, DataType], time: Column, values: dict[str, Column]) -> Column:
-    """The first thing that is wrong with a row: a column's name, RAGGED, or null."""
-    reason = F.when(F.col(RAGGED), F.lit(RAGGED)).when(time.isNull(), F.lit(spec.timestamp))
-    for name in spec.series:
-        reason = reason.when(_quoted(name).isNull(), F.lit(name))
-    for name, value in values.items():
-        reason = reason.when(~_missing(name, types[name]) & value.isNull(), F.lit(name))
-    return reason
+def _parts(spec: ReadingsSpec) -> dict[str, Column]:
+    return {name: as_text(name) for name in spec.series}
 
 
-def _time(name: str, kind: DataType) -> Column:
-    """Microseconds since the epoch; null where the text is no time."""
-    if isinstance(kind, StringType):
-        return F.unix_micros(F.expr(f"try_cast({_escaped(name)} as timestamp)"))
-    return F.unix_micros(_quoted(name).cast("timestamp"))
+def named(parts: Sequence[Column]) -> Column:
+    """The name of a series by the texts of its columns; null where one is null."""
+    if len(parts) == 1:
+        return parts[0]
+    # So that "a/b" with "c" is another series than "a" with "b/c".
+    apart = [F.replace(F.replace(part, F.lit("\\"), F.lit("\\\\")), F.lit("/"), F.lit("\\/")) for part in parts]
+    return F.concat(apart[0], *(piece for part in apart[1:] for piece in (F.lit("/"), part)))
 
 
-def _value(name: str, kind: DataType) -> Column:
-    """The number as a double; null where it is missing, no number, or infinite."""
-    number = F.expr(f"try_cast({_escaped(name)} as double)")
-    return F.when(~_missing(name, kind) & (F.abs(number) < float("inf")), number)
+def _only_series(spec: ReadingsSpec) -> str:
+    if spec.table:
+        return spec.table.split(".")[-1]
+    name = Path(spec.path[0]).name.split(".")[0] if len(spec.path) == 1 else ""
+    return name if name and not set(name) & set("*?[{") else "readings"
 
 
-def _missing(name: str, kind: DataType) -> Column:
-    column = _quoted(name)
-    if isinstance(kind, StringType):
-        return column.isNull() | F.lower(F.trim(column)).isin(*MISSING)
-    return column.isNull() | F.isnan(column.cast("double"))
+def as_text(name: str) -> Column:
+    """The column as text, null where there is none."""
+    text = quoted(name).cast("string")
+    return F.when(F.trim(text) != "", text)
 
 
-def _numeric_columns(source: DataFrame, candidates: list[str], types: dict[str, DataType]) -> tuple[str, ...]:
-    """The columns of numbers: by type, or for text by what most of a sample is."""
-    texts = [name for name in candidates if isinstance(types[name], StringType)]
-    numbers = {name for name in candidates if isinstance(types[name], NumericType)}
-    if texts:
-        present = [F.count(F.when(~_missing(name, types[name]), True)) for name in texts]
-        numeric = [F.count(_value(name, types[name])) for name in texts]
-        counts = source.limit(SAMPLE).agg(F.array(*present).alias("present"), F.array(*numeric).alias("numeric")).first()
-        assert counts is not None
-        numbers |= {name for name, p, n in zip(texts, counts["present"], counts["numeric"], strict=True) if n and 2 * n > p}
-    return tuple(name for name in candidates if name in numbers)
+def _channels(source: Source, spec: ReadingsSpec, taken: set[str]) -> tuple[Channel, ...]:
+    names = spec.values
+    if not names:
+        named = {*spec.counts, *spec.categories}
+        numeric = _numeric_columns(source, [name for name in source.types if name not in taken | named])
+        names = tuple(name for name in source.types if name in numeric | named)
+    if not names:
+        raise InputError(f"{source.name}: no column of numbers beside {spec.timestamp!r}; name the channels with readings.values")
+    return tuple(Channel(name, _kind(spec, name)) for name in names)
 
 
-def _row_number(file: Path, row: dict[str, str]) -> int | None:
-    """The line on which a CSV row ends, the header's being 1; None where the file is not within reach or too long to search."""
-    if not file.is_file() or not {".csv", ".tsv"} & set(file.suffixes):
-        return None
-    with _open_text(file) as lines:
-        records = csv.reader(lines, delimiter="\t" if ".tsv" in file.suffixes else ",")
-        header = next(records)
-        for record in islice(records, SEARCHED_LINES):
-            # Spark gives no value for an empty field, nor for one that is not there.
-            if {name: text for name, text in zip(header, record, strict=False) if text} == row:
-                return records.line_num
-    return None
+def _kind(spec: ReadingsSpec, name: str) -> Kind:
+    return "count" if name in spec.counts else "category" if name in spec.categories else "real"
 
 
-def _open_text(file: Path) -> IO[str]:
-    how: dict[str, Any] = {"mode": "rt", "newline": "", "encoding": "utf-8", "errors": "replace"}
-    return gzip.open(file, **how) if file.suffix == ".gz" else file.open(**how)
+def _first(reasons: list[Column]) -> Column:
+    """The first that is not null. Many are not compiled, as they would be more than a Java method holds."""
+    if len(reasons) <= COMPILED:
+        return F.coalesce(F.lit(None).cast("string"), *reasons)
+    return F.get(F.filter(F.array(*reasons), lambda reason: reason.isNotNull()), F.lit(0))
 
 
-def _stem(path: str) -> str:
-    return Path(path).name.split(".")[0]
-
-
-def _escaped(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
-
-
-def _quoted(name: str) -> Column:
-    return F.col(_escaped(name))
+def _numeric_columns(source: Source, candidates: list[str]) -> set[str]:
+    """The columns of numbers: by type, or for text by what most of a sample is; of the whole where the sample has nothing."""
+    texts = [name for name in candidates if isinstance(source.types[name], StringType)]
+    numeric = {name for name in candidates if isinstance(source.types[name], NumericType)}
+    for rows in (source.frame.limit(SAMPLE), source.frame):
+        if not texts:
+            break
+        present = [F.expr(f"count(if({missing(escaped(name), StringType())}, null, true))") for name in texts]
+        numbers = [F.expr(f"count({cell_of(escaped(name), StringType(), 'real').value})") for name in texts]
+        counts = rows.agg(F.array(*present).alias("present"), F.array(*numbers).alias("numbers")).first()
+        assert counts is not None, "an aggregate has a row"
+        numeric |= {name for name, p, n in zip(texts, counts["present"], counts["numbers"], strict=True) if 2 * n > p}
+        texts = [name for name, p in zip(texts, counts["present"], strict=True) if not p]
+    return numeric

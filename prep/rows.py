@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -10,65 +11,95 @@ from petastorm.codecs import NdarrayCodec, ScalarCodec
 from petastorm.unischema import Unischema, UnischemaField
 from pyspark.sql.types import IntegerType, StringType, TimestampType
 
-from prep.blocks import npy_header
+from prep.blocks import ArrayField, npy_header
+from prep.companions import calendar
 from prep.grid import Grid
 from prep.layout import Layout, rows_of
 from prep.scaling import Scaling
 from prep.segments import Segment
+from prep.spec import CalendarSpec
 
-SPARK_SCHEMA = (
-    "split string, series string, start timestamp, windows int, own_start int, own_stop int, values binary, observed binary"
-)
 BATCH_BYTES = 8_000_000
 
 
-def unischema(layout: Layout, channels: int) -> Unischema:
+@dataclass(frozen=True)
+class Encoding:
+    """How segments become rows. `attributes`: series → its attributes (float, codes where they are words)."""
+
+    layout: Layout
+    grid: Grid
+    scaling: Scaling
+    covariate_scaling: Scaling
+    calendar: CalendarSpec
+    arrays: tuple[ArrayField, ...]
+    attributes: dict[str, tuple[float, ...]]
+
+
+def spark_schema(arrays: tuple[ArrayField, ...]) -> str:
+    """Of the encoded rows, as Spark writes it."""
+    scalars = "split string, series string, start timestamp, windows int, own_start int, own_stop int"
+    return ", ".join([scalars, *(f"{field.name} binary" for field in arrays)])
+
+
+def unischema(arrays: tuple[ArrayField, ...]) -> Unischema:
     """Petastorm's description of a row."""
-    shape = (layout.length, channels)
-    integers = (
-        UnischemaField(name, np.int32, (), ScalarCodec(IntegerType()), False) for name in ("windows", "own_start", "own_stop")
-    )
     return Unischema(
         "HindcastSequence",
         [
             UnischemaField("split", np.str_, (), ScalarCodec(StringType()), False),
             UnischemaField("series", np.str_, (), ScalarCodec(StringType()), False),
             UnischemaField("start", np.datetime64, (), ScalarCodec(TimestampType()), False),
-            *integers,
-            UnischemaField("values", np.float32, shape, NdarrayCodec(), False),
-            UnischemaField("observed", np.uint8, shape, NdarrayCodec(), False),
+            *(UnischemaField(n, np.int32, (), ScalarCodec(IntegerType()), False) for n in ("windows", "own_start", "own_stop")),
+            *(UnischemaField(field.name, np.dtype(field.dtype).type, field.shape, NdarrayCodec(), False) for field in arrays),
         ],
     )
 
 
-def encode(segment: Segment, layout: Layout, grid: Grid, scaling: Scaling) -> Iterator[pa.RecordBatch]:
+def encode(segment: Segment, how: Encoding) -> Iterator[pa.RecordBatch]:
     """The rows of a segment, scaled, some megabytes at a time."""
-    rows = rows_of(layout, len(segment.values), segment.look_back)
-    centre, scale = scaling.of([segment.series])
-    scaled = ((segment.values - centre) / scale).astype("<f4")
-    observed = segment.observed.astype("u1")
-    size = max(1, BATCH_BYTES // (scaled.itemsize * layout.length * scaled.shape[1]))
+    rows = rows_of(how.layout, segment.starts, segment.own)
+    steps = _steps(segment, how)
+    size = max(1, BATCH_BYTES // sum(int(np.prod(field.shape)) * np.dtype(field.dtype).itemsize for field in how.arrays))
     for some in np.split(np.arange(len(rows.start)), range(size, len(rows.start), size)):
-        start = rows.start[some]
-        times = grid.origin_micros + (segment.first + start) * grid.step_micros
+        start, stop = rows.start[some], rows.stop[some]
+        times = how.grid.origin_micros + (segment.first + start) * how.grid.step_micros
         columns = {
             "split": pa.array([segment.split] * len(some)),
             "series": pa.array([segment.series] * len(some)),
             "start": pa.array(times, pa.timestamp("us", tz="UTC")),
             "windows": pa.array(rows.windows[some], pa.int32()),
-            "own_start": pa.array(rows.own_start[some], pa.int32()),
-            "own_stop": pa.array(rows.own_stop[some], pa.int32()),
-            "values": npy_column(padded(scaled, start, layout.length)),
-            "observed": npy_column(padded(observed, start, layout.length)),
+            "own_start": pa.array(rows.own_start[some] - start, pa.int32()),
+            "own_stop": pa.array(stop - start, pa.int32()),
         }
+        for field in how.arrays:
+            if field.name == "attributes":
+                attributes = np.array(how.attributes[segment.series], field.dtype)
+                arrays = np.broadcast_to(attributes, (len(some), *field.shape))
+            else:
+                arrays = padded(steps[field.name], start, stop, how.layout.length, -1 if field.name == "labels" else 0)
+            columns[field.name] = npy_column(np.ascontiguousarray(arrays))
         yield pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 
 
-def padded(steps: np.ndarray, start: np.ndarray, length: int) -> np.ndarray:
-    """`steps[s : s + length]` for every s in `start`, zeros after the end: (len(start), length, channels)."""
+def _steps(segment: Segment, how: Encoding) -> dict[str, np.ndarray]:
+    """What is stored of each step, by field: (steps, width). A covariate that is not known is at its centre."""
+    times = how.grid.origin_micros + (segment.first + np.arange(len(segment.values))) * how.grid.step_micros
+    features = calendar(times, how.calendar.features, how.calendar.time_zone)
+    covariates = np.concatenate([how.covariate_scaling.apply(segment.covariates, segment.series), features], axis=1)
+    return {
+        "values": how.scaling.apply(segment.values, segment.series).astype("<f4"),
+        "observed": segment.observed.astype("u1"),
+        "covariates": np.nan_to_num(covariates).astype("<f4"),
+        "covariates_observed": (~np.isnan(covariates)).astype("u1"),
+        "labels": np.nan_to_num(segment.labels, nan=-1).astype("<i4"),
+    }
+
+
+def padded(steps: np.ndarray, start: np.ndarray, stop: np.ndarray, length: int, padding: int) -> np.ndarray:
+    """`steps[a:b]` for every a in `start` and b in `stop`, `padding` after it: (len(start), length, width)."""
     index = start[:, None] + np.arange(length)
     taken = steps[np.minimum(index, len(steps) - 1)]
-    taken[index >= len(steps)] = 0
+    taken[index >= stop[:, None]] = padding
     return taken
 
 

@@ -21,6 +21,10 @@ class Moments:
     low: np.ndarray
     high: np.ndarray
 
+    def of(self, channels: slice) -> Moments:
+        """Of some of the channels."""
+        return Moments(*(field[channels] for field in astuple(self)))
+
 
 def moments(values: np.ndarray, observed: np.ndarray) -> Moments:
     """Of `values` (steps, channels), counting only where `observed` (same shape) is not 0."""
@@ -60,7 +64,7 @@ class Scaling(BaseModel):
     """How channels were scaled: by one affine map, or one for each series and `overall` where a series has no training data."""
 
     model_config = ConfigDict(frozen=True)
-    method: Literal["standard", "minmax", "none"]
+    method: Literal["standard", "robust", "minmax", "none"]
     overall: Affine
     by_series: dict[str, Affine] = {}
 
@@ -73,19 +77,28 @@ class Scaling(BaseModel):
             np.array([affine.scale for affine in maps]).reshape(shape),
         )
 
+    def apply(self, values: np.ndarray, series: str) -> np.ndarray:
+        """`values` (steps, channels) of a series, scaled; float64."""
+        centre, scale = self.of([series])
+        return (values - centre) / scale
 
-def affine(method: str, statistics: Moments) -> Affine:
-    """The map that gives each channel mean 0 and deviation 1 ("standard"), the range [0, 1] ("minmax"), or leaves it ("none").
 
-    A channel that is constant, or never measured, is centred and keeps its units.
+def affine(method: str, statistics: Moments, quartiles: np.ndarray, scaled: np.ndarray) -> Affine:
+    """The map of each channel: to mean 0 and deviation 1 ("standard"), median 0 and an interquartile range of 1 ("robust"), or
+    the range [0, 1] ("minmax"); none for "none", and where `scaled` (channels,) is False.
+
+    `quartiles` (3, channels) are needed for "robust" alone. A channel that is constant, or never measured, is centred and keeps
+    its units.
     """
-    channels = len(statistics.count)
-    if method == "none":
-        centre, scale = np.zeros(channels), np.ones(channels)
-    elif method == "standard":
+    seen = statistics.count > 0
+    centre, scale = np.zeros(len(seen)), np.ones(len(seen))
+    if method == "standard":
         centre, scale = statistics.mean, np.sqrt(statistics.squares / np.maximum(statistics.count, 1))
-    else:
-        centre = np.where(statistics.count > 0, statistics.low, 0.0)
-        scale = np.where(statistics.count > 0, statistics.high, 1.0) - centre
-    constant = scale <= np.abs(centre) * 1e-12
+    elif method == "robust":
+        centre, scale = quartiles[1], quartiles[2] - quartiles[0]
+    elif method == "minmax":
+        centre, scale = np.where(seen, statistics.low, 0.0), np.where(seen, statistics.high - statistics.low, 0.0)
+    kept = scaled & seen & (method != "none")
+    centre = np.where(kept, centre, 0.0)
+    constant = ~kept | (scale <= np.abs(centre) * 1e-12)
     return Affine(centre=tuple(centre.tolist()), scale=tuple(np.where(constant, 1.0, scale).tolist()))

@@ -6,9 +6,19 @@ import re
 import tomllib
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from prep.errors import InputError
 
@@ -19,7 +29,7 @@ Model = TypeVar("Model", bound=BaseModel)
 def read_settings(path: str | Path, overrides: dict[str, str] | None = None) -> dict[str, Any]:
     """The tables of a TOML file. `overrides` maps dotted fields to text, as a command line gives them: {"windows.horizon": "96"}.
 
-    A relative `readings.path` in the file is relative to the file; in an override, to the working directory.
+    A relative path in the file is relative to the file; in an override, to the working directory.
     Raises InputError, naming the file.
     """
     path = Path(path)
@@ -31,12 +41,24 @@ def read_settings(path: str | Path, overrides: dict[str, str] | None = None) -> 
         raise InputError(f"{path}: a directory, and a TOML settings file was expected") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a TOML file: {error}") from None
-    readings = tables.get("readings")
-    if isinstance(readings, dict) and isinstance(readings.get("path"), str) and not has_scheme(readings["path"]):
-        readings["path"] = str(path.parent / readings["path"])
+    for table in (tables.get("readings"), tables.get("attributes"), *_tables(tables.get("joins"))):
+        if isinstance(table, dict) and isinstance(table.get("path"), str | list):
+            table["path"] = [_beside(path, name) if isinstance(name, str) else name for name in _several(table["path"])]
     for field, text in (overrides or {}).items():
         override(tables, field, text)
     return tables
+
+
+def _tables(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else []
+
+
+def _several(given: Any) -> list[Any]:
+    return [given] if isinstance(given, str) else given
+
+
+def _beside(settings: Path, path: str) -> str:
+    return path if has_scheme(path) else str(settings.parent / path)
 
 
 def override(tables: dict[str, Any], field: str, text: str) -> None:
@@ -89,56 +111,168 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class ReadingsSpec(Table):
-    """Where the readings are, and which columns they are in."""
+def _one_or_several(names: Any) -> Any:
+    return (names,) if isinstance(names, str) else names
 
-    path: str
+
+def _is_duration(text: str) -> str:
+    duration_micros(text)
+    return text
+
+
+def _is_time_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError("not the name of a time zone, such as Europe/Berlin or UTC") from None
+    return name
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_several)]
+Duration = Annotated[str, AfterValidator(_is_duration)]
+TimeZone = Annotated[str, AfterValidator(_is_time_zone)]
+Aggregate = Literal["mean", "last", "min", "max", "sum", "count"]
+CalendarFeature = Literal["minute", "hour", "weekday", "day", "week", "month"]
+EPOCHS = {"epoch_s": 1_000_000, "epoch_ms": 1_000, "epoch_us": 1, "epoch_ns": 0.001}
+
+
+class SourceSpec(Table):
+    """Where a table is: files (a path, a directory, a glob, or several; with a scheme, through Hadoop), or a table that Spark
+    knows.
+
+    `timestamp_format` is a pattern of Spark's ("dd.MM.yyyy HH:mm") or one of EPOCHS; without it, what ISO 8601 allows. Times
+    without an offset are those of `time_zone`.
+    """
+
+    path: Names = ()
+    table: str | None = None
+    format: Literal["csv", "json", "parquet"] | None = None
     timestamp: str = "timestamp"
-    series: tuple[str, ...] = ()
-    values: tuple[str, ...] = ()
-    format: Literal["csv", "parquet"] | None = None
+    timestamp_format: str | None = None
+    time_zone: TimeZone = "UTC"
+
+    @property
+    def name(self) -> str:
+        """What errors call it."""
+        return self.table or ", ".join(self.path) or "the DataFrame"
+
+    @model_validator(mode="after")
+    def files_or_table(self) -> SourceSpec:
+        if self.path and self.table:
+            raise ValueError("a path and a table were given; one of them was expected")
+        return self
+
+
+class ReadingsSpec(SourceSpec):
+    """The readings, and what their columns mean.
+
+    Long form has a row for each series and time. Wide form has a column for each series, those of `values`, and one channel,
+    named `channel`. Of `values`, `counts` are whole numbers that are not scaled, and `categories` are codes or words, with their
+    vocabulary where it is not to be learnt from the training split. `labels` are carried along for evaluation and are no input.
+    """
+
+    form: Literal["long", "wide"] = "long"
+    channel: str = "value"
+    series: Names = ()
+    values: Names = ()
+    counts: Names = ()
+    categories: dict[str, tuple[str, ...] | None] = {}
+    labels: Names = ()
     bad_rows: Literal["error", "quarantine"] = "error"
 
-    @field_validator("series", "values", mode="before")
+    @field_validator("categories", mode="before")
     @classmethod
-    def one_or_several(cls, names: Any) -> Any:
-        return (names,) if isinstance(names, str) else names
+    def names_or_vocabularies(cls, given: Any) -> Any:
+        given = _one_or_several(given)
+        return given if isinstance(given, dict) else dict.fromkeys(given)
 
     @model_validator(mode="after")
     def each_column_once(self) -> ReadingsSpec:
-        columns = (self.timestamp, *self.series, *self.values)
+        columns = (self.timestamp, *self.series, *self.values, *self.labels)
         twice = sorted({name for name in columns if columns.count(name) > 1})
         if twice:
-            raise ValueError(f"column {twice[0]!r} is named twice among timestamp, series and values")
+            raise ValueError(f"column {twice[0]!r} is named twice among timestamp, series, values and labels")
+        both = sorted({*self.counts} & {*self.categories})
+        if both:
+            raise ValueError(f"{both[0]!r} is named as a count and as a category")
+        strangers = sorted({*self.counts, *self.categories} - {*self.values}) if self.values and self.form == "long" else []
+        if strangers:
+            raise ValueError(f"{strangers[0]!r} is named as a count or category, and is not among values")
+        if self.form == "wide" and (self.series or self.labels):
+            raise ValueError("in wide form every column is a series; series and labels have no place in it")
+        if self.form == "wide" and {*self.counts, *self.categories} - {self.channel}:
+            raise ValueError(f"in wide form there is one channel, {self.channel!r}")
         return self
+
+
+class JoinSpec(SourceSpec):
+    """A second table whose `values` become covariates: at each step the latest at or before it, at most `tolerance` old.
+
+    `series` are columns of this table which are named the same among the readings' series columns; without any, the table serves
+    every series. `known` says that the values are known in advance (a timetable, a weather forecast), so that a model may see
+    them over the horizon.
+    """
+
+    values: Names
+    tolerance: Duration
+    series: Names = ()
+    known: bool = False
+
+
+class AttributesSpec(Table):
+    """What does not change about a series: columns of the readings, or of a table with a row for each series."""
+
+    values: Names = ()
+    path: Names = ()
+    table: str | None = None
+    format: Literal["csv", "json", "parquet"] | None = None
+
+
+class CalendarSpec(Table):
+    """Channels known in the future, made from the time of a step in `time_zone`: each is a sine and a cosine over its period."""
+
+    features: Annotated[tuple[CalendarFeature, ...], BeforeValidator(_one_or_several)] = ()
+    time_zone: TimeZone = "UTC"
 
 
 class GridSpec(Table):
     """The regular time grid. Without a step, the commonest interval is taken; gaps up to `max_gap` are filled, longer ones split.
 
+    Without `aggregate` each reading goes to its nearest step, and two on a step are duplicates. With it, a step k stands for the
+    readings from its time up to the next step's, as pandas' `resample` has it: one rule for all channels, or one for each; only
+    readings of the very same time are duplicates then. Categories and labels always take the last.
+
     `max_gap` is the time between the readings on either side, three steps by default. "linear" looks at the reading after
     the gap, so a forecast may see up to `max_gap` of its own future where its context ends inside one; "previous" never does.
     """
 
-    step: str | None = None
+    step: Duration | None = None
+    aggregate: Aggregate | dict[str, Aggregate] | None = None
     duplicates: Literal["error", "first", "last", "mean"] = "error"
     fill: Literal["none", "previous", "linear"] = "previous"
-    max_gap: str | None = None
+    max_gap: Duration | None = None
 
-    @field_validator("step", "max_gap")
-    @classmethod
-    def is_duration(cls, text: str | None) -> str | None:
-        if text is not None:
-            duration_micros(text)
-        return text
+
+Extent = int | float | str | tuple[str, ...]
 
 
 class SplitSpec(Table):
-    """How long each split is: steps (8640), a share of the whole span (0.7), or the time at which it ends ("2017-06-26")."""
+    """How long each split is: steps (8640), a share of the whole (0.7), or the time at which it ends ("2017-06-26").
 
-    train: int | float | str = 0.7
-    validation: int | float | str = 0.1
-    test: int | float | str = 0.2
+    `by` series, whole series go to a split: a share of them, drawn with `seed`, or those named in a list. After each border in
+    time, `embargo` (steps or a duration) belongs to no split. With several `origins` there are as many datasets: the last is
+    split as said, and in each one before, every border lies `every` earlier (steps or a duration; by default the length of the
+    test split).
+    """
+
+    by: Literal["time", "series"] = "time"
+    train: Extent = 0.7
+    validation: Extent = 0.1
+    test: Extent = 0.2
+    seed: int = 0
+    embargo: int | Duration = 0
+    origins: int = Field(default=1, ge=1)
+    every: int | Duration | None = None
 
     @field_validator("train", "validation", "test", mode="before")
     @classmethod
@@ -148,36 +282,68 @@ class SplitSpec(Table):
 
     @field_validator("train", "validation", "test")
     @classmethod
-    def is_border(cls, value: int | float | str) -> int | float | str:
+    def is_extent(cls, value: Extent) -> Extent:
+        if isinstance(value, float) and not 0 <= value <= 1:
+            raise ValueError("a share lies between 0 and 1; steps are a whole number")
+        if isinstance(value, int) and value < 0:
+            raise ValueError("a number of steps is not negative")
         if isinstance(value, str):
             datetime.fromisoformat(value)
-        elif isinstance(value, float) and not 0 <= value <= 1:
-            raise ValueError("a share lies between 0 and 1; steps are a whole number")
-        elif value < 0:
+        return value
+
+    @field_validator("embargo", "every")
+    @classmethod
+    def not_negative(cls, value: int | str | None) -> int | str | None:
+        if isinstance(value, int) and value < 0:
             raise ValueError("a number of steps is not negative")
         return value
 
     @model_validator(mode="after")
-    def shares_fit(self) -> SplitSpec:
-        shares = [value for value in (self.train, self.validation, self.test) if isinstance(value, float)]
+    def extents_fit(self) -> SplitSpec:
+        extents = {"train": self.train, "validation": self.validation, "test": self.test}
+        for split, value in extents.items():
+            if self.by == "series" and not isinstance(value, float | tuple):
+                raise ValueError(f"{split}: by series, a split is a share (0.2) or a list of names, found {value!r}")
+            if self.by == "time" and isinstance(value, tuple):
+                raise ValueError(f'{split}: a list of series needs by = "series"')
+        shares = [value for value in extents.values() if isinstance(value, float)]
         if sum(shares) > 1 + 1e-9:
             raise ValueError(f"the shares add up to {sum(shares):g}, more than the whole")
+        if self.by == "series":
+            if 0 < len(shares) < len(extents):
+                raise ValueError("by series, either every split is a share or every one is a list of names")
+            named = [name for value in extents.values() if isinstance(value, tuple) for name in value]
+            twice = sorted({name for name in named if named.count(name) > 1})
+            if twice:
+                raise ValueError(f"series {twice[0]!r} is in two splits")
+            if self.embargo or self.origins > 1:
+                raise ValueError("embargo and origins are about borders in time; by series there are none")
         return self
 
 
 class ScalingSpec(Table):
-    """How values are scaled, by statistics of the training split alone."""
+    """How values are scaled, by statistics of the training split alone.
 
-    method: Literal["standard", "minmax", "none"] = "standard"
+    A series without training data is scaled like all together ("global"), or refused ("error").
+    """
+
+    method: Literal["standard", "robust", "minmax", "none"] = "standard"
     per: Literal["global", "series"] = "global"
+    unseen: Literal["global", "error"] = "global"
 
 
 class WindowsSpec(Table):
-    """The windows that models see, in steps. A stored row packs `windows_per_row` overlapping windows; 1 stores each apart."""
+    """The windows that models see, in steps: a context, a lead that is skipped, and the horizon to forecast.
+
+    A window of which less than the share `min_observed` was measured is left out. A stored row packs up to `windows_per_row`
+    overlapping windows; 1 stores each apart.
+    """
 
     context: int = Field(ge=1)
     horizon: int = Field(ge=1)
+    lead: int = Field(default=0, ge=0)
     stride: int = Field(default=1, ge=1)
+    min_observed: float = Field(default=0.0, ge=0, le=1)
     windows_per_row: int | None = Field(default=None, ge=1)
 
 
@@ -185,6 +351,9 @@ class Spec(Table):
     """Everything that decides what a dataset holds."""
 
     readings: ReadingsSpec
+    joins: tuple[JoinSpec, ...] = ()
+    attributes: AttributesSpec = AttributesSpec()
+    calendar: CalendarSpec = CalendarSpec()
     grid: GridSpec = GridSpec()
     split: SplitSpec = SplitSpec()
     scaling: ScalingSpec = ScalingSpec()

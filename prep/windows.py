@@ -17,6 +17,11 @@ class WindowBatch:
 
     context, target                    (windows, context | horizon, channels) float32, scaled
     context_observed, target_observed  the same shapes, uint8: 1 measured, 0 filled
+    covariates                         (windows, context, covariates) float32: what is known at the end of the context
+    covariates_observed                the same shape, uint8
+    known                              (windows, context + lead + horizon, known covariates) float32: those known in advance
+    labels                             (windows, horizon, labels) int32, -1 where missing: for evaluation alone
+    attributes                         (windows, attributes) float32
     series                             (windows,) str
     start                              (windows,) datetime64[us]: the time of the first context step
     """
@@ -25,28 +30,34 @@ class WindowBatch:
     target: np.ndarray
     context_observed: np.ndarray
     target_observed: np.ndarray
+    covariates: np.ndarray
+    covariates_observed: np.ndarray
+    known: np.ndarray
+    labels: np.ndarray
+    attributes: np.ndarray
     series: np.ndarray
     start: np.ndarray
 
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of some blocks, numbered from 0 in the order of blocks, rows and offsets."""
+    """The windows of some blocks, numbered from 0 in the order of blocks, rows and offsets. `known` are indices of covariates."""
 
     blocks: Sequence[Block]
     layout: Layout
     step_micros: int
+    known: tuple[int, ...]
     block_of_row: np.ndarray
     row_in_block: np.ndarray
     first_of_row: np.ndarray
 
     @classmethod
-    def over(cls, blocks: Sequence[Block], layout: Layout, step_micros: int) -> Windows:
+    def over(cls, blocks: Sequence[Block], layout: Layout, step_micros: int, known: tuple[int, ...] = ()) -> Windows:
         counts = [block.windows for block in blocks]
         block_of_row = np.repeat(np.arange(len(blocks)), [len(count) for count in counts])
         row_in_block = np.concatenate([np.arange(len(count)) for count in counts] or [np.zeros(0, int)])
         ends = np.cumsum(np.concatenate(counts or [np.zeros(0, int)]), dtype=np.int64)
-        return cls(blocks, layout, step_micros, block_of_row, row_in_block, np.concatenate([[0], ends]))
+        return cls(blocks, layout, step_micros, known, block_of_row, row_in_block, np.concatenate([[0], ends]))
 
     def __len__(self) -> int:
         return int(self.first_of_row[-1])
@@ -57,22 +68,36 @@ class Windows:
         row = np.searchsorted(self.first_of_row, numbers, side="right") - 1
         offset = (numbers - self.first_of_row[row]) * self.layout.stride
         block_index, row_index = self.block_of_row[row], self.row_in_block[row]
-        shape = (len(numbers), self.layout.window, self.blocks[0].values.shape[2]) if self.blocks else (0, self.layout.window, 0)
-        values, observed = np.empty(shape, np.float32), np.empty(shape, np.uint8)
+        here = [np.flatnonzero(block_index == index) for index in range(len(self.blocks))]
+
+        def gather(field: str) -> np.ndarray:
+            """(windows, window, width): the steps of each window."""
+            arrays = [getattr(block, field) for block in self.blocks]
+            width, dtype = (arrays[0].shape[2], arrays[0].dtype) if arrays else (0, np.float32)
+            gathered = np.empty((len(numbers), self.layout.window, width), dtype)
+            for some, array in zip(here, arrays, strict=True):
+                if len(some) and width:
+                    gathered[some] = cut(array, self.layout.window)[row_index[some], offset[some]]
+            return gathered
+
+        attributes = np.zeros((len(numbers), self.blocks[0].attributes.shape[1] if self.blocks else 0), np.float32)
         series, start = np.empty(len(numbers), object), np.empty(len(numbers), "datetime64[us]")
-        for index in np.unique(block_index):
-            here, block = np.flatnonzero(block_index == index), self.blocks[index]
-            rows, offsets = row_index[here], offset[here]
-            values[here] = cut(block.values, self.layout.window)[rows, offsets]
-            observed[here] = cut(block.observed, self.layout.window)[rows, offsets]
-            series[here] = block.series[rows]
-            start[here] = block.start[rows] + offsets * np.timedelta64(self.step_micros, "us")
-        context = self.layout.context
+        for some, block in zip(here, self.blocks, strict=True):
+            series[some] = block.series[row_index[some]]
+            start[some] = block.start[row_index[some]] + offset[some] * np.timedelta64(self.step_micros, "us")
+            attributes[some] = block.attributes[row_index[some]]
+        values, observed, covariates = gather("values"), gather("observed"), gather("covariates")
+        past, future = slice(None, self.layout.context), slice(self.layout.look_back, None)
         return WindowBatch(
-            context=values[:, :context],
-            target=values[:, context:],
-            context_observed=observed[:, :context],
-            target_observed=observed[:, context:],
+            context=values[:, past],
+            target=values[:, future],
+            context_observed=observed[:, past],
+            target_observed=observed[:, future],
+            covariates=covariates[:, past],
+            covariates_observed=gather("covariates_observed")[:, past],
+            known=covariates[:, :, list(self.known)],
+            labels=gather("labels")[:, future],
+            attributes=attributes,
             series=series.astype(np.str_),
             start=start,
         )

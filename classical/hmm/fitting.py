@@ -12,6 +12,7 @@ from classical import em
 from classical.hmm.initial import initialise, sample
 from classical.hmm.model import HiddenMarkov, stationary
 from classical.hmm.settings import HmmSettings
+from forecasting.inputs import must_be_numbers
 from prep.blocks import Address, Block, read
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -40,8 +41,9 @@ def fit_hmm(
 ) -> FittedHmm:
     """Fits the training split by EM; on Spark where a session is given. States are numbered by share of time, largest first.
 
-    Raises InputError where the training split has no sequence to fit.
+    Raises InputError where a channel is a category, or the training split has no sequence to fit.
     """
+    must_be_numbers(dataset)
     wall, cpu = time.perf_counter(), time.process_time()
     asked, settings, notes = settings, settings.for_context(dataset.layout.context), []
     if settings.order < asked.order:
@@ -52,7 +54,7 @@ def fit_hmm(
     pieces = 1 if spark is None else partitions or spark.sparkContext.defaultParallelism
     addresses = dataset.addresses("train", pieces)
     if not addresses:
-        raise InputError(f"{dataset.path}: the training split has no rows: there is nothing to fit")
+        raise InputError(f"{dataset.location}: the training split has no rows: there is nothing to fit")
     order = settings.order if settings.emission == "autoregressive" else 0
     begin = initialise(
         settings.emission, sample(addresses, reader), settings.states, order=order, seed=settings.seed,

@@ -28,11 +28,13 @@ MOST_BYTES = 2**30
 
 @dataclass(frozen=True)
 class HmmForecaster:
-    """A fitted model and how many steps it is asked for: a `forecasting.forecast.Forecaster`. `card`: of a model of a dataset."""
+    """A fitted model, how many steps it is asked for, and how many of those after the context it skips: a
+    `forecasting.forecast.Forecaster`. `card`: of a model of a dataset."""
 
     model: HiddenMarkov[Any]
     horizon: int
     card: Card | None = None
+    lead: int = 0
     name: ClassVar[str] = "hmm"
 
     @property
@@ -53,8 +55,8 @@ class HmmForecaster:
     def _predict(self) -> Predict:
         model, emission = self.model, self.model.emission
         if isinstance(emission, Autoregressive):
-            return _autoregressive(emission, model.transition, self.horizon)
-        return _gaussian(emission, model.transition, self.horizon)
+            return _autoregressive(emission, model.transition, self.lead, self.horizon)
+        return _gaussian(emission, model.transition, self.lead, self.horizon)
 
 
 def filtered_state(model: HiddenMarkov[Any], spans: Spans) -> np.ndarray:
@@ -70,9 +72,9 @@ def filtered_state(model: HiddenMarkov[Any], spans: Spans) -> np.ndarray:
     return state
 
 
-def _gaussian(emission: Gaussian, transition: np.ndarray, horizon: int) -> Predict:
+def _gaussian(emission: Gaussian, transition: np.ndarray, lead: int, horizon: int) -> Predict:
     """The state is propagated h steps; the reading is then a mixture of the states' Gaussians."""
-    ahead = np.stack([np.linalg.matrix_power(transition, h) for h in range(1, horizon + 1)])
+    ahead = np.stack([np.linalg.matrix_power(transition, h) for h in range(lead + 1, lead + horizon + 1)])
     centred = emission.means - emission.centre
     first, second = ahead @ centred, ahead @ (emission.variances + centred**2)
 
@@ -83,7 +85,7 @@ def _gaussian(emission: Gaussian, transition: np.ndarray, horizon: int) -> Predi
     return predict
 
 
-def _autoregressive(emission: Autoregressive, transition: np.ndarray, horizon: int) -> Predict:
+def _autoregressive(emission: Autoregressive, transition: np.ndarray, lead: int, horizon: int) -> Predict:
     """Mean and square through switching dynamics (Costa, Fragoso and Marques 2005, chapter 3), by conditioning on the state now.
 
     Given the state i now and x = (1, last values), E[z_h] is linear in x and E[z_h²] is quadratic, with coefficients that do not
@@ -91,7 +93,7 @@ def _autoregressive(emission: Autoregressive, transition: np.ndarray, horizon: i
     """
     rows, columns = np.tril_indices(emission.order + 1)
     with_squares = len(rows) * horizon * emission.states * emission.channels * 8 <= MOST_BYTES
-    maps = [_switching_maps(emission, transition, horizon, c, with_squares) for c in range(emission.channels)]
+    maps = [_switching_maps(emission, transition, lead, horizon, c, with_squares) for c in range(emission.channels)]
 
     def predict(state: np.ndarray, last: np.ndarray) -> Forecast:
         mean = np.empty((len(state), horizon, emission.channels))
@@ -118,11 +120,12 @@ def _mixed(weight: np.ndarray, by_state: np.ndarray) -> np.ndarray:
 
 
 def _switching_maps(
-    emission: Autoregressive, transition: np.ndarray, horizon: int, channel: int, with_squares: bool
+    emission: Autoregressive, transition: np.ndarray, lead: int, horizon: int, channel: int, with_squares: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Coefficients of E[z_h] (order + 1, horizon · states) and of E[z_h²] (pairs of the lower triangle, horizon · states).
 
-    The latter are nothing without `with_squares`. With F_j the companion matrix of state j on x and f_j its last row:
+    Those of the first `lead` steps ahead are left out, and the latter are nothing without `with_squares`. With F_j the companion
+    matrix of state j on x and f_j its last row:
 
     B_h(i) = sum_j A_ij F_j' B_{h-1}(j)
     Q_h(i) = sum_j A_ij (F_j' Q_{h-1}(j) F_j + variance_j · Q_{h-1}(j)[last, last] · e_0 e_0')
@@ -135,9 +138,10 @@ def _switching_maps(
     rows, columns = np.tril_indices(q)
     twice = np.where(rows == columns, 1.0, 2.0)
     linear, quadratic = np.empty((q, horizon, K)), np.empty((len(rows) if with_squares else 0, horizon, K))
-    for h in range(horizon):
+    for h in range(-lead, horizon):
         B = transition @ (_older(B) + B[:, -1:] * f)
-        linear[:, h] = B.T
+        if h >= 0:
+            linear[:, h] = B.T
         if not with_squares:
             continue
         newest = Q[:, -1, -1]
@@ -146,7 +150,8 @@ def _switching_maps(
         carried += u[:, :, None] * f[:, None, :] + f[:, :, None] * (u + newest[:, None] * f)[:, None, :]
         carried[:, 0, 0] += noise * newest
         Q = np.tensordot(transition, carried, axes=1)
-        quadratic[:, h] = (Q[:, rows, columns] * twice).T
+        if h >= 0:
+            quadratic[:, h] = (Q[:, rows, columns] * twice).T
     return linear.reshape(q, -1), quadratic.reshape(-1, horizon * K)
 
 

@@ -29,7 +29,7 @@ FAMILIES: dict[frozenset[str], Any] = {
 
 
 def forecaster_of(fitted: FittedHmm, dataset: SequenceDataset) -> HmmForecaster:
-    """What was fitted on `dataset`, as a forecaster of its horizon with a card."""
+    """What was fitted on `dataset`, as a forecaster of its horizon, after its lead, with a card."""
     history = fitted.history
     rows = zip(history.log_likelihood, history.seconds, history.cpu_seconds, strict=True)
     card = Card(
@@ -38,6 +38,7 @@ def forecaster_of(fitted: FittedHmm, dataset: SequenceDataset) -> HmmForecaster:
         step_micros=dataset.step_micros,
         context=dataset.layout.context,
         horizon=dataset.layout.horizon,
+        lead=dataset.layout.lead,
         scaling=dataset.scaling,
         dataset=dataset.digest,
         parameters=fitted.model.parameters,
@@ -55,7 +56,7 @@ def forecaster_of(fitted: FittedHmm, dataset: SequenceDataset) -> HmmForecaster:
         ),
         versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
     )
-    return HmmForecaster(fitted.model, card.horizon, card)
+    return HmmForecaster(fitted.model, card.horizon, card, card.lead)
 
 
 def save(forecaster: HmmForecaster, folder: str | Path, overwrite: bool = False) -> None:
@@ -86,7 +87,7 @@ def load(folder: str | Path) -> HmmForecaster:
         raise InputError(f"{file}: is missing: the model is damaged; fit it again") from None
     except (OSError, ValueError, BadZipFile, EOFError) as error:
         raise InputError(f"{file}: not the parameters of a model, or damaged ({error}): fit the model again") from None
-    return HmmForecaster(_model(arrays, len(card.channels), file), card.horizon, card)
+    return HmmForecaster(_model(arrays, len(card.channels), file), card.horizon, card, card.lead)
 
 
 def _model(arrays: dict[str, np.ndarray], channels: int, file: Path) -> HiddenMarkov[Any]:

@@ -68,7 +68,7 @@ def decode_stretch(
     names = tuple(channels or dataset.channels[:CHANNELS])
     unknown = set(names) - set(dataset.channels)
     if unknown:
-        raise InputError(f"{dataset.path}: no channel {sorted(unknown)[0]!r}; the channels are {', '.join(dataset.channels)}")
+        raise InputError(f"{dataset.location}: no channel {sorted(unknown)[0]!r}; the channels are {', '.join(dataset.channels)}")
     block, row = _longest(model, dataset, split, series)
     spans = owned(block).after_history(model.emission.order)
     begin = int(spans.start[row])
@@ -106,5 +106,5 @@ def _longest(model: HiddenMarkov[Any], dataset: SequenceDataset, split: str, ser
             best = int(lengths[row]), block, row
     if best is None:
         of = f" of series {series!r}" if series is not None else ""
-        raise InputError(f"{dataset.path}: the {split} split has no stretch{of} longer than {model.emission.order} steps")
+        raise InputError(f"{dataset.location}: the {split} split has no stretch{of} longer than {model.emission.order} steps")
     return best[1], best[2]

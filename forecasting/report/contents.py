@@ -45,11 +45,12 @@ class Setup:
     series: int
     """How many series the dataset holds."""
     splits: tuple[Split, ...]
-    """In order of time."""
+    """Those that own steps; in order of time unless `whole_series`."""
     scaling: str
     """In words: `standard, per channel, from the training split alone`."""
-    counts: Mapping[str, int]
-    """What was dropped or filled when preparing, and how much of it, in the words to show: `readings filled` -> 12."""
+    counts: Mapping[str, Mapping[str, int]]
+    """What was kept, dropped or filled when preparing, in the words to show, and how much of it in each split: `values filled` ->
+    {`train`: 12, `outside`: 3}."""
     command: str
     """The command line that repeats the comparison."""
     seeds: Mapping[str, int]
@@ -60,6 +61,10 @@ class Setup:
     memory_bytes: int
     accelerator: str = ""
     """In words, empty where there is none: `1 x NVIDIA H200`."""
+    lead: int = 0
+    """Steps after the context that are skipped before the first that is forecast."""
+    whole_series: bool = False
+    """Whether each series belongs to one split; otherwise splits follow each other in time."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +84,7 @@ class Model:
     channel_mae: np.ndarray
     """(channels,) mean absolute error in sensor units."""
     step_mse: np.ndarray
-    """(horizon,) mean squared error, scaled, at each step ahead; the first is one step ahead."""
+    """(horizon,) mean squared error, scaled, at each step ahead; the first is one step ahead of context and lead."""
     parameters: int | None = None
     """How many numbers were estimated."""
     bytes: int | None = None

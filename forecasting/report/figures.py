@@ -25,8 +25,11 @@ PIXELS = 72
 """An inch of Matplotlib's is this many units of the SVG, and a unit is about a pixel on the page."""
 
 
-def forecast(example: Example, channel: int, past: int, looks: Mapping[str, Style], name: str, label: str) -> str:
-    """One channel of one window: the last `past` steps, what happened, and every model's forecast, in sensor units."""
+def forecast(example: Example, channel: int, past: int, lead: int, looks: Mapping[str, Style], name: str, label: str) -> str:
+    """One channel of one window: the last `past` steps, what happened, and every model's forecast, in sensor units.
+
+    Of the `lead` steps between nothing is drawn.
+    """
     figure, axes = _figure(360, 200)
     times = example.times.astype("datetime64[us]")
     before = example.past_times[-past:].astype("datetime64[us]")
@@ -36,8 +39,9 @@ def forecast(example: Example, channel: int, past: int, looks: Mapping[str, Styl
         _draw_band(axes, times, line, channel, looks[line.model])
     for line in example.lines:
         _draw(axes, times, line.mean[:, channel], looks[line.model])
-    # The last of the past joins what happened, so that the truth is one line.
-    joined, known = np.r_[before[-1:], times], np.r_[history[-1:], np.where(observed, actual, np.nan)]
+    # The last of the past joins what happened, so that the truth is one line, unless there are steps between the two.
+    last = np.where(lead > 0, np.nan, history[-1:])
+    joined, known = np.r_[before[-1:], times], np.r_[last, np.where(observed, actual, np.nan)]
     axes.axvspan(joined[0], joined[-1], color=stand_in("shade"), linewidth=0, zorder=0)
     axes.plot(before, history, color=stand_in("muted"), linewidth=1.1)
     axes.plot(joined, known, color=stand_in("ink"), linewidth=1.5, zorder=2.5)
@@ -51,17 +55,18 @@ def forecast(example: Example, channel: int, past: int, looks: Mapping[str, Styl
     return inline(figure, name, label)
 
 
-def by_horizon(models: Sequence[Model], looks: Mapping[str, Style], season: int, width: int, label: str) -> str:
-    """Mean squared error at each step ahead; a tick stands at every season, or every few, where there is more than one."""
+def by_horizon(models: Sequence[Model], looks: Mapping[str, Style], season: int, lead: int, width: int, label: str) -> str:
+    """Mean squared error at each step ahead, from lead + 1 on; a tick stands at every season, or every few, where there is more
+    than one."""
     figure, axes = _figure(width, 240 + width // 12)
     for model in models:
-        _draw(axes, np.arange(1, len(model.step_mse) + 1), model.step_mse, looks[model.name])
+        _draw(axes, lead + np.arange(1, len(model.step_mse) + 1), model.step_mse, looks[model.name])
     axes.set_ylim(bottom=0)
     steps = max(len(model.step_mse) for model in models)
-    axes.set_xlim(1 - 0.01 * steps, steps * 1.01)
+    axes.set_xlim(lead + 1 - 0.01 * steps, lead + steps * 1.01)
     _whole_numbers(axes)
     if 1 < season <= steps // 2:
-        axes.xaxis.set_major_locator(FixedLocator(range(0, steps + 1, season * -(-steps // (width // 90 * season)))))
+        axes.xaxis.set_major_locator(FixedLocator(range(0, lead + steps + 1, season * -(-steps // (width // 90 * season)))))
     return inline(figure, f"horizon-{width}", label)
 
 

@@ -72,7 +72,7 @@ def _figures(contents: Contents, number: int, channels: int, past: int, looks: d
     drawn = []
     for channel, name in enumerate(contents.setup.channels[:channels]):
         label = f"Window {number + 1}, {name}: what happened, and the forecasts of {models}"
-        drawn.append(figures.forecast(example, channel, past, looks, f"forecast-{number}-{channel}", label))
+        drawn.append(figures.forecast(example, channel, past, contents.setup.lead, looks, f"forecast-{number}-{channel}", label))
     return tuple(drawn)
 
 
@@ -81,9 +81,10 @@ def horizon(contents: Contents, looks: dict[str, Style]) -> tuple[str, str] | No
     models = [model for model in contents.models if np.isfinite(model.step_mse).any()]
     if not models or contents.setup.horizon < 2:
         return None
+    setup = contents.setup
     ends = [f"{model.name} {numbers.short(model.step_mse[0])} and {numbers.short(model.step_mse[-1])}" for model in models]
-    label = f"Mean squared error at the first and at the last of {contents.setup.horizon} steps ahead: {numbers.listed(ends)}"
-    wide, narrow = (figures.by_horizon(models, looks, contents.setup.season, width, label) for width in (760, 360))
+    label = f"Mean squared error at the first and at the last of {setup.horizon} steps ahead: {numbers.listed(ends)}"
+    wide, narrow = (figures.by_horizon(models, looks, setup.season, setup.lead, width, label) for width in (760, 360))
     return wide, narrow
 
 

@@ -31,6 +31,10 @@ def windows(seed: int) -> Windows:
     block = Block(
         values=values[None].astype(np.float32),
         observed=observed.astype(np.uint8),
+        covariates=np.zeros((1, steps, 0), np.float32),
+        covariates_observed=np.zeros((1, steps, 0), np.uint8),
+        labels=np.zeros((1, steps, 0), np.int32),
+        attributes=np.zeros((1, 0), np.float32),
         series=np.array(["a"]),
         start=np.array(["2020-01-01"], "datetime64[us]"),
         windows=zero + COUNT,

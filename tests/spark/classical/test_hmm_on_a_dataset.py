@@ -111,7 +111,7 @@ def test_descriptions_are_in_units_of_the_sensor(dataset: SequenceDataset, fitte
     assert (stretch.series, stretch.channels, stretch.values.shape, stretch.state.shape) == ("z", ("b",), (20, 1), (20,))
     assert set(stretch.state) <= {0, 1}
     truth = {}
-    with Path(dataset.manifest.spec.readings.path).open() as file:
+    with Path(dataset.manifest.spec.readings.path[0]).open() as file:
         for line in csv.DictReader(file):
             truth[np.datetime64(line["time"]), line["sensor"]] = float(line["b"])
     expected = [truth[time.astype("datetime64[s]"), "z"] for time in stretch.times]
@@ -176,6 +176,21 @@ def test_folders_that_are_not_models_are_refused(dataset: SequenceDataset, fitte
         save(forecaster, other, overwrite=True)
     with pytest.raises(ValueError, match="forecaster_of"):
         save(HmmForecaster(fitted.model, 3), tmp_path / "new")
+
+
+def test_a_fleet_is_forecast_after_the_lead(dataset: SequenceDataset, spark: SparkSession, tmp_path: Path) -> None:
+    ahead = dataset_of(spark, tmp_path, lead=4)
+    settings = HmmSettings(states=2, order=2, iterations=5)
+    forecasters = [forecaster_of(fit_hmm(one, settings), one) for one in (dataset, ahead)]
+    save(forecasters[1], tmp_path / "hmm")
+    again = load(tmp_path / "hmm")
+    assert again.card is not None
+    assert (again.lead, again.card.lead, again.card.horizon) == (4, 4, 3)
+    with pytest.raises(InputError, match="the model's lead: 4; those of"):
+        again.card.check(dataset, tmp_path / "hmm")
+    batch = next(ahead.windows("test").batches(16))
+    seen = batch.context, batch.context_observed
+    np.testing.assert_array_equal(again.forecast(*seen).mean, HmmForecaster(again.model, 7).forecast(*seen).mean[:, 4:])
 
 
 def test_an_order_beyond_half_the_context_is_lowered_and_said(dataset: SequenceDataset) -> None:

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.csv as pa_csv
@@ -87,8 +88,20 @@ def made(run: Run, folder: Path) -> Path:
 def test_inspect_shows_splits_and_counts(run: Run, made: Path) -> None:
     status, printed = run("inspect", made / "data.seq", "--verify")
     assert status == 0
-    for expected in ("validation", "heat", "1,008  readings understood", "2  series", "step 3600 s, context 24, horizon 8"):
-        assert expected in printed
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    for expected in (
+        "step 3600 s, context 24, horizon 8, stride 1",
+        "scaling: standard (mean and deviation), for all series together",
+        "what train validation test all",
+        "readings 706 100 202 1,008",
+        "kept 706 100 202 1,008",
+        "series 2 2 2 2",
+        "windows 644 86 188 918",
+    ):
+        assert any(line.startswith(expected) for line in lines), expected
+    assert any(line.startswith("heat channel real ") for line in lines)
+    assert "dropped" not in printed
+    assert run("inspect", (made / "data.seq").as_uri(), "--verify") == (status, printed)
 
 
 @pytest.mark.parametrize("kind", ["hmm", "lstm"])
@@ -138,9 +151,10 @@ def test_compare_takes_a_file_name_too(run: Run, made: Path) -> None:
     assert (out.parent / "scores.json").is_file()
 
 
-def other_dataset(run: Run, made: Path, name: str, *overrides: str) -> Path:
+def other_dataset(run: Run, made: Path, name: str, *overrides: object) -> Path:
     if not (made / name).exists():
-        assert run("prep", made / "spec.toml", made / name, *overrides)[0] == 0
+        status, printed = run("prep", made / "spec.toml", made / name, *overrides)
+        assert status == 0, printed
     return made / name
 
 
@@ -160,6 +174,90 @@ def test_a_model_of_other_windows_is_refused(run: Run, made: Path) -> None:
     assert "the model's horizon: 8; those of" in printed
 
 
+def test_a_lead_is_skipped_by_every_model_and_said(run: Run, made: Path) -> None:
+    ahead = other_dataset(run, made, "ahead.seq", "--windows.lead", "5")
+    status, printed = run("forecast", made / "hmm", ahead, "--out", made / "x.csv")
+    assert status == 2
+    assert "the model's lead: 0; those of" in printed
+    status, printed = run("compare", ahead, "--out", made / "ahead", "--settings", made / "spec.toml")
+    assert status == 0, printed
+    page, scores = ((made / "ahead" / name).read_text() for name in ("report.html", "scores.json"))
+    assert "<dt>Skips</dt><dd>5\u00a0h <small>5 steps</small>" in page
+    found = json.loads(scores)
+    assert (found["lead"], found["test_windows"]) == (5, 2 * (101 - 8 + 1))
+    # A day is a day: after a lead that is not heeded, these would be a quarter of the wave off.
+    noise = (0.3 / (5 / 2**0.5)) ** 2
+    assert found["models"]["seasonal-naive"]["mse"] < 2.5 * noise
+    assert found["models"]["linear"]["mse"] < 2 * noise
+    assert found["models"]["hmm"]["mse"] < 0.3 * found["models"]["repeat-last"]["mse"]
+    assert run("fit", "hmm", ahead, "--out", made / "ahead.hmm", "--settings", made / "spec.toml")[0] == 0
+    assert run("forecast", made / "ahead.hmm", ahead, "--out", made / "ahead.parquet")[0] == 0
+    table = pq.read_table(made / "ahead.parquet").to_pandas()
+    assert sorted(set(table.step)) == list(range(6, 14))
+    assert ((table.time - table.issued) == table.step * np.timedelta64(1, "h")).all()
+    heat = table[table.channel == "heat"].merge(readings_of(made), left_on=["series", "time"], right_on=["sensor", "time"])
+    assert len(heat) == 8 * found["test_windows"]
+    np.testing.assert_allclose(heat.actual, heat.heat, atol=1e-3)
+
+
+def readings_of(made: Path) -> Any:
+    return pa_csv.read_csv(made / "readings.csv").to_pandas()
+
+
+def test_categories_are_refused_before_anything_is_fitted(run: Run, made: Path) -> None:
+    table = readings_of(made)
+    table["mode"] = np.where(table.heat > 20, "warm", "cold")
+    table.to_csv(made / "words.csv", index=False, date_format="%Y-%m-%dT%H:%M:%S")
+    columns = ["--readings.path", made / "words.csv", "--readings.values", '["heat", "mode"]', "--readings.categories", "mode"]
+    words = other_dataset(run, made, "words.seq", *columns)
+    for command in (("fit", "hmm"), ("fit", "lstm"), ("compare",), ("forecast", made / "hmm")):
+        status, printed = run(*command, words, "--out", made / "no.csv")
+        assert status == 2
+        assert len(printed.strip().splitlines()) == 1
+        if command[0] != "forecast":
+            assert "words.seq: channel 'mode' is a category, and models forecast numbers" in printed
+    assert not (made / "no.csv").exists()
+
+
+def test_what_models_leave_aside_is_said_in_a_line(run: Run, made: Path) -> None:
+    daily = other_dataset(run, made, "daily.seq", "--calendar.features", "hour")
+    status, printed = run("fit", "hmm", daily, "--out", made / "daily.hmm", "--settings", made / "spec.toml")
+    assert status == 0, printed
+    assert printed.splitlines()[0] == "Not used by any model yet: covariates (hour_sin, hour_cos)."
+    assert (
+        "Not used" not in run("fit", "hmm", made / "data.seq", "--out", made / "again.hmm", "--settings", made / "spec.toml")[1]
+    )
+
+
+def test_without_validation_models_are_fitted_and_compared(run: Run, made: Path) -> None:
+    two = other_dataset(run, made, "two.seq", "--split.train", "0.8", "--split.validation", "0.0")
+    status, printed = run("compare", two, "--out", made / "two", "--settings", made / "spec.toml")
+    assert status == 0, printed
+    assert '<th scope="row">validation</th>' not in (made / "two" / "report.html").read_text()
+
+
+def test_append_adds_later_readings_and_says_so(run: Run, made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made / "data.seq", tmp_path / "longer.seq")
+    later = np.datetime_as_string(np.datetime64("2025-01-01T00") + np.arange(500, 552), "s")
+    lines = [f"{time},{name},20.0,40.0" for name in "ab" for time in later]
+    (tmp_path / "later.csv").write_text("\n".join(["time,sensor,heat,load", *lines]) + "\n")
+    status, printed = run("append", tmp_path / "longer.seq", tmp_path / "later.csv")
+    assert status == 0, printed
+    lines = [" ".join(line.split()) for line in printed.splitlines()]
+    assert f"appended: {tmp_path / 'later.csv'}" in lines
+    assert "kept 706 100 298 0 1,104" in lines
+    assert "readings appended too late, left out 0 0 0 8 8" in lines
+
+
+def test_several_origins_make_a_dataset_each_and_all_are_shown(run: Run, made: Path) -> None:
+    status, printed = run("prep", made / "spec.toml", made / "rolled", "--split.origins", "2", "--split.every", "2d")
+    assert status == 0, printed
+    assert [f"origin-{number}  " in printed for number in range(3)] == [True, True, False]
+    assert run("inspect", made / "rolled" / "origin-1")[0] == 0
+    status, printed = run("prep", made / "spec.toml", made / "rolled", "--split.origins", "2")
+    assert (status, "is there already" in printed) == (2, True)
+
+
 BAD = {
     "no settings": (("prep", "nowhere.toml", "x.seq"), "nowhere.toml: no such settings file"),
     "no readings": (("prep", "spec.toml", "x.seq", "--readings.path", "nowhere.csv"), "nowhere.csv: no such file"),
@@ -172,6 +270,8 @@ BAD = {
     "no folder": (("prep", "spec.toml", "no/such/x.seq"), "no/such does not exist"),
     "not writable": (("prep", "spec.toml", "/proc/x.seq"), "/proc/x.seq: cannot be written"),
     "taken": (("prep", "spec.toml", "data.seq"), "data.seq: is there already; --overwrite replaces it"),
+    "nothing to append": (("append", "data.seq", "nowhere.csv"), "nowhere.csv: no such file"),
+    "nothing to append to": (("append", "nothing.seq", "readings.csv"), "nothing.seq: no such dataset"),
     "not a dataset": (("inspect", "."), "not a Hindcast dataset"),
     "no dataset": (("compare", "nothing.seq", "--out", "r"), "nothing.seq: no such dataset"),
     "not a model": (("forecast", "data.seq", "data.seq", "--out", "x.csv"), "data.seq: not a Hindcast model"),

@@ -114,6 +114,10 @@ def block_of() -> Callable[..., Block]:
         return Block(
             values=values.astype(np.float32),
             observed=np.ones(values.shape, np.uint8) if observed is None else observed.astype(np.uint8),
+            covariates=np.zeros((rows, length, 0), np.float32),
+            covariates_observed=np.zeros((rows, length, 0), np.uint8),
+            labels=np.zeros((rows, length, 0), np.int32),
+            attributes=np.zeros((rows, 0), np.float32),
             series=np.full(rows, "one"),
             start=np.full(rows, np.datetime64("2020-01-01T00:00:00", "us")),
             windows=np.broadcast_to(np.int32(windows), rows),

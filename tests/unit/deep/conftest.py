@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
 from prep.blocks import Block
 from prep.layout import Layout
+from prep.manifest import Column
 from prep.scaling import Affine, Scaling
 from prep.windows import Windows
 
@@ -21,18 +23,22 @@ Over = Callable[..., Windows]
 
 @pytest.fixture
 def over() -> Over:
-    """`over(values, context, horizon, observed=None)`: all windows of `values` (steps, channels), stored as one row."""
+    """`over(values, context, horizon, observed=None, lead=0)`: all windows of `values` (steps, channels), stored as one row."""
     return windows_over
 
 
-def windows_over(values: np.ndarray, context: int, horizon: int, observed: np.ndarray | None = None) -> Windows:
+def windows_over(values: np.ndarray, context: int, horizon: int, observed: np.ndarray | None = None, lead: int = 0) -> Windows:
     steps = len(values)
-    count = max(0, steps - context - horizon + 1)
-    layout = Layout(context=context, horizon=horizon, stride=1, windows_per_row=max(1, count))
+    count = max(0, steps - context - lead - horizon + 1)
+    layout = Layout(context=context, horizon=horizon, lead=lead, stride=1, windows_per_row=max(1, count))
     zero = np.zeros(1, np.int32)
     block = Block(
         values=np.asarray(values, np.float32)[None],
         observed=(np.ones(values.shape, np.uint8) if observed is None else observed.astype(np.uint8))[None],
+        covariates=np.zeros((1, steps, 0), np.float32),
+        covariates_observed=np.zeros((1, steps, 0), np.uint8),
+        labels=np.zeros((1, steps, 0), np.int32),
+        attributes=np.zeros((1, 0), np.float32),
         series=np.array(["a"]),
         start=np.array(["2020-01-01"], "datetime64[us]"),
         windows=zero + count,
@@ -55,7 +61,8 @@ class InMemory:
 
     splits: dict[str, Windows]
     channels: tuple[str, ...]
-    path: Path = Path("memory")
+    kind: Literal["real", "count", "category"] = "real"
+    location: str = "memory"
     step_micros: int = HOUR
     digest: str = "0" * 64
 
@@ -67,6 +74,10 @@ class InMemory:
     def scaling(self) -> Scaling:
         count = len(self.channels)
         return Scaling(method="none", overall=Affine(centre=(0.0,) * count, scale=(1.0,) * count))
+
+    @property
+    def manifest(self) -> Any:
+        return SimpleNamespace(channels=tuple(Column(name=name, kind=self.kind) for name in self.channels))
 
     def windows(self, split: str) -> Windows:
         return self.splits[split]

@@ -59,6 +59,12 @@ def test_filled_targets_and_padding_weigh_nothing(over: Callable[..., Windows]) 
     np.testing.assert_array_equal(weight[..., 0], [[1, 1], [0, 1], [0, 0], [0, 0]])
 
 
+def test_targets_come_after_the_lead(over: Callable[..., Windows]) -> None:
+    context, target, _ = take(over(np.arange(20.0)[:, None], 4, 2, lead=5), np.array([0, 9]), size=2)
+    np.testing.assert_array_equal(context[..., 0], [[0, 1, 2, 3], [9, 10, 11, 12]])
+    np.testing.assert_array_equal(target[..., 0], [[9, 10], [18, 19]])
+
+
 def test_the_feeds_batches_are_the_orders_windows_epoch_after_epoch(over: Callable[..., Windows]) -> None:
     windows = over(np.arange(12.0)[:, None], 2, 1)
     share = Share(windows=10, step=4, rank=1, ranks=2)

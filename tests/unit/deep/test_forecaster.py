@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,11 @@ import numpy as np
 import pytest
 
 from deep.forecaster import LstmForecaster, load
-from deep.local import fit
+from deep.local import fit, fit_local, fit_rank
 from deep.settings import LstmSettings
 from forecasting.forecast import Forecaster
 from prep.errors import InputError
+from prep.windows import Windows
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +32,29 @@ def test_what_is_fitted_is_a_forecaster(forecaster: LstmForecaster, wave_dataset
     assert answering.name == "lstm"
     assert answering.forecast(batch.context[:0], batch.context_observed[:0]).mean.shape == (0, 12, 2)
     assert answering.parameters == sum(weight.size for weight in forecaster.network.get_weights())
+
+
+def test_after_a_lead_the_horizon_is_what_is_learnt(wave_dataset: Any, over: Callable[..., Windows]) -> None:
+    """The last readings of a wave of period 12 are, half a period later, as far on its other side."""
+    wave = np.sin(2 * np.pi * np.arange(400) / 12)[:, None]
+    splits = {name: over(wave, 12, 6, lead=6) for name in ("train", "validation", "test")}
+    dataset = replace(wave_dataset, splits=splits, channels=("wave",))
+    settings = LstmSettings(units=16, batch=32, epochs=12, segment=6, dropout=0.0, learning_rate=1e-2)
+    fitted = fit(dataset, settings)
+    assert fitted is not None
+    assert (fitted.card.lead, fitted.card.context, fitted.card.horizon) == (6, 12, 6)
+    batch = splits["test"].batch(np.arange(24))
+    forecast = fitted.forecast(batch.context, batch.context_observed).mean
+    assert forecast.shape == (24, 6, 1)
+    assert np.square(forecast - batch.context[:, 6:]).mean() < 0.05  # a period after the last half of the context
+    with pytest.raises(InputError, match=r"the model's lead: 6; those of memory: 0\."):
+        fitted.card.check(replace(dataset, splits={"train": over(wave, 12, 6)}), Path("m"))
+
+
+def test_a_category_is_refused_before_anything_is_trained(wave_dataset: Any) -> None:
+    for dataset_fit in (fit_local, fit_rank):
+        with pytest.raises(InputError, match=r"memory: channels 'left', 'right' are categories.*readings\.values"):
+            dataset_fit(replace(wave_dataset, kind="category"), LstmSettings())
 
 
 def test_a_context_of_another_length_is_refused(forecaster: LstmForecaster) -> None:

@@ -8,20 +8,42 @@ import numpy as np
 import pytest
 
 from forecasting.baselines import RepeatLast, SeasonalNaive, normal_equations, season_of
-from forecasting.forecast import Forecast
+from forecasting.forecast import Forecast, target_times
 from forecasting.metrics import Errors, errors
 from prep.blocks import Block
 from prep.layout import Layout
+from prep.windows import Windows
 
 rng = np.random.default_rng(1)
 HOUR = 3_600_000_000
 
 
+def block_of(values: np.ndarray, observed: np.ndarray, windows: np.ndarray, own_start: np.ndarray, own_stop: np.ndarray) -> Block:
+    """Rows of channels alone."""
+    rows, length = values.shape[:2]
+    return Block(
+        values=values,
+        observed=observed,
+        covariates=np.zeros((rows, length, 0), np.float32),
+        covariates_observed=np.zeros((rows, length, 0), np.uint8),
+        labels=np.zeros((rows, length, 0), np.int32),
+        attributes=np.zeros((rows, 0), np.float32),
+        series=np.array([f"series {row}" for row in range(rows)]),
+        start=np.zeros(rows, "datetime64[us]"),
+        windows=windows,
+        own_start=own_start,
+        own_stop=own_stop,
+    )
+
+
 def test_repeat_last_and_seasonal_naive() -> None:
     context = rng.normal(size=(3, 10, 2)).astype(np.float32)
     observed = np.ones_like(context, dtype=np.uint8)
-    assert (RepeatLast(4).forecast(context, observed).mean == context[:, -1:]).all()
-    seasonal = SeasonalNaive(7, 3).forecast(context, observed).mean
+    layout = Layout(context=10, horizon=7, stride=1, windows_per_row=1)
+    repeated = RepeatLast(layout).forecast(context, observed).mean
+    assert repeated.shape == (3, 7, 2)
+    assert (repeated == context[:, -1:]).all()
+    seasonal = SeasonalNaive(layout, 3).forecast(context, observed).mean
     for step in range(7):
         np.testing.assert_array_equal(seasonal[:, step], context[:, 7 + step % 3])
 
@@ -32,9 +54,7 @@ def test_linear_is_least_squares_over_every_window_and_channel() -> None:
     observed = np.ones(values.shape, np.uint8)
     observed[0, 10, 1] = 0
     zeros = np.zeros(2, np.int32)
-    block = Block(
-        values, observed, np.array(["a", "b"]), np.zeros(2, "datetime64[us]"), np.array([20, 7], np.int32), zeros, zeros + 5
-    )
+    block = block_of(values, observed, np.array([20, 7], np.int32), zeros, zeros + 5)
     found = sum(list(normal_equations(block, layout))[1:], start=next(iter(normal_equations(block, layout)))).solve()
     past, future = [], []
     for row, windows in ((0, 20), (1, 7)):
@@ -49,6 +69,34 @@ def test_linear_is_least_squares_over_every_window_and_channel() -> None:
     context = values[:, :5]
     by_hand = np.einsum("wtc,th->whc", context - context[:, -1:], expected[:-1]) + expected[-1][:, None] + context[:, -1:]
     np.testing.assert_allclose(found.forecast(context, observed[:, :5]).mean, by_hand, atol=1e-4)
+
+
+@pytest.mark.parametrize("lead", [0, 1, 4, 11])
+def test_after_a_lead_the_right_steps_are_forecast(lead: int) -> None:
+    layout = Layout(context=9, horizon=5, lead=lead, stride=1, windows_per_row=60)
+    steps = np.arange(layout.length)
+    # Of period 7, a linear function of its own last two values; and a trend, which a phase alone cannot give.
+    wave, trend = np.sin(2 * np.pi * steps / 7), 0.5 * steps
+    observed = np.ones((1, layout.length, 1), np.uint8)
+
+    def windows(values: np.ndarray) -> Windows:
+        ends = np.array([60], np.int32), np.zeros(1, np.int32), np.array([layout.length], np.int32)
+        return Windows.over([block_of(values.astype(np.float32)[None, :, None], observed, *ends)], layout, HOUR)
+
+    waves, trends = (windows(values).batch(np.arange(60)) for values in (wave, trend))
+    np.testing.assert_allclose(trends.target[:, 0] - trends.context[:, -1], 0.5 * (lead + 1))
+    seasonal = SeasonalNaive(layout, 7).forecast(waves.context, waves.context_observed).mean
+    np.testing.assert_allclose(seasonal, waves.target, atol=1e-5)
+    repeated = RepeatLast(layout).forecast(trends.context, trends.context_observed).mean
+    np.testing.assert_allclose(trends.target - repeated, np.broadcast_to(0.5 * (lead + np.arange(1, 6))[:, None], (60, 5, 1)))
+    for values, batch in ((wave, waves), (trend, trends)):
+        first, *rest = normal_equations(windows(values).blocks[0], layout)
+        linear = sum(rest, start=first).solve().forecast(batch.context, batch.context_observed).mean
+        np.testing.assert_allclose(linear, batch.target, atol=1e-3)
+    np.testing.assert_array_equal(
+        target_times(waves.start, layout, HOUR)[3],
+        np.datetime64(0, "us") + (3 + 9 + lead + np.arange(5)) * np.timedelta64(1, "h"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -104,7 +152,7 @@ def test_the_naive_error_counts_owned_steps_once() -> None:
     values = np.cumsum(rng.normal(size=(1, 30, 1)), axis=1).astype(np.float32)
     observed = np.ones(values.shape, np.uint8)
     observed[0, 12] = 0
-    block = Block(values, observed, np.array(["a"]), np.zeros(1, "datetime64[us]"), np.array([1]), np.array([5]), np.array([25]))
-    short = Block(values, observed, np.array(["b"]), np.zeros(1, "datetime64[us]"), np.array([0]), np.array([0]), np.array([3]))
+    block = block_of(values, observed, np.array([1]), np.array([5]), np.array([25]))
+    short = block_of(values, observed, np.array([0]), np.array([0]), np.array([3]))
     changes = [abs(float(values[0, t, 0]) - float(values[0, t - 4, 0])) for t in range(5, 25) if t not in (12, 16)]
     assert naive_error(FakeDataset([block, short]), 4)[0] == pytest.approx(np.mean(changes), rel=1e-6)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ import matplotlib
 import numpy as np
 import pytest
 
-from forecasting.report import figures, page, sections
+from forecasting.report import figures, page, palette, sections
 from forecasting.report.contents import (
     Contents,
     Example,
@@ -92,7 +92,7 @@ def _setup(channels: tuple[str, ...], horizon: int) -> Setup:
             Split(name, days[2 * at], days[2 * at + 1], 8640 - at) for at, name in enumerate(("train", "validation", "test"))
         ),
         scaling="standard, per channel, from the training split alone",
-        counts={"readings dropped": 3020, "values filled": 12},
+        counts={"readings": {"train": 8640, "outside": 3020}, "values filled": {"train": 12, "outside": 0}},
         command="hindcast compare data/etth1.seq --seed 7",
         seeds={"all": 7},
         versions={"numpy": "1.26.4", "keras": "3.15.1"},
@@ -201,12 +201,8 @@ def test_every_model_and_number_is_on_the_page(rendered: str) -> None:
     for shown in ("1,623,072", "6.51 MB", "5 min 12 s", "0.62 s", "10 min 11 s", "9.40 s", "2,785", "48 steps", "12 h", "91 %"):
         assert shown in text, shown
     setup = contents.setup
-    assert all(
-        f"{name} {value}" in text
-        for name, value in (*setup.counts.items(), *setup.versions.items())
-        if name != "readings dropped"
-    )
-    assert "readings dropped 3,020" in text
+    assert all(f"{name} {value}" in text for name, value in setup.versions.items())
+    assert "What train outside readings 8,640 3,020 values filled 12 0" in text
     assert all(
         split.name in text and f"{split.steps:,}" in text and f"{split.last:%Y-%m-%d %H:%M}" in text for split in setup.splits
     )
@@ -247,7 +243,9 @@ def test_names_are_escaped_wherever_they_come_from() -> None:
         contents,
         title=evil,
         notes=(evil,),
-        setup=replace(contents.setup, command=evil, dataset=evil, seeds={evil: 1}, counts={evil: 1}, versions={evil: evil}),
+        setup=replace(
+            contents.setup, command=evil, dataset=evil, seeds={evil: 1}, counts={evil: {evil: 1}}, versions={evil: evil}
+        ),
         examples=tuple(replace(example, series=evil, why=evil) for example in contents.examples),
         models=tuple(replace(model, description=evil) for model in contents.models),
     )
@@ -275,10 +273,32 @@ def test_sections_without_data_are_absent() -> None:
     assert not {"forecasts", "learning", "states"} & set(ids)
     assert {"quality", "horizon", "made"} <= set(ids)
     text = page.render(bare)
-    assert "Dropped or filled" not in text.replace("what was dropped or filled", "")
+    assert "Kept, dropped or filled" not in text
     assert 'href="#states"' not in text
     assert "CRPS" not in text
     assert {"forecasts", "learning", "states"} <= set(Tags(page.render(contents)).ids())
+
+
+def test_a_lead_is_said_and_nothing_is_drawn_over_it(rendered: str) -> None:
+    contents = made_up()
+    text = page.render(replace(contents, setup=replace(contents.setup, lead=6)))
+    said = Tags(text).text.replace("\u00a0", " ")
+    assert "Skips 6 h 6 steps Forecasts 12 h 12 steps of 1 h" in said
+    assert "Of the first 6 steps in it nothing is forecast: they are the lead." in said
+    assert not re.search("Skips|the lead", Tags(rendered).text)
+    example = contents.examples[0]
+    later = replace(example, times=example.times + np.timedelta64(6, "h"))
+    looks = palette.styles(contents.models)
+    joined, apart = (figures.forecast(later, 0, 24, lead, looks, "f", "label") for lead in (0, 6))
+    assert len(re.findall(r"[ML]", joined)) == len(re.findall(r"[ML]", apart)) + 1  # the line from the past to the first target
+
+
+def test_whole_series_are_not_called_an_order_of_time(rendered: str) -> None:
+    contents = made_up()
+    said = Tags(page.render(replace(contents, setup=replace(contents.setup, whole_series=True)))).text
+    assert "Whole series: what a model learns from" in said
+    assert "In order of time" not in said
+    assert "In order of time" in Tags(rendered).text
 
 
 def words(**errors: float) -> str:

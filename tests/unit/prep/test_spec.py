@@ -62,6 +62,29 @@ def test_shares_above_one_are_refused() -> None:
         validate(Spec, {**GOOD, "split": {"train": 0.9, "validation": 0.1, "test": 0.2}}, where="x")
 
 
+@pytest.mark.parametrize(
+    ("table", "fields", "message"),
+    [
+        ("readings", {"path": "x", "table": "y"}, "a path and a table were given"),
+        ("readings", {"path": "x", "counts": "a", "categories": "a"}, "'a' is named as a count and as a category"),
+        ("readings", {"path": "x", "values": "a", "counts": "b"}, "'b' is named as a count or category, and is not among values"),
+        ("readings", {"path": "x", "form": "wide", "series": "s"}, "in wide form every column is a series"),
+        ("readings", {"path": "x", "time_zone": "Mars/Olympus"}, "not the name of a time zone"),
+        ("split", {"by": "series", "train": 100}, "by series, a split is a share"),
+        ("split", {"by": "series", "train": ["a"], "validation": ["a"], "test": []}, "series 'a' is in two splits"),
+        ("split", {"by": "series", "train": ["a"]}, "every split is a share or every one is a list"),
+        ("split", {"by": "series", "origins": 2}, "by series there are none"),
+        ("split", {"train": ["a"]}, 'needs by = "series"'),
+        ("split", {"embargo": "soon"}, r"split\.embargo"),
+        ("windows", {"context": 3, "horizon": 1, "min_observed": 1.5}, r"windows\.min_observed"),
+        ("calendar", {"features": ["fortnight"]}, r"calendar\.features"),
+    ],
+)
+def test_fields_that_do_not_fit_together_are_explained(table: str, fields: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        validate(Spec, {**GOOD, table: fields}, where="spec.toml")
+
+
 def test_a_column_named_twice_is_refused() -> None:
     with pytest.raises(InputError, match="'t' is named twice"):
         validate(Spec, {**GOOD, "readings": {"path": "x", "timestamp": "t", "values": ["t"]}}, where="x")
@@ -72,8 +95,19 @@ def test_paths_are_relative_to_the_file_and_overrides_win(tmp_path: Path) -> Non
     file.write_text('[readings]\npath = "data.csv"\n[windows]\ncontext = 3\nhorizon = 1\n')
     tables = read_settings(file, {"windows.context": "7", "grid.max_gap": "3h", "grid.fill": "none"})
     spec = validate(Spec, tables, where="a")
-    assert spec.readings.path == str(tmp_path / "data.csv")
+    assert spec.readings.path == (str(tmp_path / "data.csv"),)
     assert (spec.windows.context, spec.grid.max_gap, spec.grid.fill) == (7, "3h", "none")
+
+
+def test_paths_of_every_table_are_relative_to_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(
+        '[readings]\npath = ["a.csv", "s3://bucket/b.csv"]\n[attributes]\npath = "c.csv"\nvalues = "site"\n'
+        '[[joins]]\npath = "d.csv"\nvalues = "wind"\ntolerance = "1h"\n[windows]\ncontext = 3\nhorizon = 1\n'
+    )
+    spec = validate(Spec, read_settings(file), where="a")
+    assert spec.readings.path == (str(tmp_path / "a.csv"), "s3://bucket/b.csv")
+    assert (spec.attributes.path, spec.joins[0].path) == ((str(tmp_path / "c.csv"),), (str(tmp_path / "d.csv"),))
 
 
 @pytest.mark.parametrize(

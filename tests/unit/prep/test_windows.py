@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from prep.blocks import Block
 from prep.layout import Layout
 from prep.windows import Windows, cut
 
 LAYOUT = Layout(context=3, horizon=2, stride=2, windows_per_row=3)
+WITH_LEAD = Layout(context=3, lead=1, horizon=2, stride=2, windows_per_row=3)
 HOUR = 3_600_000_000
 
 
-def block(first: int, windows: list[int]) -> Block:
+def block(first: int, windows: list[int], layout: Layout = LAYOUT, companions: int = 0) -> Block:
+    """Values that count up over rows, steps and 2 channels; and `companions` covariates, labels and attributes likewise."""
     rows = len(windows)
-    values = first + np.arange(rows * LAYOUT.length * 2, dtype=np.float32).reshape(rows, LAYOUT.length, 2)
-    start = np.datetime64("2025-01-01", "us") + (first + np.arange(rows)) * np.timedelta64(1, "D")
+
+    def counted(*shape: int) -> np.ndarray:
+        return first + np.arange(np.prod(shape)).reshape(shape)
+
+    values = counted(rows, layout.length, 2).astype(np.float32)
     zeros = np.zeros(rows, np.int32)
-    names = np.array([f"s{first}-{row}" for row in range(rows)])
-    return Block(values, np.ones(values.shape, np.uint8), names, start, np.array(windows, np.int32), zeros, zeros + LAYOUT.length)
+    return Block(
+        values=values,
+        observed=np.ones(values.shape, np.uint8),
+        covariates=(1000 + counted(rows, layout.length, companions)).astype(np.float32),
+        covariates_observed=(counted(rows, layout.length, companions) % 2).astype(np.uint8),
+        labels=counted(rows, layout.length, companions).astype(np.int32),
+        attributes=counted(rows, companions).astype(np.float32),
+        series=np.array([f"s{first}-{row}" for row in range(rows)]),
+        start=np.datetime64("2025-01-01", "us") + (first + np.arange(rows)) * np.timedelta64(1, "D"),
+        windows=np.array(windows, np.int32),
+        own_start=zeros,
+        own_stop=zeros + layout.length,
+    )
 
 
 def test_windows_are_numbered_over_rows_and_blocks() -> None:
@@ -34,8 +51,27 @@ def test_windows_are_numbered_over_rows_and_blocks() -> None:
     assert sum(len(b.start) for b in windows.batches(4)) == 6
 
 
-def test_no_blocks_no_windows() -> None:
-    assert len(Windows.over([], LAYOUT, HOUR)) == 0
+def test_steps_of_the_lead_are_in_neither_context_nor_target() -> None:
+    only = block(0, [3], WITH_LEAD)
+    batch = Windows.over([only], WITH_LEAD, HOUR).batch(np.array([1]))
+    np.testing.assert_array_equal(batch.context[0], only.values[0, 2:5])
+    np.testing.assert_array_equal(batch.target[0], only.values[0, 6:8])
+
+
+def test_companions_come_as_far_as_they_are_known() -> None:
+    only = block(0, [3, 1], WITH_LEAD, companions=3)
+    batch = Windows.over([only], WITH_LEAD, HOUR, known=(2,)).batch(np.array([3, 2]))
+    for number, (row, first) in enumerate([(1, 0), (0, 4)]):
+        np.testing.assert_array_equal(batch.covariates[number], only.covariates[row, first : first + 3])
+        np.testing.assert_array_equal(batch.covariates_observed[number], only.covariates_observed[row, first : first + 3])
+        np.testing.assert_array_equal(batch.known[number], only.covariates[row, first : first + 6, 2:])
+        np.testing.assert_array_equal(batch.labels[number], only.labels[row, first + 4 : first + 6])
+        np.testing.assert_array_equal(batch.attributes[number], only.attributes[row])
+
+
+@pytest.mark.parametrize("layout", [LAYOUT, WITH_LEAD])
+def test_no_blocks_no_windows(layout: Layout) -> None:
+    assert len(Windows.over([], layout, HOUR)) == 0
 
 
 def test_cutting_copies_nothing() -> None:

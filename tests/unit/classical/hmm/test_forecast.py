@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from classical.hmm import forecast
+from classical.hmm.emissions.autoregressive import Autoregressive
 from classical.hmm.forecast import HmmForecaster, filtered_state
 from classical.hmm.lanes import whole
-from classical.hmm.model import stationary
+from classical.hmm.model import HiddenMarkov, stationary
 from prep.errors import InputError
 
 FAMILIES = ("diagonal", "full", "autoregressive")
@@ -53,6 +54,31 @@ def test_mean_and_deviation_are_those_of_all_paths(family: str, order: int, orac
         mean, square = enumerated(model, filtered, values[8 - model.emission.order :], 4)
         np.testing.assert_allclose(found.mean[window], mean, rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(found.deviation[window], np.sqrt(square - mean**2), rtol=1e-9)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_lead_leaves_out_the_first_steps_ahead_and_changes_no_other(family: str, random_model: Any) -> None:
+    model = random_model(family, states=2)
+    context = np.random.default_rng(0).normal(size=(5, 8, 2)).astype(np.float32)
+    seen = np.ones(context.shape, np.uint8)
+    whole_way, after = HmmForecaster(model, 7).forecast(context, seen), HmmForecaster(model, 4, lead=3).forecast(context, seen)
+    assert after.mean.shape == (5, 4, 2)
+    assert whole_way.deviation is not None
+    np.testing.assert_allclose(after.mean, whole_way.mean[:, 3:], rtol=1e-12)
+    np.testing.assert_allclose(after.deviation, whole_way.deviation[:, 3:], rtol=1e-9)
+
+
+@pytest.mark.parametrize("lead", [0, 1, 6])
+def test_an_autoregression_goes_on_with_a_wave_after_the_lead(lead: int) -> None:
+    """sin(w (t + 1)) = 2 cos(w) sin(w t) − sin(w (t − 1))."""
+    angle = 2 * np.pi / 9
+    weights = np.array([[[-1.0, 2 * np.cos(angle)]]])
+    emission = Autoregressive(np.zeros((1, 1)), weights, np.full((1, 1), 1e-4), np.full(1, 1e-9))
+    forecaster = HmmForecaster(HiddenMarkov(np.ones(1), np.ones((1, 1)), emission), 5, lead=lead)
+    wave = np.sin(angle * (np.arange(12)[None] + np.arange(4)[:, None]))[:, :, None]
+    found = forecaster.forecast(wave, np.ones(wave.shape, np.uint8)).mean
+    ahead = np.arange(4)[:, None] + 12 + lead + np.arange(5)
+    np.testing.assert_allclose(found[:, :, 0], np.sin(angle * ahead), atol=1e-9)
 
 
 def test_deviations_that_would_not_fit_in_memory_are_left_out(random_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:

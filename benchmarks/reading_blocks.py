@@ -1,0 +1,221 @@
+"""Reading a Petastorm dataset as arrays: our first and second pass, Petastorm's two readers, and a plain copy of the same bytes.
+
+    python benchmarks/reading_blocks.py [--rows 30000] [--length 96] [--channels 7] [--rounds 5]
+
+Every round runs everything once, on the same files, so a busy machine is busy for all; medians of the rounds are compared. A
+first pass hashes, decodes and keeps; a second pass maps what is kept and copies it out, and so does its peer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from petastorm import make_batch_reader, make_reader
+from petastorm.codecs import NdarrayCodec, ScalarCodec
+from petastorm.etl.dataset_metadata import materialize_dataset
+from petastorm.unischema import Unischema, UnischemaField
+from pyspark.sql.types import IntegerType, StringType, TimestampType
+
+from launch.session import spark_session
+from prep.blocks import Address, ArrayField, Block, cache_directory, npy_header, read, read_each
+from prep.rows import npy_column
+from prep.storage import xxh128_of
+
+SECOND_PASS = "second pass, the same process"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=30_000)
+    parser.add_argument("--length", type=int, default=96)
+    parser.add_argument("--channels", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
+    asked = parser.parse_args()
+    warnings.simplefilter("ignore")  # Petastorm speaks to pyarrow through interfaces since deprecated
+    with tempfile.TemporaryDirectory(prefix="hindcast-bench-") as folder:
+        os.environ["HINDCAST_CACHE"] = folder
+        path = Path(folder) / "set"
+        write(path, asked.rows, (asked.length, asked.channels))
+        addresses = addresses_of(path, (asked.length, asked.channels))
+        seconds = measure(contenders(path, addresses, (asked.length, asked.channels)), asked.rounds)
+        other = elsewhere(addresses)
+        report(asked, path, addresses, seconds, other)
+
+
+def write(path: Path, rows: int, shape: tuple[int, int]) -> None:
+    """A real Petastorm dataset of two files; rows are encoded a batch at a time, because one at a time is 1,000 a second."""
+    schema = Unischema(
+        "Rows",
+        [
+            UnischemaField("series", np.str_, (), ScalarCodec(StringType()), False),
+            UnischemaField("start", np.datetime64, (), ScalarCodec(TimestampType()), False),
+            *(
+                UnischemaField(name, np.int32, (), ScalarCodec(IntegerType()), False)
+                for name in ("windows", "own_start", "own_stop")
+            ),
+            UnischemaField("values", np.float32, shape, NdarrayCodec(), False),
+            UnischemaField("observed", np.uint8, shape, NdarrayCodec(), False),
+        ],
+    )
+
+    def encoded(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            numbers = batch["id"].to_numpy()
+            rng = np.random.default_rng(int(numbers[0]))
+            integers = pa.array(np.ones(len(numbers), np.int32))
+            columns = {
+                "series": pa.array([f"s{number % 10}" for number in numbers]),
+                "start": pa.array(numbers * 3_600_000_000, pa.timestamp("us", tz="UTC")),
+                **dict.fromkeys(("windows", "own_start", "own_stop"), integers),
+                "values": npy_column(rng.standard_normal((len(numbers), *shape), np.float32)),
+                "observed": npy_column((rng.random((len(numbers), *shape)) < 0.95).astype(np.uint8)),
+            }
+            yield pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+
+    with spark_session("local[2]", name="benchmark") as spark:
+        described = "series string, start timestamp, windows int, own_start int, own_stop int, values binary, observed binary"
+        with materialize_dataset(spark, path.as_uri(), schema, row_group_size_mb=16):
+            options = {"parquet.page.size.row.check.min": "8", "parquet.enable.dictionary": "false"}
+            spark.range(0, rows, 1, 2).mapInArrow(encoded, described).write.options(**options).parquet(path.as_uri())
+
+
+def addresses_of(path: Path, shape: tuple[int, int]) -> list[Address]:
+    arrays = (ArrayField("values", "<f4", shape), ArrayField("observed", "|u1", shape))
+    found = []
+    for file in sorted(map(str, path.glob("*.parquet"))):
+        metadata, digest = pq.read_metadata(file), xxh128_of(file)
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        found += [Address(file, digest, group, 0, size, arrays) for group, size in enumerate(sizes)]
+    return found
+
+
+def contenders(path: Path, addresses: list[Address], shape: tuple[int, int]) -> dict[str, Callable[[], int]]:
+    """What is measured, in the order of a round; each returns how many rows it saw."""
+    url, headers = path.as_uri(), {kind: len(npy_header(shape, np.dtype(kind))) for kind in ("<f4", "u1")}
+    out = {kind: np.zeros((max(address.stop for address in addresses), *shape), kind) for kind in ("<f4", "u1")}
+    mapped = Path(path).with_name("mapped")
+    mapped.mkdir()
+    for number, address in enumerate(addresses):
+        np.save(mapped / f"{number}-v.npy", read(address).values)
+        np.save(mapped / f"{number}-o.npy", read(address).observed)
+    warm = [tuple(np.load(mapped / f"{number}-{name}.npy", mmap_mode="r") for name in "vo") for number in range(len(addresses))]
+
+    def copied(values: np.ndarray, observed: np.ndarray) -> int:
+        out["<f4"][: len(values)] = values
+        out["u1"][: len(observed)] = observed
+        return len(values)
+
+    def forget() -> None:
+        for file in cache_directory().iterdir():
+            file.unlink()
+
+    def rows_of(block: Block) -> int:
+        return len(block.values)
+
+    def by_row() -> int:
+        with make_reader(url, num_epochs=1, shuffle_row_groups=False) as reader:
+            return sum(1 for _ in reader)
+
+    def by_batch() -> int:
+        with make_batch_reader(url, num_epochs=1, shuffle_row_groups=False) as reader:
+            return sum(len(batch.windows) for batch in reader)
+
+    def by_batch_decoded() -> int:
+        rows = 0
+        with make_batch_reader(url, num_epochs=1, shuffle_row_groups=False) as reader:
+            for batch in reader:
+                for kind, column in (("<f4", batch.values), ("u1", batch.observed)):
+                    decoded = np.stack([np.frombuffer(value, kind, offset=headers[kind]) for value in column])
+                rows += len(decoded.reshape(-1, *shape))
+        return rows
+
+    def first_pass() -> int:
+        forget()
+        return sum(rows_of(read(address)) for address in addresses)
+
+    def first_pass_ahead() -> int:
+        forget()
+        return sum(rows_of(block) for block in read_each(addresses))
+
+    def second_pass() -> int:
+        return sum(copied(block.values, block.observed) for block in map(read, addresses))
+
+    return {
+        "petastorm.make_reader": by_row,
+        "petastorm.make_batch_reader, left as bytes": by_batch,
+        "petastorm.make_batch_reader, decoded by hand": by_batch_decoded,
+        "first pass, read": first_pass,
+        "first pass, read_each": first_pass_ahead,
+        # The first time after a first pass maps what was written: from then on it is as warm as its peer.
+        "second pass, mapping": second_pass,
+        SECOND_PASS: second_pass,
+        "copy of warm memory-mapped arrays": lambda: sum(copied(*arrays) for arrays in warm),
+    }
+
+
+def measure(functions: dict[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(rounds + 1):
+        for name, function in functions.items():
+            began = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - began)
+    return {name: taken[1:] for name, taken in seconds.items()}  # the first round warms up
+
+
+def elsewhere(addresses: list[Address]) -> float:
+    """Seconds in which a process that has just started reads and copies what this one has kept."""
+    code = (
+        "import sys, time; from prep.blocks import *; addresses = eval(sys.argv[1]); began = time.perf_counter()\n"
+        "for block in map(read, addresses): block.values.copy(), block.observed.copy()\n"
+        "print(time.perf_counter() - began)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code, repr(addresses)], capture_output=True, text=True, check=True, timeout=600)
+    return float(ran.stdout)
+
+
+def report(
+    asked: argparse.Namespace, path: Path, addresses: list[Address], seconds: dict[str, list[float]], other: float
+) -> None:
+    size = sum(file.stat().st_size for file in path.glob("*.parquet"))
+    processors = (line.partition(":") for line in Path("/proc/cpuinfo").read_text().splitlines())
+    model = next((value.strip() for key, _, value in processors if key.startswith("model name")), "?")
+    versions = ", ".join(f"{name} {version(name)}" for name in ("petastorm", "pyarrow", "numpy"))
+    print(f"{platform.platform()}, {model}, {os.cpu_count()} cores; Python {platform.python_version()}, {versions}")
+    print(
+        f"{asked.rows} rows of ({asked.length}, {asked.channels}) float32 and uint8, "
+        f"{size / 1e6:.0f} MB in {len(addresses)} row groups; "
+        f"median of {asked.rounds} rounds (fastest to slowest)\n"
+    )
+    median = {name: float(np.median(taken)) for name, taken in seconds.items()}
+    reader, batches, *_, copy = median.values()
+    print(f"| {'':46} | ms | thousand rows/s | of make_reader | of make_batch_reader |\n|---|---|---|---|---|")
+    for name, taken in seconds.items():
+        ms = f"{1e3 * median[name]:.1f} ({1e3 * min(taken):.1f}–{1e3 * max(taken):.1f})"
+        print(
+            f"| {name:46} | {ms} | {asked.rows / median[name] / 1e3:,.0f} | {reader / median[name]:.1f} | "
+            f"{batches / median[name]:.2f} |"
+        )
+    print(f"\nSecond pass: {median[SECOND_PASS] / copy:.2f} times the copy of warm memory-mapped arrays.")
+    print(f"In a process that has just started: {1e3 * other:.1f} ms, fresh memory to copy into included.")
+
+
+if __name__ == "__main__":
+    started = shutil.disk_usage(tempfile.gettempdir()).free
+    if started < 2e9:
+        raise SystemExit(f"{tempfile.gettempdir()}: {started / 1e9:.1f} GB are free, and 2 are needed")
+    main()

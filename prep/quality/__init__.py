@@ -1,0 +1,1 @@
+"""What raw readings look like before anything is done to them."""

@@ -1,0 +1,232 @@
+"""Files by path or by URI: plain calls of the operating system for paths, fsspec where a scheme is given.
+
+`file:` URIs and plain paths need nothing else. Object stores need the fsspec package of their scheme (`s3fs` for `s3://`), and
+take credentials and the endpoint from where their own tools take them: for S3 the variables AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, or ~/.aws. They do not belong into a URI, which ends up in logs.
+
+Every call ends: one that hears nothing for REMOTE_SECONDS is given up. What fails is an InputError that names the URI.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+import xxhash
+
+from prep.errors import InputError
+
+REMOTE_SECONDS = 60.0
+CHUNK_BYTES = 8 << 20
+# An unreachable store is noticed in seconds: botocore's own defaults try for minutes.
+S3_CONFIG = {"connect_timeout": 5, "read_timeout": 20, "retries": {"max_attempts": 2, "mode": "standard"}}
+SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(file):/")
+Answer = TypeVar("Answer")
+
+
+def read_bytes(path: str) -> bytes:
+    """A whole file. Raises InputError where it is missing or cannot be read."""
+    return b"".join(chunks(path))
+
+
+def read_text(path: str) -> str:
+    """A whole file of UTF-8. Raises InputError as `read_bytes` does, and where it is something else."""
+    try:
+        return read_bytes(path).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: is not UTF-8 text ({error})") from None
+
+
+def size_of(path: str) -> int | None:
+    """The bytes of a file; None where there is no file."""
+    if is_local(path):
+        file = local_path(path)
+        try:
+            return file.stat().st_size if file.is_file() else None
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        info = _remote(path, lambda files, name: files.info(name))
+    except _MissingError:
+        return None
+    return int(info["size"]) if info["type"] == "file" else None
+
+
+def listed(folder: str) -> list[str]:
+    """The names of the files and folders in a folder, ascending. Raises InputError where it is missing or cannot be read."""
+    if is_local(folder):
+        try:
+            return sorted(path.name for path in local_path(folder).iterdir())
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be listed: {error.strerror}") from None
+    # An object store has no folders: asked for one, some name it among what it holds.
+    names = _remote(folder, lambda files, name: [found.rstrip("/") for found in files.ls(name, detail=False) if found != name])
+    return sorted(name.rpartition("/")[2] for name in names)
+
+
+def sha256_of(path: str) -> str:
+    """Of a file's bytes, in hexadecimal. Raises InputError where it is missing or cannot be read."""
+    return _digest(hashlib.sha256(), path)
+
+
+def xxh128_of(path: str) -> str:
+    """XXH3 of a file's bytes, 128 bits in hexadecimal: as fast as memory, and finds what SHA-256 finds but for forgery."""
+    return _digest(xxhash.xxh3_128(), path)
+
+
+def _digest(digest: Any, path: str) -> str:
+    for chunk in chunks(path):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def chunks(path: str) -> Iterator[memoryview]:
+    """A file's bytes from its beginning, some megabytes at a time, in a buffer that the next turn overwrites.
+
+    Raises InputError where it is missing or cannot be read.
+    """
+    if is_local(path):
+        yield from _local_chunks(path)
+        return
+    size = size_of(path)
+    if size is None:
+        raise InputError(f"{path}: is missing")
+    for start in range(0, size, CHUNK_BYTES):
+        stop = min(start + CHUNK_BYTES, size)
+        found = _remote(path, partial(_cat, start=start, stop=stop))
+        if len(found) != stop - start:
+            raise InputError(f"{path}: {len(found)} bytes came of the {stop - start} from byte {start} on: it is being changed")
+        yield memoryview(found)
+
+
+def open_for_arrow(path: str) -> pa.NativeFile:
+    """A file for pyarrow to read row groups from. Remote: use `ParquetFile(…, pre_buffer=True)`: few requests, for whole columns.
+
+    Raises InputError where it is missing or cannot be read.
+    """
+    if not is_local(path):
+        return pa.PythonFile(_remote(path, lambda files, name: files.open(name, "rb", cache_type="none")), mode="r")
+    try:
+        # Not mapped: a file that is cut short while it is mapped ends the process.
+        return pa.OSFile(str(local_path(path)), mode="r")
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}") from None
+
+
+def join(base: str, relative: str) -> str:
+    """The file `relative` under `base`, a path or a URI; of a `file:` URI it is a path.
+
+    Raises InputError for one that is not under it: what a manifest names comes from whoever wrote the manifest.
+    """
+    if relative.startswith("/") or ".." in relative.split("/"):
+        raise InputError(f"{base}: a file in it is named {relative!r}, which leads out of it, and nothing is read from there")
+    if not is_local(base):
+        return f"{base.rstrip('/')}/{relative}"
+    return str(local_path(base) / relative)
+
+
+def absolute(path: str) -> str:
+    """The path or URI as a process with another working directory can use it; a `file:` URI becomes a path."""
+    return str(local_path(path).absolute()) if is_local(path) else path.rstrip("/")
+
+
+def is_local(path: str) -> bool:
+    """Whether it is a path of this machine (also of a network file system mounted here) and not an object store's URI."""
+    return scheme_of(path) in ("", "file")
+
+
+def scheme_of(path: str) -> str:
+    """What stands before `://`, in lower case; empty for a plain path. Names with a colon in them (10:00.csv) are plain paths."""
+    found = SCHEME.match(path)
+    return (found[1] or found[2]).lower() if found else ""
+
+
+def local_path(path: str) -> Path:
+    """The path that a `file:` URI or a plain path stands for. Raises InputError for other URIs."""
+    scheme = scheme_of(path)
+    if not scheme:
+        return Path(path)
+    if scheme != "file":
+        raise InputError(f"{path}: is not on this machine, and a path or a file: URI was expected")
+    parts = urlsplit(path)
+    if parts.netloc not in ("", "localhost"):
+        raise InputError(f"{path}: names the machine {parts.netloc!r}; a file: URI of this machine has three slashes, file:///…")
+    return Path(unquote(parts.path))
+
+
+class _MissingError(InputError):
+    """There is no such file."""
+
+
+def _cat(files: Any, name: str, *, start: int, stop: int) -> bytes:
+    return files.cat_file(name, start=start, end=stop)
+
+
+def _local_chunks(path: str) -> Iterator[memoryview]:
+    buffer = bytearray(1 << 20)
+    view = memoryview(buffer)
+    try:
+        with local_path(path).open("rb", buffering=0) as file:
+            while read := file.readinto(buffer):
+                yield view[:read]
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def _remote(uri: str, call: Callable[[Any, str], Answer]) -> Answer:
+    """`call(file system, name)`, ended after REMOTE_SECONDS, with its failures told in words of ours."""
+    import fsspec  # type: ignore[import-untyped]  # needed by few, and 50 ms to import
+
+    def connected() -> Answer:
+        scheme = scheme_of(uri)
+        options = {"config_kwargs": S3_CONFIG} if scheme in ("s3", "s3a") else {}
+        # Listings that are remembered would hide what has been written or removed since.
+        files, name = fsspec.core.url_to_fs(uri, use_listings_cache=False, **options)
+        return call(files, name)
+
+    try:
+        return _ended(connected)
+    except FileNotFoundError as error:
+        raise _MissingError(f"{uri}: is missing ({_short(error)})") from None
+    except PermissionError as error:
+        raise InputError(f"{uri}: access is refused ({_short(error)}). Check the credentials and the rights they have") from None
+    except ImportError as error:
+        raise InputError(f"{uri}: needs a package that is not installed: {error}") from None
+    except TimeoutError:
+        raise InputError(f"{uri}: nothing was heard for {REMOTE_SECONDS:g} s. Check the endpoint and the network") from None
+    except Exception as error:  # every store has errors of its own, without a common ancestor
+        raise InputError(
+            f"{uri}: cannot be reached: {_short(error)}. Check the address, the endpoint and the credentials"
+        ) from None
+
+
+def _ended(call: Callable[[], Answer]) -> Answer:
+    """Waits for `call` in a thread of its own, because not every store's client knows an end. Raises TimeoutError."""
+    answer: Future[Answer] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # raised again by whoever waits
+            answer.set_exception(error)
+
+    threading.Thread(target=run, daemon=True, name="hindcast-remote").start()
+    return answer.result(timeout=REMOTE_SECONDS)
+
+
+def _short(error: BaseException) -> str:
+    """Its type and first line: some carry a whole web page."""
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__

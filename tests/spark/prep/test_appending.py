@@ -1,0 +1,125 @@
+"""New readings join a dataset: together they are what one preparation would have made, and nothing is written again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from petastorm import make_reader
+from pyspark.sql import SparkSession
+
+from prep.appending import append
+from prep.dataset import SequenceDataset
+from prep.errors import InputError
+from prep.pipeline import prepare
+from prep.spec import Spec
+from prep.splits import SPLITS
+
+STEPS, KNOWN = 90, 60
+
+
+def readings() -> pd.DataFrame:
+    """Two series with holes, one of them where the first 60 hours end, labels and a category."""
+    rng = np.random.default_rng(0)
+    tables = []
+    for sensor in ("x", "y"):
+        values = rng.normal(size=(STEPS, 2)).round(3)
+        values[rng.random((STEPS, 2)) < 0.1] = np.nan
+        table = pd.DataFrame(values, columns=["a", "b"])
+        table["time"] = pd.Timestamp("2025-03-01") + pd.to_timedelta(np.arange(STEPS), "h")
+        table["sensor"], table["state"] = sensor, rng.choice(["on", "off"], STEPS)
+        table["fault"] = (rng.random(STEPS) < 0.2).astype(int)
+        tables.append(table.drop(index=[20, 21, 22, 23, 24, 70]))
+    tables[0].loc[tables[0].index.isin([58, 59]), "a"] = np.nan
+    return pd.concat(tables, ignore_index=True)
+
+
+def spec_of(path: Path, test: int, **tables: dict[str, Any]) -> Spec:
+    named = {"timestamp": "time", "series": "sensor", "values": ["a", "b", "state"], "categories": "state", "labels": "fault"}
+    base: dict[str, dict[str, Any]] = {
+        "readings": {"path": str(path), **named},
+        "split": {"train": 40, "validation": 10, "test": test},
+        "windows": {"context": 6, "horizon": 2},
+        "calendar": {"features": ["hour"]},
+    }
+    return Spec.model_validate({name: {**base.get(name, {}), **tables.get(name, {})} for name in base | tables})
+
+
+def windows_of(dataset: SequenceDataset) -> Counter[tuple[Any, ...]]:
+    found: Counter[tuple[Any, ...]] = Counter()
+    for split in SPLITS:
+        windows = dataset.windows(split)
+        batch = windows.batch(np.arange(len(windows)))
+        fields = (batch.context, batch.target, batch.context_observed, batch.covariates, batch.known, batch.labels)
+        for row in range(len(windows)):
+            found[split, batch.series[row], str(batch.start[row]), *(field[row].tobytes() for field in fields)] += 1
+    return found
+
+
+def owned(dataset: SequenceDataset) -> Counter[tuple[Any, ...]]:
+    steps: Counter[tuple[Any, ...]] = Counter()
+    for split in SPLITS:
+        for block in dataset.blocks(split):
+            for row in range(len(block.series)):
+                for step in range(block.own_start[row], block.own_stop[row]):
+                    time = block.start[row] + step * np.timedelta64(1, "h")
+                    steps[split, str(block.series[row]), str(time), block.values[row, step].tobytes()] += 1
+    return steps
+
+
+@pytest.mark.parametrize("windows", [{}, {"stride": 4, "lead": 1}, {"windows_per_row": 1, "min_observed": 0.9}])
+def test_appended_readings_make_what_one_preparation_makes(spark: SparkSession, tmp_path: Path, windows: dict[str, Any]) -> None:
+    table = readings()
+    table.to_csv(tmp_path / "all.csv", index=False)
+    early = table.time < "2025-03-03T12"
+    table[early].to_csv(tmp_path / "early.csv", index=False)
+    table[~early].to_csv(tmp_path / "late.csv", index=False)
+    whole = prepare(spark, spec_of(tmp_path / "all.csv", 40, windows=windows), tmp_path / "whole")
+    first = prepare(spark, spec_of(tmp_path / "early.csv", 10, windows=windows), tmp_path / "grown")
+    before = {part.path: ((first.path / part.path).stat().st_ino, part.sha256) for part in first.manifest.parts}
+    both = append(spark, tmp_path / "grown", str(tmp_path / "late.csv"))
+    assert windows_of(both) == windows_of(whole)
+    assert owned(both) == owned(whole)
+    assert both.scaling == first.scaling
+    assert {
+        part.path: ((both.path / part.path).stat().st_ino, part.sha256) for part in both.manifest.parts if part.path in before
+    } == before
+    for name in ("readings", "readings_kept", "readings_unfilled", "values_filled", "windows", "steps", "stretches"):
+        assert both.manifest.count(name) == whole.manifest.count(name), name
+    assert both.manifest.borders == whole.manifest.borders
+    with make_reader(both.path.as_uri(), reader_pool_type="dummy") as reader:
+        assert sum(1 for _ in reader) == sum(sum(part.rows) for part in both.manifest.parts)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["all.csv", "early.csv", "grown", "late.csv", "whole"]
+
+
+def test_late_readings_are_counted_new_series_are_scaled_and_new_words_are_missing(spark: SparkSession, tmp_path: Path) -> None:
+    table = readings()
+    early = table.time < "2025-03-03T12"
+    table[early].to_csv(tmp_path / "early.csv", index=False)
+    dataset = prepare(spark, spec_of(tmp_path / "early.csv", 10, scaling={"per": "series"}), tmp_path / "d")
+    new = table[(table.sensor == "x") & (table.time >= "2025-03-03T10")].assign(fault=7)
+    new.loc[new.time == "2025-03-03T13", "state"] = "melting"
+    stranger = table[table.sensor == "y"].assign(sensor="z")
+    grown = append(spark, dataset.path, spark.createDataFrame(pd.concat([new, stranger]).astype({"time": "datetime64[ns]"})))
+    assert grown.manifest.counts["outside"]["readings_late"] == 2
+    assert grown.manifest.counts["test"]["values_of_unknown_category"] == 1
+    assert grown.manifest.labels[0].vocabulary is not None
+    assert grown.manifest.labels[0].vocabulary.words == ("0", "1", "7")
+    centre, _ = grown.scaling.of(["z"])
+    np.testing.assert_array_equal(centre[0], grown.scaling.overall.centre)
+    assert {str(series) for block in grown.blocks("train") for series in block.series} == {"x", "y", "z"}
+
+
+def test_other_channels_are_refused_and_the_dataset_stays(spark: SparkSession, tmp_path: Path) -> None:
+    table = readings()
+    table.to_csv(tmp_path / "all.csv", index=False)
+    readings_ = {"values": (), "categories": {}, "labels": ()}
+    dataset = prepare(spark, spec_of(tmp_path / "all.csv", 40, readings=readings_), tmp_path / "d")
+    table[["time", "sensor", "a"]].to_csv(tmp_path / "less.csv", index=False)
+    with pytest.raises(InputError, match=r"less\.csv: expected the dataset's channels a, b, fault, found a"):
+        append(spark, dataset.path, str(tmp_path / "less.csv"))
+    assert SequenceDataset.open(dataset.path).digest == dataset.digest
