@@ -31,6 +31,9 @@ bench: install-dev
 	@mkdir -p out
 	$(VENV)/bin/hindcast prep examples/etth1.toml out/bench.seq --overwrite
 	$(PYTHON) benchmarks/lstm_ranks.py out/bench.seq
+	$(PYTHON) benchmarks/preparing.py rate
+	$(PYTHON) benchmarks/preparing.py skew
+	$(PYTHON) benchmarks/reading_blocks.py
 
 # Addresses of package indexes stay out of the locks.
 lock: install-dev
