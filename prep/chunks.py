@@ -77,9 +77,9 @@ class Piece:
 
     Steps before `seam` are in the dataset already. `last`: the chunk knows of no later reading.
     read        the steps of the chunk's own readings, one entry a reading
-    kept        those of its own steps from the seam on that were on the grid before, and could not be used then
-    moved       those of them that did not lie on their step
-    duplicates  those of them that were merged or left out because another has the same time
+    kept        its own steps from the seam on that were on the grid before, and could not be used then
+    moved       of `read`, those that did not lie on their step
+    duplicates  of `read`, those that were merged or left out because another has the same time
     """
 
     chunk: Chunk

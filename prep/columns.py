@@ -18,7 +18,7 @@ from prep.manifest import Column, Manifest
 from prep.readings import Readings
 from prep.spec import Spec
 from prep.splits import SPLITS, Border, SeriesSplit
-from prep.stepping import step_of
+from prep.stepping import split_at
 
 Words = dict[str, Counter[str]]
 
@@ -38,7 +38,6 @@ class Columns:
     attributes: tuple[Column, ...]
     of_series: dict[str, tuple[float, ...]]
     unknown: Counter[str]
-
     joined: int
 
     @property
@@ -113,11 +112,7 @@ def _code(name: str, words: Vocabulary | None) -> SparkColumn:
 def _split(readings: Readings, spec: Spec, borders: dict[str, Border], series: SeriesSplit | None, grid: Grid) -> DataFrame:
     """The good readings with their split, null for those outside."""
     if series is None:
-        step = step_of(grid, spec.grid.aggregate is not None)
-        split = F.lit(None).cast("string")
-        for name, border in borders.items():
-            split = F.when((step >= border.start) & (step < border.stop), F.lit(name)).otherwise(split)
-        return readings.good.withColumn("split", split)
+        return readings.good.withColumn("split", split_at(grid, spec.grid.aggregate is not None, borders))
     names = [row["series"] for row in readings.keys.select("series").collect()]
     of_series = readings.good.sparkSession.createDataFrame([(n, series.of(n)) for n in names], "series string, split string")
     return readings.good.join(F.broadcast(of_series), "series")

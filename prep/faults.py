@@ -34,7 +34,11 @@ def explain(bad: DataFrame, spec: ReadingsSpec | JoinSpec, count: int) -> InputE
     others = f" ({count - 1:,} more such rows)" if count > 1 else ""
     return InputError(
         f"{file}{f', row {number}' if number else ''}: {_problem(bad, spec, reason, row)}{others}. "
-        "Mend it, or set bad rows aside and go on: --readings.bad_rows quarantine"
+        + (
+            "Mend it"
+            if isinstance(spec, JoinSpec)
+            else "Mend it, or set bad rows aside and go on: --readings.bad_rows quarantine"
+        )
     )
 
 

@@ -21,7 +21,7 @@ class Ledger:
     """Of all pieces, or of some.
 
     moments    series → of the measured values of its training steps, channels and then covariates, piece by piece
-    counts     split, or "outside" → what was counted (COUNTS says what it means)
+    counts     split, or "outside" → what was counted
     runs       of the training split: windows in succession → how many such runs
     longest    split → steps of its longest segment
     series     split → the series that have a step in it

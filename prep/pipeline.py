@@ -32,7 +32,7 @@ from prep.segments import Cut
 from prep.spec import Spec, duration_micros
 from prep.splits import SPLITS, Border, SeriesSplit, assign
 from prep.splits import borders as borders_of
-from prep.stepping import infer_step, lay_grid, step_of
+from prep.stepping import infer_step, lay_grid, split_at
 from prep.work import Work, worked
 
 # Enough to tell the commonest interval, and the grid that most readings lie on.
@@ -104,8 +104,9 @@ def load(
     joined = []
     for number, join in enumerate(spec.joins):
         good_rows, bad_rows = load_join(spark, join, readings, given=joins[number] if joins else None)
-        if bad_rows.take(1):
-            raise InputError(f"joins: {join.name}: {bad_rows.count():,} rows cannot be used, the first {bad_rows.first()!r}")
+        bad = bad_rows.count()
+        if bad:
+            raise readings_.explain(bad_rows, join, bad)
         joined.append(good_rows)
     attributes = load_attributes(spark, spec.attributes, spec.readings, readings) if spec.attributes.values else {}
     return Source(spec, readings, tuple(joined), attributes, grid, last + 1, found["rows"], found["bad"])
@@ -325,9 +326,7 @@ def _quarantined(source: Source, borders: dict[str, Border]) -> dict[str, int]:
     """How many bad rows lie in each split by their time; those whose time or series is not understood lie outside."""
     if not source.bad_rows:
         return {}
-    step, split = step_of(source.grid, source.spec.grid.aggregate is not None), F.lit(OUTSIDE)
-    if source.spec.split.by == "time":
-        for name, border in borders.items():
-            split = F.when((step >= border.start) & (step < border.stop), F.lit(name)).otherwise(split)
+    in_time = borders if source.spec.split.by == "time" else {}
+    split = F.coalesce(split_at(source.grid, source.spec.grid.aggregate is not None, in_time), F.lit(OUTSIDE))
     counted = source.readings.bad.groupBy(split.alias("split")).count().collect()
     return {row["split"]: row["count"] for row in counted}

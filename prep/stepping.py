@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from prep.errors import InputError
 from prep.grid import Grid
+from prep.splits import Border
 
 
 def step_of(grid: Grid, aggregate: bool) -> Column:
     """The step of a reading at `time`: the one whose bin it is in where readings are aggregated, otherwise the nearest."""
     share = 0.0 if aggregate else 0.5
     return F.floor((F.col("time") - F.lit(grid.origin_micros)) / F.lit(grid.step_micros) + F.lit(share)).cast("long")
+
+
+def split_at(grid: Grid, aggregate: bool, borders: Mapping[str, Border]) -> Column:
+    """The split that a reading at `time` lies in; null outside of all."""
+    step, split = step_of(grid, aggregate), F.lit(None).cast("string")
+    for name, border in borders.items():
+        split = F.when((step >= border.start) & (step < border.stop), F.lit(name)).otherwise(split)
+    return split
 
 
 def infer_step(readings: DataFrame) -> int:

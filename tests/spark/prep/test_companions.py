@@ -177,3 +177,11 @@ def test_two_columns_of_one_name_are_refused(spark: SparkSession, dataset: Seque
     join = spec_of(folder).joins[0].model_copy(update={"path": (str(folder / "clash.csv"),), "values": ("heat",)})
     with pytest.raises(InputError, match="two columns are named 'heat'"):
         prepare(spark, spec_of(folder).model_copy(update={"joins": (join,)}), folder / "clash")
+
+
+def test_a_bad_row_of_a_joined_table_is_named(spark: SparkSession, dataset: SequenceDataset) -> None:
+    folder = dataset.path.parent
+    (folder / "bad.csv").write_text("at,site,wind\n2025-03-01T01:00,site-x,calm\n")
+    join = spec_of(folder).joins[0].model_copy(update={"path": (str(folder / "bad.csv"),)})
+    with pytest.raises(InputError, match=r"bad\.csv, row 2: column 'wind': expected a finite number, found 'calm'\. Mend it$"):
+        prepare(spark, spec_of(folder).model_copy(update={"joins": (join,)}), folder / "bad")
