@@ -18,6 +18,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from petastorm.unischema import Unischema, UnischemaField
 from pyspark.sql.types import IntegerType, StringType, TimestampType
 
 from launch.session import spark_session
-from prep.blocks import Address, ArrayField, Block, cache_directory, npy_header, read, read_each
+from prep.blocks import Address, ArrayField, cache_directory, npy_header, read, read_each
 from prep.rows import npy_column
 from prep.storage import xxh128_of
 
@@ -103,76 +104,97 @@ def addresses_of(path: Path, shape: tuple[int, int]) -> list[Address]:
     return found
 
 
-def contenders(path: Path, addresses: list[Address], shape: tuple[int, int]) -> dict[str, Callable[[], int]]:
-    """What is measured, in the order of a round; each returns how many rows it saw."""
-    url, headers = path.as_uri(), {kind: len(npy_header(shape, np.dtype(kind))) for kind in ("<f4", "u1")}
-    out = {kind: np.zeros((max(address.stop for address in addresses), *shape), kind) for kind in ("<f4", "u1")}
-    mapped = Path(path).with_name("mapped")
-    mapped.mkdir()
-    for number, address in enumerate(addresses):
-        np.save(mapped / f"{number}-v.npy", read(address).values)
-        np.save(mapped / f"{number}-o.npy", read(address).observed)
-    warm = [tuple(np.load(mapped / f"{number}-{name}.npy", mmap_mode="r") for name in "vo") for number in range(len(addresses))]
+@dataclass(frozen=True)
+class Contender:
+    """What is measured: `run` returns how many rows it saw; `before`, which is not timed, comes before each run."""
 
-    def copied(values: np.ndarray, observed: np.ndarray) -> int:
-        out["<f4"][: len(values)] = values
-        out["u1"][: len(observed)] = observed
-        return len(values)
+    run: Callable[[], int]
+    before: Callable[[], None] = lambda: None
 
-    def forget() -> None:
-        for file in cache_directory().iterdir():
-            file.unlink()
 
-    def rows_of(block: Block) -> int:
-        return len(block.values)
-
-    def by_row() -> int:
-        with make_reader(url, num_epochs=1, shuffle_row_groups=False) as reader:
-            return sum(1 for _ in reader)
-
-    def by_batch() -> int:
-        with make_batch_reader(url, num_epochs=1, shuffle_row_groups=False) as reader:
-            return sum(len(batch.windows) for batch in reader)
-
-    def by_batch_decoded() -> int:
-        rows = 0
-        with make_batch_reader(url, num_epochs=1, shuffle_row_groups=False) as reader:
-            for batch in reader:
-                for kind, column in (("<f4", batch.values), ("u1", batch.observed)):
-                    decoded = np.stack([np.frombuffer(value, kind, offset=headers[kind]) for value in column])
-                rows += len(decoded.reshape(-1, *shape))
-        return rows
-
-    def first_pass() -> int:
-        forget()
-        return sum(rows_of(read(address)) for address in addresses)
-
-    def first_pass_ahead() -> int:
-        forget()
-        return sum(rows_of(block) for block in read_each(addresses))
-
-    def second_pass() -> int:
-        return sum(copied(block.values, block.observed) for block in map(read, addresses))
-
+def contenders(path: Path, addresses: list[Address], shape: tuple[int, int]) -> dict[str, Contender]:
+    """In the order of a round."""
+    target = Target.of(addresses, shape)
+    second = Contender(lambda: sum(target.copy(block.values, block.observed) for block in map(read, addresses)))
+    warm = mapped(path.with_name("mapped"), addresses)
     return {
-        "petastorm.make_reader": by_row,
-        "petastorm.make_batch_reader, left as bytes": by_batch,
-        "petastorm.make_batch_reader, decoded by hand": by_batch_decoded,
-        "first pass, read": first_pass,
-        "first pass, read_each": first_pass_ahead,
+        "petastorm.make_reader": Contender(lambda: by_row(path)),
+        "petastorm.make_batch_reader, left as bytes": Contender(lambda: by_batch(path)),
+        "petastorm.make_batch_reader, decoded by hand": Contender(lambda: by_batch_decoded(path, shape)),
+        "first pass, read": Contender(lambda: sum(len(read(address).values) for address in addresses), forget),
+        "first pass, read_each": Contender(lambda: sum(len(block.values) for block in read_each(addresses)), forget),
         # The first time after a first pass maps what was written: from then on it is as warm as its peer.
-        "second pass, mapping": second_pass,
-        SECOND_PASS: second_pass,
-        "copy of warm memory-mapped arrays": lambda: sum(copied(*arrays) for arrays in warm),
+        "second pass, mapping": second,
+        SECOND_PASS: second,
+        "copy of warm memory-mapped arrays": Contender(lambda: sum(target.copy(*arrays) for arrays in warm)),
     }
 
 
-def measure(functions: dict[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
-    seconds: dict[str, list[float]] = {name: [] for name in functions}
+@dataclass(frozen=True)
+class Target:
+    """Memory that a row group is copied to."""
+
+    values: np.ndarray
+    observed: np.ndarray
+
+    @classmethod
+    def of(cls, addresses: list[Address], shape: tuple[int, int]) -> Target:
+        rows = max(address.stop for address in addresses)
+        return cls(np.zeros((rows, *shape), "<f4"), np.zeros((rows, *shape), "u1"))
+
+    def copy(self, values: np.ndarray, observed: np.ndarray) -> int:
+        self.values[: len(values)] = values
+        self.observed[: len(observed)] = observed
+        return len(values)
+
+
+def mapped(folder: Path, addresses: list[Address]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The same arrays as files of NumPy's own, mapped."""
+    folder.mkdir()
+    found = []
+    for number, address in enumerate(addresses):
+        block = read(address)
+        files = {folder / f"{number}-values.npy": block.values, folder / f"{number}-observed.npy": block.observed}
+        for file, array in files.items():
+            np.save(file, array)
+        values, observed = (np.load(file, mmap_mode="r") for file in files)
+        found.append((values, observed))
+    return found
+
+
+def forget() -> None:
+    for file in cache_directory().iterdir():
+        file.unlink()
+
+
+def by_row(path: Path) -> int:
+    with make_reader(path.as_uri(), num_epochs=1, shuffle_row_groups=False) as reader:
+        return sum(1 for _ in reader)
+
+
+def by_batch(path: Path) -> int:
+    with make_batch_reader(path.as_uri(), num_epochs=1, shuffle_row_groups=False) as reader:
+        return sum(len(batch.windows) for batch in reader)
+
+
+def by_batch_decoded(path: Path, shape: tuple[int, int]) -> int:
+    headers = {kind: len(npy_header(shape, np.dtype(kind))) for kind in ("<f4", "u1")}
+    rows = 0
+    with make_batch_reader(path.as_uri(), num_epochs=1, shuffle_row_groups=False) as reader:
+        for batch in reader:
+            for kind, column in (("<f4", batch.values), ("u1", batch.observed)):
+                decoded = np.stack([np.frombuffer(value, kind, offset=headers[kind]) for value in column])
+            rows += len(decoded.reshape(-1, *shape))
+    return rows
+
+
+def measure(contenders: dict[str, Contender], rounds: int) -> dict[str, list[float]]:
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(rounds + 1):
-        for name, function in functions.items():
+        for name, contender in contenders.items():
+            contender.before()
             began = time.perf_counter()
-            function()
+            contender.run()
             seconds[name].append(time.perf_counter() - began)
     return {name: taken[1:] for name, taken in seconds.items()}  # the first round warms up
 

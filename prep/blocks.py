@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +26,7 @@ from prep.errors import InputError
 from prep.keeping import Sink, cache_directory, kept, verified
 
 # Small enough that a batch stays in the processor's cache between being decoded and written, and that no memory is mapped anew.
-BATCH_BYTES = 1 << 19
+BATCH_BYTES = 1 << 20
 BUFFER_BYTES = 1 << 18
 FORMAT = "2"  # of what is kept; part of its name, so another version of this code does not find it
 MEND = "The dataset is damaged: prepare it again with `hindcast prep`"
@@ -163,7 +164,7 @@ def _decode(address: Address, sink: Sink) -> None:
     where = f"{address.file}, row group {address.row_group}"
     file = verified(cache_directory(), address.file, address.digest)
     dtypes = {field.name: np.dtype(field.dtype) for field in address.arrays}
-    row_bytes = sum(int(np.prod(field.shape)) * dtypes[field.name].itemsize for field in address.arrays)
+    row_bytes = sum(math.prod(field.shape) * dtypes[field.name].itemsize for field in address.arrays)
     try:
         with file, pq.ParquetFile(file, buffer_size=BUFFER_BYTES) as opened:
             rows = _rows(opened, address, where)
@@ -218,13 +219,13 @@ def _arrays(column: pa.Array, shape: tuple[int, ...], dtype: np.dtype, where: st
     if not len(column):
         return np.empty((0, *shape), dtype)
     header = npy_header(shape, dtype)
-    size = len(header) + int(np.prod(shape)) * dtype.itemsize
+    size = len(header) + math.prod(shape) * dtype.itemsize
     _, offset_buffer, data = column.buffers()
     offsets = np.frombuffer(offset_buffer, np.int64 if wide else np.int32)[column.offset : column.offset + len(column) + 1]
-    if (np.diff(offsets) == size).all():
+    if (offsets[1:] - offsets[:-1] == size).all():
         raw = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]].reshape(len(column), size)
         if (raw[:, : len(header)] == np.frombuffer(header, np.uint8)).all():
-            return np.ndarray((len(column), *shape), dtype, raw, len(header), (size, *np.empty(shape, dtype).strides))
+            return raw[:, len(header) :].view(dtype).reshape(len(column), *shape)
     return np.stack([_array(value, shape, dtype, where) for value in column.to_pylist()])
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import mmap
 import os
 import resource
@@ -73,8 +74,9 @@ class Sink:
     def reserve(self, name: str, dtype: np.dtype, shape: tuple[int, ...]) -> Callable[[np.ndarray], None]:
         """Room for an array; what is returned appends parts of it, which together must fill it."""
         at = -(-self.end // ALIGNMENT) * ALIGNMENT
-        self.end = at + int(np.prod(shape)) * dtype.itemsize
+        self.end = at + math.prod(shape) * dtype.itemsize
         self.arrays.append((name, dtype.str, shape, at))
+        _allocate(self.descriptor, self.end)
 
         def append(part: np.ndarray) -> None:
             nonlocal at
@@ -237,6 +239,14 @@ def _arrays(mapped: mmap.mmap) -> dict[str, np.ndarray]:
     return {name: np.ndarray(shape, dtype, mapped, offset) for name, dtype, shape, offset in described}
 
 
+def _allocate(descriptor: int, end: int) -> None:
+    """Room up to `end`: a full disk is known before anything is decoded, and to write into it then costs half."""
+    try:
+        os.posix_fallocate(descriptor, 0, end)
+    except OSError as error:
+        raise _NoRoomError(error) from error
+
+
 def _write(descriptor: int, data: bytes | memoryview, at: int) -> None:
     view = memoryview(data)
     while len(view):
@@ -333,7 +343,7 @@ def _alone(folder: Path, what: str) -> Iterator[None]:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                time.sleep(0.005)
+                time.sleep(0.001)
             except OSError:  # some network file systems have no locks
                 break
         yield
