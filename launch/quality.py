@@ -10,20 +10,24 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from forecasting.report.numbers import count, short, span
-from forecasting.report.quality import write
+from forecasting.report.numbers import count, fixed, short, span
+from forecasting.report.quality import closest, strips, write
 from forecasting.report.quality_faults import decision, faults
+from forecasting.report.quality_text import bars, box
 from forecasting.report.quality_words import lead, moment, plural, share, some
 from launch.progress import Progress, console
 from launch.session import spark_session
 from launch.settings import Settings
-from prep.quality.findings import Findings
+from prep.quality.findings import Correlations, Findings
 from prep.quality.survey import survey
 from prep.readings import load
 from prep.spec import Spec
 
 # A terminal is read from the bottom up: what is longer is on the page.
 SERIES, CHANNELS = 10, 50
+DRAWN_SERIES, DRAWN_CHANNELS, CORRELATED = 5, 8, 8
+BOX, BARS = 26, 18
+TOGETHER = "all together"
 
 
 def report(spec: Spec, settings: Settings, out: Path | None, overwrite: bool, progress: Progress) -> Findings:
@@ -48,7 +52,7 @@ def report(spec: Spec, settings: Settings, out: Path | None, overwrite: bool, pr
 
 
 def show(findings: Findings, spec: Spec) -> None:
-    """Prints the headline, faults, channels and the worst series."""
+    """Prints the headline, faults, channels, how their values lie and go together, and the worst series."""
     overall = findings.overall
     console.print(Text(lead(findings), "bold"))
     if overall.first is not None and overall.last is not None:
@@ -58,8 +62,9 @@ def show(findings: Findings, spec: Spec) -> None:
     console.print(Text(decision(findings, spec)))
     _print_faults(findings, spec)
     _print_channels(findings)
-    if findings.series_count > 1:
-        _print_series(findings)
+    _print_values(findings)
+    _print_correlations(findings)
+    _print_series(findings)
 
 
 def _print_faults(findings: Findings, spec: Spec) -> None:
@@ -94,16 +99,74 @@ def _print_channels(findings: Findings) -> None:
     _print_rest(len(findings.channels) - CHANNELS, "channel", "channels")
 
 
+def _print_values(findings: Findings) -> None:
+    """Box plots and histograms of channels of numbers: of all series together and of some by themselves, on one axis."""
+    drawn = [channel for channel in findings.channels if channel.numbers is not None]
+    table = _table("channel, series")
+    table.add_column("box plot", min_width=BOX, no_wrap=True)
+    table.add_column("histogram", min_width=BARS, no_wrap=True)
+    table.add_column("outliers", justify="right", no_wrap=True)
+    for channel in drawn[:DRAWN_CHANNELS]:
+        shown = strips(findings, channel)
+        ends = short(shown.axis.low), short(shown.axis.high)
+        table.add_row(Text(channel.name, "bold"), Text(f"{ends[0]}{ends[1]:>{BOX - len(ends[0])}}", "dim"))
+        for row in shown.rows[: 1 + DRAWN_SERIES]:
+            drawing = box(row.numbers, shown.axis, BOX), bars(row.numbers, shown.axis, BARS)
+            outliers = count(row.numbers.outliers) if row.numbers.fences else "–"
+            table.add_row(Text(TOGETHER if row.series is None else row.series), *map(Text, drawing), outliers)
+    if drawn:
+        console.print(table)
+    _print_rest(len(drawn) - DRAWN_CHANNELS, "channel", "channels")
+
+
+def _print_correlations(findings: Findings) -> None:
+    """A heat map of all series together, and the closest pair of each series."""
+    matrix = findings.correlations
+    if closest(matrix):
+        _print_heat_map(matrix)
+    for one in findings.by_series[:SERIES]:
+        for pair in closest(one.correlations)[:1] if one.correlations else []:
+            console.print(Text(f"closest in {one.name}: {pair.first} and {pair.second}, {fixed(pair.value, 2)}"))
+
+
+def _print_heat_map(matrix: Correlations) -> None:
+    names = matrix.channels[:CORRELATED]
+    table = _table("correlation", right=names)
+    for name, values in zip(names, matrix.values, strict=False):
+        cells = [Text("–") if value is None else Text(fixed(value, 2), _shade(value)) for value in values[:CORRELATED]]
+        table.add_row(Text(name), *cells)
+    console.print(table)
+    _print_rest(len(matrix.channels) + matrix.left_out - len(names), "channel", "channels")
+
+
+def _shade(value: float) -> str:
+    """Orange for what goes together, blue for what goes against each other, the stronger the more so; as on the page."""
+    other = round(255 - 200 * abs(value))
+    return (
+        f"black on rgb(255,{round(255 - 90 * value)},{other})"
+        if value >= 0
+        else f"black on rgb({other},{round(255 + 60 * value)},255)"
+    )
+
+
 def _print_series(findings: Findings) -> None:
-    right = ("readings", "step", "gaps", "longest", "duplicates", "out of order", "values missing", "not understood")
-    table = _table("series", right=right)
-    for one in findings.series[:SERIES]:
-        longest = span(one.longest_gap.micros / 1e6) if one.longest_gap else "–"
+    """Where the readings of all series together and of each lie in time, and then what they say."""
+    in_time = _table("series", right=("readings", "span", "step", "gaps", "duplicates", "out of order"))
+    values = _table("series", right=("missing", "not understood", "outliers", "never changes"))
+    rows = [(one.name, one, one.bad) for one in findings.series[:SERIES]]
+    if findings.series_count != 1:
+        rows.insert(0, (TOGETHER, findings.overall, findings.bad_rows))
+    else:
+        rows = [(rows[0][0], rows[0][1], findings.bad_rows)]
+    for name, one, bad in rows:
+        long = "–" if one.first is None or one.last is None else span((one.last - one.first) / 1e6)
         order = "unknown" if one.out_of_order is None else count(one.out_of_order)
         step = span(one.step / 1e6) if one.step else "–"
-        counts = (count(one.missing), count(one.bad))
-        table.add_row(Text(one.name), count(one.readings), step, count(one.gaps), longest, count(one.duplicates), order, *counts)
-    console.print(table)
+        in_time.add_row(Text(name), count(one.readings), long, step, count(one.gaps), count(one.duplicates), order)
+        lone = some([*one.constant, *one.empty], 2) if one.constant or one.empty else "–"
+        values.add_row(Text(name), share(one.missing, one.values), count(bad), count(one.outliers), Text(lone))
+    console.print(in_time)
+    console.print(values)
     _print_rest(findings.series_count - min(SERIES, len(findings.series)), "series", "series")
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -221,7 +222,8 @@ def _arrays(column: pa.Array, shape: tuple[int, ...], dtype: np.dtype, where: st
     header = npy_header(shape, dtype)
     size = len(header) + math.prod(shape) * dtype.itemsize
     _, offset_buffer, data = column.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int64 if wide else np.int32)[column.offset : column.offset + len(column) + 1]
+    kind: type[np.signedinteger[Any]] = np.int64 if wide else np.int32
+    offsets = np.frombuffer(offset_buffer, kind)[column.offset : column.offset + len(column) + 1]
     if (offsets[1:] - offsets[:-1] == size).all():
         raw = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]].reshape(len(column), size)
         if (raw[:, : len(header)] == np.frombuffer(header, np.uint8)).all():

@@ -7,16 +7,12 @@ import hashlib
 import re
 from pathlib import Path
 
-import matplotlib
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
-from forecasting.report import numbers, sections, tables
+from forecasting.report import sections, tables
 from forecasting.report.contents import Contents
 from forecasting.report.headline import TIE, headline
+from forecasting.report.page_template import own_style, rendered, source
 from forecasting.report.palette import styles
 from prep.placing import placed_file
-
-_FILTERS = ("count", "fixed", "listed", "memory", "percent", "short", "span")
 
 
 def write(contents: Contents, path: Path) -> None:
@@ -28,21 +24,20 @@ def write(contents: Contents, path: Path) -> None:
 def render(contents: Contents) -> str:
     """The page as text: the same for the same contents, and without a request to anything outside it."""
     looks, ranked = styles(contents.models), tables.ranking(contents.models)
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a matplotlibrc that happens to lie about is not part of the contents
+    with own_style():
         pictures = {
             "gallery": sections.gallery(contents, looks),
             "horizon": sections.horizon(contents, looks),
             "curves": sections.curves(contents, looks),
             "states": sections.states(contents),
         }
-    template = _environment().get_template("page.html")
-    return template.render(
+    return rendered(
+        "page.html",
+        {},
         contents=contents,
         setup=contents.setup,
         headline=headline(contents),
         tie=TIE,
-        css=_source("page.css"),
         script_hash=_script_hash(),
         looks=looks,
         ranked=ranked,
@@ -53,24 +48,8 @@ def render(contents: Contents) -> str:
     )
 
 
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("forecasting", "report"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {name: getattr(numbers, name) for name in _FILTERS}
-    return environment
-
-
-def _source(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
-
-
 def _script_hash() -> str:
     """Of the page's one script, so that a browser runs no other, whatever a name in the contents may hold."""
-    script = re.search(r"<script>(.*?)</script>", _source("page.html"), re.DOTALL)
+    script = re.search(r"<script>(.*?)</script>", source("page.html"), re.DOTALL)
     assert script is not None
     return base64.b64encode(hashlib.sha256(script.group(1).encode()).digest()).decode()

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
-from pyspark.sql import DataFrame, Row, Window
+from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from prep.quality.findings import Correlations, Extreme, Numbers, Words
+from prep.quality.tally import BINS, SCHEMA, Counts, Plan, bin_edges
 
 REACH = 3.0
 """Interquartile ranges beyond the quartiles at which outliers begin: what Tukey called far out."""
-BINS = 40
 ACCURACY = 10_000
 """Of approximate quantiles: a rank is wrong by a share of at most 1 / ACCURACY."""
-CORRELATED = 60
-"""At most so many channels are correlated: a table of more than their squares cannot be read."""
+CORRELATED, CORRELATED_ALONE = 60, 24
+"""At most so many channels are correlated, of all series and of one: a table of more than their squares cannot be read."""
+MATRICES = 12
+"""Of so many series, the first, channels are correlated in each by itself."""
 COMMONEST = 10
 
 
@@ -46,22 +47,38 @@ class Outline:
         return max(self.lowest.value, low), min(self.highest.value, high)
 
 
-def outlines(good: DataFrame, columns: Sequence[str]) -> dict[str, Outline]:
-    """Of each column of doubles that holds a value: one pass, aggregated on the executors."""
+def outlines(good: DataFrame, columns: Sequence[str], alone: Sequence[str] = ()) -> list[dict[str, Outline]]:
+    """Of each column of doubles that holds a value: of all series together, then of each series of `alone` by itself.
+
+    One pass, aggregated on the executors; a quartile is kept there as a summary of bounded size, whatever it is of.
+    """
+    found: list[dict[str, Outline]] = [{} for _ in range(len(alone) + 1)]
     if not columns:
-        return {}
+        return found
     # A row for each value, rather than some aggregates for each column: Spark compiles no code for hundreds of them.
-    values = good.select("series", "time", F.posexplode(F.array(*columns)).alias("column", "value")).where("value is not null")
+    values = good.select("series", "time", group_of(alone).alias("grp"), F.posexplode(F.array(*columns)).alias("column", "value"))
+    values = values.where("value is not null")
+    if alone:
+        both = F.when(F.col("grp") > 0, F.array(F.lit(0), "grp")).otherwise(F.array(F.lit(0)))
+        values = values.withColumn("grp", F.explode(both))
     placed = F.struct("value", "series", "time")
-    rows = values.groupBy("column").agg(
+    rows = values.groupBy("grp", "column").agg(
         F.min(placed).alias("lowest"),
         F.max(placed).alias("highest"),
         F.avg("value").alias("mean"),
         F.stddev_pop("value").alias("deviation"),
         F.percentile_approx("value", [0.25, 0.5, 0.75], ACCURACY).alias("quartiles"),
     )
-    found = {columns[row["column"]]: _outline(row) for row in rows.collect()}
-    return {name: found[name] for name in columns if name in found}
+    for row in sorted(rows.collect(), key=lambda row: row["column"]):
+        found[row["grp"]][columns[row["column"]]] = _outline(row)
+    return found
+
+
+def group_of(alone: Sequence[str]) -> Column:
+    """From 1, the place among `alone` of the series of a reading; 0 where it is none of them."""
+    if not alone:
+        return F.lit(0)
+    return F.call_function("array_position", F.array(*map(F.lit, alone)), F.col("series")).cast("int")
 
 
 def _outline(row: Row) -> Outline:
@@ -79,108 +96,65 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def bin_edges(outline: Outline, whole: bool) -> np.ndarray:
-    """(bins + 1,) BINS of equal width, or, of whole numbers in a short range, one bin a number."""
-    low, high = outline.inside
-    if low == high:
-        return np.array([low, high])
-    if whole and high - low < BINS:
-        return np.arange(math.floor(low), math.ceil(high) + 2) - 0.5
-    # Not low + share · (high - low), which is infinite where they are huge.
-    share = np.linspace(0, 1, BINS + 1)
-    return low * (1 - share) + high * share
-
-
 def numbers_and_correlations(
-    good: DataFrame, outlined: dict[str, Outline], whole: set[str], names: dict[str, str]
-) -> tuple[dict[str, Numbers], Correlations]:
-    """Histograms, outliers and correlations of the columns outlined: one pass, in which every partition sends on sums alone.
+    good: DataFrame, outlined: list[dict[str, Outline]], alone: Sequence[str], whole: set[str], names: dict[str, str]
+) -> list[tuple[dict[str, Numbers], Correlations]]:
+    """Histograms, outliers and correlations of what is outlined: one pass, in which every partition sends on sums alone.
 
-    `whole` are the columns of counts; `names` are what channels are called. A partition's sums are some numbers a bin and four
-    a pair of channels; Spark adds them up by place, so that the driver gets them once, whatever the number of partitions.
+    `outlined` is of `alone`; `whole` are the columns of counts; `names` are what channels are called, which is what the numbers
+    found are by. A partition's sums are some numbers a bin and four a pair of channels; Spark adds them up by place, so that the
+    driver gets them once, whatever the number of partitions.
     """
-    columns = list(outlined)
+    columns = list(outlined[0])
     if not columns:
-        return {}, Correlations((), 0, (), ())
-    tally = Tally(
-        columns=tuple(columns),
-        edges=tuple(bin_edges(outlined[name], name in whole) for name in columns),
-        inside=np.array([outlined[name].fences or (-np.inf, np.inf) for name in columns]),
-        centre=np.array([outlined[name].quartiles[1] for name in columns]),
-        # Halves, lest the difference of two huge values be infinite.
-        half_range=np.array([outlined[name].highest.value / 2 - outlined[name].lowest.value / 2 for name in columns]),
-        correlated=min(len(columns), CORRELATED),
+        return [({}, Correlations((), 0, (), ())) for _ in outlined]
+    plan = _plan(columns, outlined, whole)
+    sums = good.select(group_of(alone).alias("grp"), *columns).mapInArrow(plan.of_batches, SCHEMA)
+    added = sums.groupBy("grp", "place").agg(
+        F.sum("value").alias("sum"), F.min("value").alias("low"), F.max("value").alias("high")
     )
-    sums = good.select(*columns).mapInArrow(tally.of_batches, "place long, value double")
-    places = sums.groupBy("place").agg(F.sum("value"), F.min("value"), F.max("value")).collect()
-    total = np.array([row[1:] for row in sorted(places)]).T
-    found = {name: _numbers(outlined[name], tally, index, total) for index, name in enumerate(columns)}
-    return found, _correlations(tally, total[0], [names[name] for name in columns])
+    by_group = dict(iter(added.toPandas().sort_values("place").groupby("grp")))
+    found = []
+    for number, outline in enumerate(outlined):
+        counts = Counts.empty(len(columns), plan.correlated[number])
+        if number in by_group:
+            rows = by_group[number]
+            counts = Counts.of_sums(rows["sum"].to_numpy(), rows["low"].to_numpy(), rows["high"].to_numpy(), len(columns))
+        numbers = {names[name]: _numbers(one, plan, counts, number, columns.index(name)) for name, one in outline.items()}
+        found.append((numbers, _correlations(counts.pairs, [names[name] for name in columns])))
+    return found
 
 
-@dataclass(frozen=True)
-class Tally:
-    """What is counted in the values of `columns`, and by what.
-
-    The result is one vector: for each column its histogram, the values below and above `inside`, and the lowest and highest
-    inside; then, for the first columns, `correlated` of them, four matrices (see `_paired`).
-    """
-
-    columns: tuple[str, ...]
-    edges: tuple[np.ndarray, ...]
-    inside: np.ndarray
-    """(columns, 2)"""
-    centre: np.ndarray
-    """(columns,) what is subtracted before values are multiplied: sums of squares stay exact far from zero."""
-    half_range: np.ndarray
-    """(columns,) half of what the highest is above the lowest"""
-    correlated: int
-    """How many of the columns are correlated, from the first."""
-
-    def of_batches(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """One batch of place and value for a partition; none for an empty one."""
-        sums: list[np.ndarray] | None = None
-        pairs = np.zeros((4, self.correlated, self.correlated))
-        for batch in batches:
-            values = np.column_stack([column.to_numpy(zero_copy_only=False) for column in batch.columns]).astype(float)
-            counted = [self._one(values[:, index], index) for index in range(len(self.columns))]
-            sums = counted if sums is None else [_add(*both) for both in zip(sums, counted, strict=True)]
-            pairs += self._paired(values[:, : self.correlated])
-        if sums is not None:
-            vector = np.concatenate([*sums, pairs.ravel()])
-            yield pa.RecordBatch.from_arrays([pa.array(np.arange(len(vector))), pa.array(vector)], ["place", "value"])
-
-    def offset(self, index: int) -> int:
-        """The place at which a column's numbers begin."""
-        return sum(len(edges) + 3 for edges in self.edges[:index])
-
-    def _one(self, values: np.ndarray, index: int) -> np.ndarray:
-        values = values[np.isfinite(values)]
-        low, high = self.inside[index]
-        within = values[(values >= low) & (values <= high)]
-        ends = (within.min(initial=np.inf), within.max(initial=-np.inf))
-        return np.r_[np.histogram(within, self.edges[index])[0], (values < low).sum(), (values > high).sum(), ends]
-
-    def _paired(self, values: np.ndarray) -> np.ndarray:
-        """(4, n, n): over readings that hold both i and j, how many, the sums of i and of i squared, and of i times j."""
-        count = values.shape[1]
-        held = np.isfinite(values)
-        centre, scale = self.centre[:count], np.where(self.half_range[:count] > 0, self.half_range[:count], 1.0)
-        scaled = np.where(held, (np.where(held, values, centre) / 2 - centre / 2) / scale, 0.0)
-        held = held.astype(float)
-        return np.stack([held.T @ held, scaled.T @ held, (scaled**2).T @ held, scaled.T @ scaled])
+def _plan(columns: Sequence[str], outlined: list[dict[str, Outline]], whole: set[str]) -> Plan:
+    shape = (len(outlined), len(columns))
+    plan = Plan(
+        columns=tuple(columns),
+        edges=np.zeros((*shape, BINS + 1)),
+        bins=np.ones(shape, int),
+        inside=np.tile([-np.inf, np.inf], (*shape, 1)),
+        centre=np.zeros(shape),
+        half_range=np.zeros(shape),
+        correlated=tuple(
+            min(len(columns), CORRELATED if number == 0 else CORRELATED_ALONE if number <= MATRICES else 0)
+            for number in range(len(outlined))
+        ),
+    )
+    for number, group in enumerate(outlined):
+        for index, name in enumerate(columns):
+            if name in group:
+                outline, at = group[name], (number, index)
+                edges = bin_edges(*outline.inside, name in whole)
+                plan.edges[at][: len(edges)], plan.bins[at] = edges, len(edges) - 1
+                plan.inside[at] = outline.fences or (-np.inf, np.inf)
+                plan.centre[at] = outline.quartiles[1]
+                plan.half_range[at] = outline.highest.value / 2 - outline.lowest.value / 2
+    return plan
 
 
-def _add(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Counts are added; of the last two places, the lower and the higher is kept."""
-    return np.r_[first[:-2] + second[:-2], min(first[-2], second[-2]), max(first[-1], second[-1])]
-
-
-def _numbers(outline: Outline, tally: Tally, index: int, total: np.ndarray) -> Numbers:
-    """`total` (3, places): the sum, the lowest and the highest of what the partitions found."""
-    start, bins = tally.offset(index), len(tally.edges[index]) - 1
-    counts = total[0, start : start + bins]
-    below, above = total[0, start + bins : start + bins + 2]
+def _numbers(outline: Outline, plan: Plan, counts: Counts, group: int, index: int) -> Numbers:
+    bins = plan.bins[group, index]
+    below, above = counts.bins[index, BINS:]
+    low, high = counts.ends[index]
     return Numbers(
         lowest=outline.lowest,
         highest=outline.highest,
@@ -188,17 +162,17 @@ def _numbers(outline: Outline, tally: Tally, index: int, total: np.ndarray) -> N
         deviation=outline.deviation,
         quartiles=outline.quartiles,
         fences=outline.fences,
-        whiskers=(float(total[1, start + bins + 2]), float(total[2, start + bins + 3])),
+        whiskers=(float(low), float(high)),
         outliers_below=int(below),
         outliers_above=int(above),
-        edges=tuple(tally.edges[index].tolist()),
-        counts=tuple(int(number) for number in counts),
+        edges=tuple(plan.edges[group, index, : bins + 1].tolist()),
+        counts=tuple(int(number) for number in counts.bins[index, :bins]),
     )
 
 
-def _correlations(tally: Tally, sums: np.ndarray, names: Sequence[str]) -> Correlations:
-    count = tally.correlated
-    held, single, squares, product = sums[tally.offset(len(tally.columns)) :].reshape(4, count, count)
+def _correlations(pairs: np.ndarray, names: Sequence[str]) -> Correlations:
+    held, single, squares, product = pairs
+    count = len(held)
     spread = held * squares - single**2
     with np.errstate(divide="ignore", invalid="ignore"):
         values = (held * product - single * single.T) / np.sqrt(spread * spread.T)

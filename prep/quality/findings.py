@@ -75,6 +75,8 @@ class SeriesFindings:
     """Channels that have values here, and only a single one."""
     empty: tuple[str, ...] = ()
     """Channels that have no value here."""
+    outliers: int | None = None
+    """By the quartiles of each channel, of one series in that series alone; None where no series was looked at by itself."""
 
     @property
     def faults(self) -> int:
@@ -94,7 +96,7 @@ class Extreme:
 
 @dataclass(frozen=True)
 class Numbers:
-    """How the values of a channel lie, over all series. Counts are exact; quartiles are within 0.01 % of their rank."""
+    """How the values of a channel lie, over all series or in one. Counts are exact; quartiles are within 0.01 % of their rank."""
 
     lowest: Extreme
     highest: Extreme
@@ -145,6 +147,21 @@ class ChannelFindings:
 
 
 @dataclass(frozen=True)
+class SeriesValues:
+    """How the values of one series lie, by itself."""
+
+    name: str
+    numbers: dict[str, Numbers]
+    """By channel, of those of numbers that have a value here."""
+    correlations: Correlations | None
+    """Of fewer channels than those of all series together; None for a series that is not among the first."""
+
+    @property
+    def outliers(self) -> int:
+        return sum(numbers.outliers for numbers in self.numbers.values())
+
+
+@dataclass(frozen=True)
 class BadRows:
     """Rows that cannot be understood, by the reason that was found first."""
 
@@ -158,7 +175,7 @@ class BadRows:
 
 @dataclass(frozen=True)
 class Correlations:
-    """Pearson's correlation of the channels of numbers, over all series, each pair over the readings that hold both."""
+    """Pearson's correlation of the channels of numbers, over all series or in one, each pair over the readings that hold both."""
 
     channels: tuple[str, ...]
     """The first of them, where there are many."""
@@ -194,6 +211,8 @@ class Findings:
     """By reason, the commonest first."""
     channels: tuple[ChannelFindings, ...]
     correlations: Correlations
+    by_series: tuple[SeriesValues, ...] = ()
+    """The values of each of `series`, in their order; of a single series nothing, as it is all there is."""
 
     @property
     def bad_rows(self) -> int:

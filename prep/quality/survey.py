@@ -12,8 +12,8 @@ from pyspark.sql import DataFrame, Row
 from pyspark.sql import functions as F
 
 from prep.quality import intervals
-from prep.quality.distributions import commonest_words, numbers_and_correlations, outlines
-from prep.quality.findings import BadRows, ChannelFindings, Findings, Numbers, SeriesFindings, Words
+from prep.quality.distributions import MATRICES, commonest_words, numbers_and_correlations, outlines
+from prep.quality.findings import BadRows, ChannelFindings, Correlations, Findings, Numbers, SeriesFindings, SeriesValues, Words
 from prep.readings import Channel, Readings
 from prep.sources import shown
 from prep.spec import GridSpec
@@ -22,6 +22,8 @@ ALL_SERIES = 50
 """Up to so many series are all listed; of more, the worst."""
 WORST = 10
 """So many series are listed for each fault, and so many gaps."""
+ALONE = 5_000
+"""Series times channels, at most, of which the values are looked at in each series by itself; of one series at least."""
 EXAMPLE_CHARACTERS = 300
 
 SUMS = (
@@ -66,10 +68,11 @@ CONSTANT, EMPTY = "low = high", "present = 0"
 def survey(readings: Readings, grid: GridSpec, *, ordered: bool) -> Findings:
     """Counts every fault of the readings, in all, by series and by channel; `ordered` says whether `position` means anything.
 
-    Reads the source twice, once for its readings and once for the rows that are none. Readings are kept on the executors, in
-    memory or on their disks, while they are gone through for the values of each series; for times (the only shuffle of readings,
-    by series: of each no more than time, position and a hash); for quartiles and extremes; for histograms, outliers and
-    correlations; and for categories. Only sums come to the driver, and a bounded number of series.
+    Reads the source once for its readings and, where there are any, once for the rows that are none. Readings are kept on the
+    executors, in memory or on their disks, while they are gone through for the values of each series; for times (the only shuffle
+    of readings, by series: of each no more than time, position and a hash); for quartiles and extremes; for histograms, outliers
+    and correlations, both of all series together and of each that is listed; and for categories. Only sums come to the driver,
+    and a bounded number of series.
     """
     with ExitStack() as kept:
         readings = replace(readings, checked=_keep(readings.checked, kept))
@@ -78,33 +81,55 @@ def survey(readings: Readings, grid: GridSpec, *, ordered: bool) -> Findings:
 
 def _survey(readings: Readings, grid: GridSpec, ordered: bool, kept: ExitStack) -> Findings:
     columns = {f"value_{index}": channel for index, channel in enumerate(readings.channels)}
-    # Compressed files come as a part each, however large.
-    parts = max(readings.checked.rdd.getNumPartitions(), readings.checked.sparkSession.sparkContext.defaultParallelism)
+    # Compressed files come as a part each, however large. One column says how many, and no code is made for all of them.
+    source = readings.checked.select("position").rdd.getNumPartitions()
+    parts = max(source, readings.checked.sparkSession.sparkContext.defaultParallelism)
     lengths = _keep(intervals.intervals(readings.good, len(columns), ordered, parts), kept)
     cells = _keep(_cells(readings).coalesce(parts), kept)
     found = intervals.Intervals(lengths, intervals.commonest(lengths))
     table = _keep(_series_table(cells, len(columns), found, grid).coalesce(parts), kept)
     total, by_channel = _total(table, found.step), _by_channel(cells)
     series = [_series(row, readings) for row in _worst(table, total["series_count"])]
-    numeric = [name for name, channel in columns.items() if channel.kind != "category"]
-    whole = {name for name in numeric if columns[name].kind == "count"}
-    titles = {name: channel.name for name, channel in columns.items()}
-    numbers, correlations = numbers_and_correlations(readings.good, outlines(readings.good, numeric), whole, titles)
-    words = commonest_words(readings.good, [name for name in columns if name not in numeric])
+    series.sort(key=lambda one: (-one.faults, one.name))
+    numbers, correlations, by_series = _values(readings, [one.name for one in series] if total["series_count"] > 1 else [])
+    words = commonest_words(readings.good, [name for name, channel in columns.items() if channel.kind == "category"])
+    channels = tuple(
+        _channel(channel, total["readings"], by_channel.get(index), numbers.get(channel.name), words.get(name))
+        for index, (name, channel) in enumerate(columns.items())
+    )
+    outliers = sum(one.outliers for one in numbers.values())
+    outliers_of = {one.name: one.outliers for one in by_series} or {one.name: outliers for one in series}
     return Findings(
-        overall=_series(total, readings),
+        overall=replace(
+            _series(total, readings),
+            constant=tuple(one.name for one in channels if one.constant),
+            empty=tuple(one.name for one in channels if not one.present),
+            outliers=outliers,
+        ),
         series_count=total["series_count"],
         **{flag: total[flag] for flag in FLAGS},
         other_step=total["other_step"],
-        series=tuple(sorted(series, key=lambda one: (-one.faults, one.name))),
+        series=tuple(replace(one, outliers=outliers_of.get(one.name)) for one in series),
         gaps=intervals.longest_gaps(found, WORST),
         bad=_bad(readings),
-        channels=tuple(
-            _channel(channel, total["readings"], by_channel.get(index), numbers.get(name), words.get(name))
-            for index, (name, channel) in enumerate(columns.items())
-        ),
+        channels=channels,
         correlations=correlations,
+        by_series=by_series,
     )
+
+
+def _values(readings: Readings, series: list[str]) -> tuple[dict[str, Numbers], Correlations, tuple[SeriesValues, ...]]:
+    """The values of channels of numbers: of all series together, and of the first of `series` each by itself."""
+    numeric = {f"value_{index}": one.name for index, one in enumerate(readings.channels) if one.kind != "category"}
+    whole = {f"value_{index}" for index, one in enumerate(readings.channels) if one.kind == "count"}
+    alone = series[: max(1, ALONE // max(1, len(numeric)))]
+    outlined = outlines(readings.good, list(numeric), alone)
+    together, *each = numbers_and_correlations(readings.good, outlined, alone, whole, numeric)
+    by_series = tuple(
+        SeriesValues(name, numbers, correlations if place < MATRICES else None)
+        for place, (name, (numbers, correlations)) in enumerate(zip(alone, each, strict=True))
+    )
+    return *together, by_series
 
 
 def _keep(frame: DataFrame, kept: ExitStack) -> DataFrame:
@@ -197,6 +222,8 @@ def _series(row: Row | dict[str, Any], readings: Readings) -> SeriesFindings:
 
 
 def _bad(readings: Readings) -> tuple[BadRows, ...]:
+    if readings.checked.where("reason is not null").isEmpty():
+        return ()  # else the source would be read once more, to find none
     example = F.struct(F.coalesce("file", F.lit("")).alias("file"), F.substring("row", 1, EXAMPLE_CHARACTERS).alias("row"))
     counted = readings.bad.groupBy("reason").agg(F.count(F.lit(1)).alias("count"), F.min(example).alias("example"))
     rows = counted.orderBy(F.desc("count"), "reason").collect()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ from pyspark.sql import SparkSession
 
 from prep.quality import distributions, intervals
 from prep.quality import survey as quality
-from prep.quality.distributions import BINS
 from prep.quality.findings import Findings
 from prep.quality.survey import survey
+from prep.quality.tally import BINS
 from prep.readings import load
 from prep.spec import GridSpec, ReadingsSpec
 
@@ -216,7 +216,7 @@ def test_a_channel_whose_quartiles_are_equal_has_no_outliers(counted: Findings) 
     assert rain.numbers.fences is None
     assert rain.numbers.outliers == 0
     assert flat.constant
-    assert counted.overall.constant == ()
+    assert counted.overall.constant == ("flat",)
     assert counted.series[0].constant == ("flat",)
 
 
@@ -241,6 +241,115 @@ def test_of_many_series_only_the_worst_are_brought_home(
     # The lexically first of those with one gap, those with the longest, and the one with a duplicate.
     assert {one.name for one in many.series} == {"s000", "s002", "s056", "s058", "s001"}
     assert [gap.series for gap in many.gaps] == ["s058", "s056"]
+
+
+@pytest.fixture(scope="module")
+def levels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pd.DataFrame]:
+    """Series at levels of their own, in turn, in several files; one has a constant channel, one an empty one."""
+    rng = np.random.default_rng(5)
+    rows, names = 600, ("low", "middle", "high")
+    frame = pd.DataFrame({"time": np.repeat(START + pd.to_timedelta(np.arange(rows), unit="min"), 3), "sensor": names * rows})
+    level = frame.sensor.map({"low": 0.0, "middle": 1e3, "high": 1e6})
+    frame["x"] = level + rng.standard_t(1.5, 3 * rows)
+    # Against x in the first, with it in the others.
+    frame["y"] = (frame.x - level) * np.where(frame.sensor == "low", -1, 1) + rng.normal(0, 1, 3 * rows)
+    frame["n"] = rng.poisson(2, 3 * rows)
+    frame.loc[frame.sensor == "high", "n"] = 4
+    frame.loc[frame.sensor == "middle", "y"] = np.nan
+    folder = tmp_path_factory.mktemp("levels")
+    for part in range(3):
+        frame.iloc[part * rows : (part + 1) * rows].to_csv(folder / f"{part}.csv", index=False)
+    return folder, frame
+
+
+@pytest.fixture(scope="module")
+def each(spark: SparkSession, levels: tuple[Path, pd.DataFrame]) -> Findings:
+    return look(spark, levels[0], series="sensor", counts=["n"], values=["x", "y", "n"])
+
+
+def test_each_series_is_looked_at_by_itself(each: Findings, levels: tuple[Path, pd.DataFrame]) -> None:
+    assert [one.name for one in each.by_series] == [one.name for one in each.series]
+    assert {one.name for one in each.by_series} == {"low", "middle", "high"}
+    for one in each.by_series:
+        for name, numbers in one.numbers.items():
+            held = levels[1][levels[1].sensor == one.name][name].dropna()
+            ranks = [((held < quartile).mean(), (held <= quartile).mean()) for quartile in numbers.quartiles]
+            for rank, (below, upto) in zip((0.25, 0.5, 0.75), ranks, strict=True):
+                assert below - 2e-3 <= rank <= upto + 2e-3
+            assert (numbers.lowest.value, numbers.highest.value) == (held.min(), held.max())
+            assert numbers.lowest.series == one.name
+            low, high = numbers.fences or (-np.inf, np.inf)
+            within = held[(held >= low) & (held <= high)]
+            assert (numbers.outliers_below, numbers.outliers_above) == ((held < low).sum(), (held > high).sum())
+            assert numbers.whiskers == (within.min(), within.max())
+            assert numbers.counts == tuple(np.histogram(within, np.array(numbers.edges))[0])
+    by_name = {one.name: one for one in each.by_series}
+    assert by_name["middle"].numbers.keys() == {"x", "n"}
+    assert by_name["high"].numbers["n"].edges == (4.0, 4.0)
+
+
+def test_outliers_of_a_series_are_not_hidden_by_the_levels_of_the_others(each: Findings) -> None:
+    assert each.overall.outliers == sum(one.numbers.outliers for one in each.channels if one.numbers is not None)
+    x = each.channels[0].numbers
+    assert x is not None
+    assert x.outliers == 0
+    for one, values in zip(each.series, each.by_series, strict=True):
+        assert one.outliers == values.outliers == sum(numbers.outliers for numbers in values.numbers.values())
+        assert values.numbers["x"].outliers > 10
+
+
+def test_correlations_of_each_series_are_those_of_pandas(each: Findings, levels: tuple[Path, pd.DataFrame]) -> None:
+    for one in each.by_series:
+        assert one.correlations is not None
+        held = levels[1][levels[1].sensor == one.name][["x", "y", "n"]]
+        for i, first in enumerate(held):
+            for j, second in enumerate(held):
+                with np.errstate(invalid="ignore"):
+                    expected = held[first].corr(held[second])
+                found = one.correlations.values[i][j]
+                assert (found is None) == bool(np.isnan(expected)), (one.name, first, second)
+                if found is not None:
+                    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def test_channels_that_never_change_are_named_of_all_and_of_each(each: Findings, found: Findings) -> None:
+    lone = {one.name: (one.constant, one.empty) for one in each.series}
+    assert lone == {"low": ((), ()), "middle": ((), ("y",)), "high": (("n",), ())}
+    assert (each.overall.constant, each.overall.empty, found.overall.constant) == ((), (), ())
+
+
+def test_a_single_series_is_not_looked_at_twice(counted: Findings) -> None:
+    assert counted.by_series == ()
+    assert counted.series[0].outliers == counted.overall.outliers
+    assert counted.overall.outliers == sum(one.numbers.outliers for one in counted.channels if one.numbers is not None)
+
+
+def test_no_more_series_are_looked_at_by_themselves_than_is_said(
+    spark: SparkSession, levels: tuple[Path, pd.DataFrame], each: Findings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quality, "ALONE", 2 * 3 + 1)
+    monkeypatch.setattr(quality, "MATRICES", 1)
+    monkeypatch.setattr(distributions, "MATRICES", 1)
+    few = look(spark, levels[0], series="sensor", counts=["n"], values=["x", "y", "n"])
+    assert [one.numbers for one in few.by_series] == [one.numbers for one in each.by_series[:2]]
+    assert few.by_series[0].correlations == each.by_series[0].correlations
+    assert few.by_series[1].correlations is None
+    assert [one.outliers for one in few.series] == [*(one.outliers for one in each.series[:2]), None]
+
+
+def test_a_series_of_bad_rows_alone_has_no_values(spark: SparkSession, tmp_path: Path) -> None:
+    (tmp_path / "bad.csv").write_text(f"time,sensor,x\n{START},a,1\n{START},b,ERR\n{START + pd.Timedelta(hours=1)},a,2\n")
+    one = look(spark, tmp_path / "bad.csv", series="sensor", values=["x"])
+    values = {held.name: held.numbers.keys() for held in one.by_series}
+    assert values == {"a": {"x"}, "b": set()}
+    assert {held.name: (held.bad, held.outliers) for held in one.series} == {"a": (0, 0), "b": (1, 0)}
+
+
+def test_a_source_without_bad_rows_is_not_read_for_them(spark: SparkSession, levels: tuple[Path, pd.DataFrame]) -> None:
+    spec = ReadingsSpec.model_validate({"path": str(levels[0]), "timestamp": "time", "series": "sensor", "values": ["n"]})
+    readings = load(spark, spec)
+    unread = replace(readings, bad=spark.range(1).selectExpr("raise_error('it was read') as reason", "'' as file", "'' as row"))
+    assert survey(unread, GridSpec(), ordered=False).bad == ()
 
 
 def test_readings_of_which_none_is_good(spark: SparkSession, tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from forecasting.report.numbers import count, short
-from forecasting.report.quality import DRAWN, PAIRS, ROWS, closest, render
+from forecasting.report.quality import DRAWN, PAIRS, ROWS, SERIES_DRAWN, closest, render, strips
 from forecasting.report.quality_faults import decision, faults
+from forecasting.report.quality_strips import Axis, heat_map, strip
+from forecasting.report.quality_text import bars, box
 from forecasting.report.quality_words import lead, moment, share
 from prep.quality.findings import (
     BadRows,
@@ -24,6 +26,7 @@ from prep.quality.findings import (
     Gap,
     Numbers,
     SeriesFindings,
+    SeriesValues,
     StepBack,
     Words,
 )
@@ -99,6 +102,33 @@ def findings(*channels: ChannelFindings, **given: Any) -> Findings:
         correlations=Correlations(names, 0, values, tuple((998,) * len(names) for _ in names)),
     )
     return replace(base, **given)
+
+
+def moved(numbers: Numbers, by: float) -> Numbers:
+    """The same, `by` higher."""
+    return replace(
+        numbers,
+        quartiles=tuple(value + by for value in numbers.quartiles),
+        whiskers=tuple(value + by for value in numbers.whiskers),
+        edges=tuple(value + by for value in numbers.edges),
+        outliers_below=7,
+        outliers_above=0,
+    )
+
+
+def several(names: tuple[str, ...] = ("north", "south"), **given: Any) -> Findings:
+    """Findings of series, the n-th of which lies 100 n higher in x than all together; the last has no value in y."""
+    numbers = channel().numbers
+    assert numbers is not None
+    pair = Correlations(("x", "y"), 0, ((1.0, 0.625), (0.625, 1.0)), ((9, 9), (9, 9)))
+    of_series = [
+        SeriesValues(
+            name, {"x": moved(numbers, 100 * place)} | ({} if name == names[-1] else {"y": numbers}), pair if place == 1 else None
+        )
+        for place, name in enumerate(names, 1)
+    ]
+    listed = tuple(series(name, outliers=1200 + place) for place, name in enumerate(names))
+    return replace(findings(series=listed, series_count=len(names), by_series=tuple(of_series)), **given)
 
 
 def spec(**tables: dict[str, Any]) -> Spec:
@@ -261,6 +291,146 @@ def test_a_channel_that_never_changes_can_be_drawn(edges: tuple[float, float]) -
     text = text_of(page(found))
     assert "no rule: the quartiles are equal" in text
     assert "What goes together" not in text
+
+
+def rows_of(markup: str, section: str) -> list[list[str]]:
+    """The cells of every row of a section's tables, as they are read."""
+    held = markup[markup.index(f'<section id="{section}"') :]
+    held = held[: held.index("</section>")]
+    rows = [
+        re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", held, re.DOTALL)
+    ]
+    return [[re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", cell))).strip() for cell in row] for row in rows]
+
+
+def test_every_fault_is_told_of_all_together_and_of_each_series() -> None:
+    whole = replace(
+        FAULTY.overall, outliers=1301, constant=("stuck",), empty=("gone",), last=START + 480 * HOUR, readings=3000, values=6000
+    )
+    one = replace(
+        whole, name="south", bad=3, gaps=5, duplicates=6, out_of_order=8, missing=12, outliers=83, readings=90, values=180
+    )
+    found = several(overall=whole, series=(one,), bad=FAULTY.bad)
+    head, together, south = rows_of(page(found).replace("\u00a0", " "), "series")
+    assert dict(zip(head, together, strict=True)) == {
+        "Series": "all together",
+        "Readings": "3,000",
+        "From, to": "2025-01-01 00:00 2025-01-21 00:00",
+        "Span": "20 days",
+        "Step": "1 h",
+        "Gaps": "41 up to 7.25 days",
+        "Readings missing": "443",
+        "Values missing": "37 0.6 %",
+        "Duplicates": "59",
+        "Out of order": "61",
+        "Not understood": "138",
+        "Outliers": "1,301",
+        "Never changes": "stuck and gone",
+    }
+    told = dict(zip(head, south, strict=True))
+    assert (told["Series"], told["Readings"], told["Gaps"]) == ("south", "90", "5 up to 7.25 days")
+    assert (told["Values missing"], told["Duplicates"], told["Out of order"]) == ("12 6.7 %", "6", "8")
+    assert (told["Not understood"], told["Outliers"], told["Never changes"]) == ("3", "83", "stuck and gone")
+
+
+def test_every_series_has_a_box_plot_in_every_channel() -> None:
+    markup = page(several()).replace("\u00a0", " ")
+    x, y = (channel.rows for channel in (strips(several(), one) for one in several().channels))
+    assert [row.series for row in x] == [None, "north", "south"]
+    assert [row.series for row in y] == [None, "north"]
+    read = [row for row in rows_of(markup, "values") if row[0] != "Series"]
+    assert [row[0] for row in read] == ["all together", "north", "south", "all together", "north"]
+    assert read[2][2:] == ["210", "212", "216", "7"]
+    assert read[2][1] == "quartiles 210, 212 and 216; outliers aside, from 194 to 234"
+    assert read[0][-1] == "52"
+    assert "All 2 series." in text_of(markup)
+    assert markup.count('class="strip"') == 5
+    assert 'class="strip"' not in page(findings())
+
+
+def test_boxes_of_one_channel_share_an_axis() -> None:
+    shown = strips(several(), several().channels[0])
+    assert (shown.axis.low, shown.axis.high) == (-7.5, 234.5)
+    boxes = [re.search(r'<rect x="([\d.]+)%" y="2" width="([\d.]+)%"', row.drawing) for row in shown.rows]
+    for found, row in zip(boxes, shown.rows, strict=True):
+        assert found is not None
+        low, _, high = row.numbers.quartiles
+        assert float(found[1]) == pytest.approx(100 * (low + 7.5) / 242, abs=0.05)
+        assert float(found[2]) == pytest.approx(100 * (high - low) / 242, abs=0.1)
+    # Three bins of 14 in 242, each as high as its share of the most.
+    bins = f'viewBox="0 0 3 100" preserveAspectRatio="none"><path class="bars" d="M0 100V{100 - 100 * 101 / 702:.0f}h1V0h1V'
+    assert bins in shown.rows[0].drawing
+    assert f'width="{100 * 42 / 242:.1f}%"' in shown.rows[0].drawing
+
+
+@pytest.mark.parametrize("edges", [(5.0, 5.0), (-1e308, 1e308)])
+def test_a_series_of_one_value_or_of_huge_ones_can_be_drawn(edges: tuple[float, float]) -> None:
+    middle = 0.0 if edges[0] < edges[1] else 5.0
+    flat = replace(
+        channel().numbers, quartiles=(edges[0], middle, edges[1]), whiskers=edges, edges=edges, counts=(9,), fences=None
+    )
+    axis = Axis.over([flat])
+    drawing = strip(flat, axis)
+    assert not re.search("nan|inf", drawing)
+    assert all(0 <= float(share) <= 100 for share in re.findall(r'"([-\d.]+)%"', drawing))
+    assert len(box(flat, axis, 20)) == len(bars(flat, axis, 20)) == 20
+
+
+def test_many_series_are_drawn_up_to_a_number_that_is_said() -> None:
+    names = tuple(f"s{index}" for index in range(90))
+    numbers = channel().numbers
+    assert numbers is not None
+    channels = tuple(channel(f"c{index}") for index in range(63))
+    values = tuple(SeriesValues(name, {one.name: numbers for one in channels}, None) for name in names)
+    many = findings(*channels, series=tuple(map(series, names)), series_count=1000, by_series=values)
+    markup = page(many)
+    text = text_of(markup)
+    assert f"The first {SERIES_DRAWN} of 1,000 series, as they stand in the table above." in text
+    assert f"The first {DRAWN} of 63 channels of numbers." in text
+    assert markup.count('class="strip"') == DRAWN * (SERIES_DRAWN + 1)
+    assert markup.count("<details") == DRAWN + 1
+    assert len(markup) < 4_000_000
+
+
+def test_it_is_said_where_outliers_were_not_counted() -> None:
+    found = several()
+    uncounted = replace(found, series=(*found.series, series("west", outliers=None)), series_count=3)
+    assert "Outliers were counted in the first 2 of them." in text_of(page(uncounted))
+    assert [row[-2] for row in rows_of(page(uncounted), "series")[-2:]] == ["1,201", "–"]
+    assert "Outliers were counted" not in text_of(page(found))
+
+
+def test_the_heat_map_of_a_series_has_a_square_a_pair() -> None:
+    matrix = Correlations(("a", "b", "c"), 0, ((1.0, 0.5, None), (0.5, 1.0, -0.91), (None, -0.91, 1.0)), ((9,) * 3,) * 3)
+    drawing = heat_map(matrix)
+    assert '<path class="above" style="--weight: 50%" d="M1 0h1v1h-1zM0 1h1v1h-1z"/>' in drawing
+    assert '<path class="below" style="--weight: 90%" d="M2 1h1v1h-1zM1 2h1v1h-1z"/>' in drawing
+    assert drawing.count("<path") == 2
+    markup = page(several())
+    assert markup.count('class="squares"') == 1
+    text = text_of(markup)
+    assert "the first 1 of 2 series in which it can be said" in text
+    assert "Closest: x, y 0.62" in text
+
+
+def test_names_of_series_are_escaped_where_their_values_are_drawn() -> None:
+    markup = page(several((NASTY, "b")))
+    assert "<script" not in markup
+    assert html.unescape(markup).count(NASTY) > 3
+
+
+def test_box_plots_and_histograms_in_a_terminal() -> None:
+    numbers = channel().numbers
+    assert numbers is not None
+    drawn = replace(numbers, quartiles=(2.0, 4.0, 6.0), whiskers=(0.0, 9.5), edges=(0.0, 5.0, 10.0), counts=(40, 10))
+    assert box(drawn, Axis(0, 10), 10) == "├─▒▒┃▒▒──┤"
+    assert bars(drawn, Axis(0, 10), 10) == "█████▂▂▂▂▂"
+    assert bars(drawn, Axis(-10, 10), 8) == "    ██▂▂"
+    # Two thirds of the first bin, then its rest and a third of the second, then two thirds of that.
+    assert bars(drawn, Axis(0, 10), 3) == "█▅▂"
+    assert bars(replace(drawn, counts=(10_000, 1)), Axis(0, 10), 4) == "██▁▁"
+    assert bars(replace(drawn, counts=(3, 0)), Axis(0, 10), 4) == "██  "
+    assert box(replace(drawn, quartiles=(0.0, 0.0, 0.0), whiskers=(0.0, 0.0)), Axis(0, 10), 4) == "┃   "
 
 
 def test_the_closest_pairs_come_first() -> None:

@@ -1,0 +1,42 @@
+"""What all pages share: how figures are drawn, and how a template becomes a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from forecasting.report import numbers
+
+_NUMBERS = ("count", "fixed", "listed", "memory", "percent", "short", "span")
+
+
+@contextmanager
+def own_style() -> Iterator[None]:
+    """Figures look the same everywhere: a matplotlibrc that happens to lie about is not part of what a page shows."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
+
+
+def rendered(template: str, functions: Mapping[str, Callable[..., Any]], /, **given: Any) -> str:
+    """The page as text, with everything in it; `functions` are filters of the template and what it calls."""
+    environment = Environment(
+        loader=PackageLoader("forecasting", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {name: getattr(numbers, name) for name in _NUMBERS} | dict(functions)
+    environment.globals |= functions
+    return environment.get_template(template).render(css=source("page.css"), **given)
+
+
+def source(name: str) -> str:
+    """The text of a file beside this one."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
