@@ -126,8 +126,10 @@ def memory(spark: SparkSession, folder: Path, count: int, given: str) -> None:
         while not done.wait(0.2):
             for process in psutil.Process().children(recursive=True):
                 try:
-                    name = "Java" if "java" in process.name() else "a Python worker"
-                    peaks[name] = max(peaks.get(name, 0), process.memory_info().rss)
+                    # By name: a Java process that is just being forked to start another is neither.
+                    name = {"java": "Java", "python": "a Python worker"}.get(process.name().rstrip("0123456789."))
+                    if name:
+                        peaks[name] = max(peaks.get(name, 0), process.memory_info().rss)
                 except psutil.NoSuchProcess:
                     continue
 

@@ -15,6 +15,7 @@ from rich.markup import escape
 from forecasting.card import must_be_model
 from launch import settings as settings_
 from launch.progress import Progress, console
+from prep import targets
 from prep.dataset import SequenceDataset, must_be_dataset
 from prep.errors import InputError, RunError
 from prep.placing import must_be_file, refuse_taken
@@ -94,7 +95,7 @@ def readings(
 def prep(
     ctx: typer.Context,
     spec: Annotated[Path, typer.Argument(metavar="SPEC", help="A TOML file: readings, grid, split, scaling, windows.")],
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The dataset to write, a directory.")],
+    out: Annotated[str, typer.Argument(metavar="OUT", help="The dataset to write, a directory or a URI (s3://…).")],
     overwrite: Overwrite = False,
 ) -> None:
     """Turns readings into a dataset of fixed-length sequences, or into one for each of several origins (--split.origins)."""
@@ -105,7 +106,7 @@ def prep(
     from prep.pipeline import prepare
 
     several = what.split.origins > 1
-    refuse_taken(out, overwrite, must_be_origins if several else must_be_dataset)
+    targets.refuse_taken(out, overwrite, must_be_origins if several else must_be_dataset)
     progress = Progress()
     with spark_session(settings.cluster.master, "hindcast prep") as spark, progress.stage(f"preparing {spec}", spark):
         if several:

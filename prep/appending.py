@@ -4,10 +4,9 @@ again.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import reduce
 from operator import or_
 from pathlib import Path
@@ -17,16 +16,16 @@ from pyspark.sql import functions as F
 
 from prep.chunks import KEPT, NO_SEAM, READINGS, Plan
 from prep.columns import coded, columns_of
-from prep.dataset import SequenceDataset, must_be_dataset
+from prep.dataset import SequenceDataset, read_manifest
 from prep.errors import InputError
 from prep.grid import Grid
-from prep.manifest import OUTSIDE, Manifest
+from prep.manifest import OUTSIDE, PETASTORM, Manifest
 from prep.pipeline import Source, counts_of, joined_sources, load, plan_of, refuse_duplicates
-from prep.placing import placed_folder
 from prep.spec import ReadingsSpec
 from prep.splits import Border, border
 from prep.stepping import step_of
-from prep.work import QUARANTINE, TAIL, worked
+from prep.targets import fetched, placed
+from prep.work import worked
 
 
 def append(
@@ -37,7 +36,8 @@ def append(
     joins: Sequence[DataFrame] | None = None,
     on_stage: Callable[[str], None] = lambda text: None,
 ) -> SequenceDataset:
-    """Adds readings to the dataset at `path`: files of the kind that it was made from, or a DataFrame of the same columns.
+    """Adds readings to the dataset at `path`, or under a URI: files of the kind that it was made from, or a DataFrame of the same
+    columns.
 
     Of a series that the dataset has, readings count that come after its last; earlier ones are left out and counted as late.
     Windows across the seam are added, and none is added twice. The split that reached to the end of the readings goes on. A
@@ -47,6 +47,8 @@ def append(
     """
     dataset = SequenceDataset.open(path)
     before = dataset.manifest
+    if not before.tail:
+        raise InputError(f"{path}: was written by an earlier Hindcast, and does not say where its series end. Prepare it again")
     given = source if isinstance(source, DataFrame) else None
     paths = () if given is not None else (source,) if isinstance(source, str) else tuple(source)
     asked = ReadingsSpec.model_validate(before.spec.readings.model_dump() | {"path": paths, "table": None})
@@ -59,11 +61,12 @@ def append(
     borders = _longer(before, grid, span)
     columns = columns_of(new.readings, spec, borders, before.series, grid, new.attributes, before)
     plan, cut = plan_of(spec, columns, grid, borders, before.series, before.layout, appends=True)
-    tail = _tail(spark, dataset)
-    later, late = _later(coded(new.readings.good, columns), tail, plan)
-    sources = {READINGS: later, KEPT: _kept(tail, plan), **joined_sources(new)}
     on_stage("grid, gaps and the seam")
-    with worked(sources, plan, cut, new.rows) as work:
+    with ExitStack() as entered:
+        tail = _tail(spark, entered.enter_context(fetched(dataset.location, before.tail)))
+        later, late = _later(coded(new.readings.good, columns), tail, plan)
+        sources = {READINGS: later, KEPT: _kept(tail, plan), **joined_sources(new)}
+        work = entered.enter_context(worked(sources, plan, cut, new.rows))
         refuse_duplicates(spec, grid, work.ledger)
         counts = counts_of(new, work.ledger, columns, borders)
         counts[OUTSIDE]["readings_late"] = late
@@ -77,11 +80,11 @@ def append(
             }
         )
         on_stage("writing rows")
-        with placed_folder(dataset.path, True, must_be_dataset) as folder:
-            quarantined = [str(file.relative_to(dataset.path)) for file in (dataset.path / QUARANTINE).glob("*")]
-            for file in (*(part.path for part in before.parts), *quarantined):
-                _link(dataset.path / file, folder / file)
-            work.write(after, columns.of_series, folder, new.readings.bad if new.bad_rows else None)
+        with placed(dataset.location, True, _unchanged(before)) as target:
+            target.keep((*(part.path for part in before.parts), *before.quarantine))
+            work.write(after, columns.of_series, target.folder, new.readings.bad if new.bad_rows else None)
+            if not (target.folder / PETASTORM).exists():  # there was no row to add
+                target.keep((PETASTORM,))
     return SequenceDataset.open(path)
 
 
@@ -103,11 +106,21 @@ def _longer(before: Manifest, grid: Grid, span: int) -> dict[str, Border]:
     }
 
 
-def _tail(spark: SparkSession, dataset: SequenceDataset) -> DataFrame:
+def _unchanged(before: Manifest) -> Callable[[str | Path], None]:
+    """A check for `placed`: what was appended to meanwhile is not replaced."""
+
+    def check(location: str | Path) -> None:
+        if read_manifest(str(location)).model_dump_json() != before.model_dump_json():
+            raise InputError(f"{location}: was changed by another writer meanwhile. Append the readings again")
+
+    return check
+
+
+def _tail(spark: SparkSession, files: list[str]) -> DataFrame:
     """The last steps of each series as they were on the grid. Several pieces may be a series' last: the one with the last seam
     is.
     """
-    tail = spark.read.parquet(str(dataset.path / TAIL))
+    tail = spark.read.parquet(*files)
     last = F.max("seam").over(Window.partitionBy("series"))
     return tail.withColumn("last", last).where("seam = last").drop("last")
 
@@ -138,12 +151,3 @@ def _summed(before: Manifest, counts: dict[str, dict[str, int]]) -> dict[str, di
         # Of the series that were appended to, most were there.
         summed[split]["series"] = max(summed[split]["series"], more.get("series", 0))
     return {split: dict(total) for split, total in summed.items()}
-
-
-def _link(file: Path, to: Path) -> None:
-    """The same file under another name; a copy where the file system has no such links."""
-    to.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(file, to)
-    except OSError:
-        shutil.copy2(file, to)

@@ -21,7 +21,10 @@ from prep.resampling import Rules, resample
 from prep.segments import Chunk
 from prep.stepping import step_of
 
-LEAST_CHUNK = 1 << 16
+# A chunk's steps: few enough that a task holds megabytes of it, and many beside its halo, which is worked on twice.
+CHUNK_STEPS = 1 << 16
+CHUNK_BYTES = 1 << 22
+HALOS_IN_CHUNK = 16
 # What a row is: a reading, a row of the first, second … joined table, or a step that was on the grid before, as it was then.
 READINGS, KEPT = 0, -1
 # The seam of a series of which nothing is in the dataset yet.
@@ -36,6 +39,7 @@ PIECE_SCHEMA = (
 class Plan:
     """How readings become pieces.
 
+    chunk              steps of a chunk
     channels, labels   columns of the readings
     joined, tolerance  of each joined table: its columns, and how old its values may be, in microseconds
     halo               steps that a chunk must know of its neighbours
@@ -46,6 +50,7 @@ class Plan:
 
     grid: Grid
     rules: Rules
+    chunk: int
     channels: int
     labels: int
     joined: tuple[int, ...]
@@ -54,11 +59,6 @@ class Plan:
     most_apart: int
     ordered: bool
     appends: bool = False
-
-    @property
-    def chunk(self) -> int:
-        """Steps in a chunk: many beside its halo, which is worked on twice."""
-        return max(LEAST_CHUNK, 16 * self.halo)
 
     @property
     def covariates(self) -> int:
@@ -89,6 +89,11 @@ class Piece:
     kept: np.ndarray
     moved: np.ndarray
     duplicates: np.ndarray
+
+
+def chunk_steps(columns: int, halo: int) -> int:
+    """How long the chunks of so many columns are."""
+    return max(min(CHUNK_STEPS, CHUNK_BYTES // (8 * columns)), HALOS_IN_CHUNK * halo)
 
 
 def pieces(sources: dict[int, DataFrame], plan: Plan, partitions: int, examine: Callable[[Piece], str]) -> DataFrame:

@@ -20,6 +20,12 @@ FORMAT: Literal["hindcast-sequences"] = "hindcast-sequences"
 VERSION: Literal[2] = 2
 # The underscore keeps it out of what Petastorm and Spark take for data files.
 MANIFEST = "_manifest.json"
+# The names of folders and files beside it.
+TAIL = "_tail"
+QUARANTINE = "_quarantine"
+PETASTORM = "_common_metadata"
+# What names the datasets of a folder of them.
+ORIGINS = "_origins.json"
 # What is counted of readings that no split has.
 OUTSIDE = "outside"
 
@@ -62,6 +68,9 @@ class Manifest(BaseModel):
     span      steps of the grid that the readings reach over
     counts    what was counted, by split, and under "outside" of readings that belong to none
     digests   split → digest of its rows
+
+    Every file of the dataset is named in `parts` (rows), `tail` (the last steps of each series) or `quarantine` (bad rows), by
+    its path in the dataset; Petastorm's `_common_metadata` and this one are the others.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -82,6 +91,9 @@ class Manifest(BaseModel):
     covariate_scaling: Scaling
     readings: tuple[str, ...]
     parts: tuple[Part, ...]
+    # None in a dataset that was written before they were named.
+    tail: tuple[str, ...] = ()
+    quarantine: tuple[str, ...] = ()
     counts: dict[str, dict[str, int]]
     digests: dict[str, str]
     versions: dict[str, str]

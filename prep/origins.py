@@ -10,11 +10,12 @@ from pyspark.sql import DataFrame, SparkSession
 
 from prep import storage
 from prep.dataset import SequenceDataset
+from prep.manifest import ORIGINS
 from prep.pipeline import load, write
-from prep.placing import holds, placed_folder, refuse_taken
+from prep.placing import holds
 from prep.spec import Spec
+from prep.targets import placed, refuse_taken
 
-ORIGINS = "_origins.json"
 must_be_origins = holds(ORIGINS, "a folder of rolling origins")
 
 
@@ -31,17 +32,16 @@ def prepare_origins(
     """Datasets `out`/origin-0, origin-1 …, the earliest origin first. The last is split as the spec says; in each before it every
     border lies `split.every` earlier, so that training sees less and what it is tested on moves through the past.
 
-    Each is a dataset of its own, with scaling from its own training split. Raises InputError as `prepare` does; then nothing is
-    there.
+    Each is a dataset of its own, with scaling from its own training split. `out` is a path or a URI, as `prepare` takes it; under
+    a URI each origin is replaced whole, one after the other. Raises InputError as `prepare` does; then nothing is there.
     """
-    out = storage.local_path(str(out))
-    refuse_taken(out, overwrite, must_be_origins)
+    refuse_taken(str(out), overwrite, must_be_origins)
     on_stage("reading")
     source = load(spark, spec, readings, joins)
     names = [f"origin-{number}" for number in range(spec.split.origins)]
-    with placed_folder(out, overwrite, must_be_origins) as folder:
+    with placed(str(out), overwrite, must_be_origins) as target:
         for number, name in enumerate(names):
             on_stage(f"origin {number + 1} of {len(names)}")
-            write(source, folder / name, False, on_stage, origin=len(names) - 1 - number)
-        (folder / ORIGINS).write_text(json.dumps({"datasets": names}) + "\n", encoding="utf-8")
-    return [SequenceDataset.open(out / name) for name in names]
+            write(source, str(target.folder / name), False, on_stage, origin=len(names) - 1 - number)
+        (target.folder / ORIGINS).write_text(json.dumps({"datasets": names}) + "\n", encoding="utf-8")
+    return [SequenceDataset.open(storage.join(str(out), name)) for name in names]

@@ -13,8 +13,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prep import readings as readings_
-from prep import storage
-from prep.chunks import READINGS, Plan
+from prep.chunks import READINGS, Plan, chunk_steps
 from prep.columns import Columns, coded, columns_of
 from prep.dataset import SequenceDataset, must_be_dataset
 from prep.errors import InputError
@@ -23,7 +22,6 @@ from prep.joins import load_attributes, load_join
 from prep.layout import Layout, best_windows_per_row
 from prep.ledger import Ledger
 from prep.manifest import FORMAT, OUTSIDE, VERSION, Manifest
-from prep.placing import placed_folder, refuse_taken
 from prep.quantiles import Quartiles, quartiles
 from prep.readings import Readings
 from prep.resampling import Rules
@@ -33,6 +31,7 @@ from prep.spec import Spec, duration_micros
 from prep.splits import SPLITS, Border, SeriesSplit, assign
 from prep.splits import borders as borders_of
 from prep.stepping import infer_step, lay_grid, split_at
+from prep.targets import placed, refuse_taken
 from prep.work import Work, worked
 
 # Enough to tell the commonest interval, and the grid that most readings lie on.
@@ -49,7 +48,8 @@ def prepare(
     overwrite: bool = False,
     on_stage: Callable[[str], None] = lambda text: None,
 ) -> SequenceDataset:
-    """Turns the readings that `spec` names into a dataset at `out`, a directory that Spark and this process both see.
+    """Turns the readings that `spec` names into a dataset at `out`: a directory that Spark and this process both see, or a URI
+    that fsspec opens (`s3://…`), for which Spark writes into such a directory first (HINDCAST_STAGING, or the temporary one).
 
     `readings`, and `joins` in the order of the spec's, may be given as they are where the spec names no path for them. `on_stage`
     is told what is being done. Raises InputError for anything in the spec or the readings that cannot be used; then `out` is as
@@ -57,11 +57,10 @@ def prepare(
     """
     if spec.split.origins > 1:
         raise InputError("split.origins: several origins make several datasets; prepare them with `prepare_origins`")
-    out = storage.local_path(str(out))
-    refuse_taken(out, overwrite, must_be_dataset)
+    refuse_taken(str(out), overwrite, must_be_dataset)
     on_stage("reading")
     source = load(spark, spec, readings, joins)
-    return write(source, out, overwrite, on_stage, origin=0)
+    return write(source, str(out), overwrite, on_stage, origin=0)
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def _grid(spec: Spec, readings: Readings, rows: int, first: int, last: int) -> G
     return bins(first, step) if spec.grid.aggregate else lay_grid(some, first, step)
 
 
-def write(source: Source, out: Path, overwrite: bool, on_stage: Callable[[str], None], origin: int) -> SequenceDataset:
+def write(source: Source, out: str, overwrite: bool, on_stage: Callable[[str], None], origin: int) -> SequenceDataset:
     """Writes the dataset of one origin."""
     spec, grid = source.spec, source.grid
     borders = borders_of(spec.split, grid, source.span, origin)
@@ -167,9 +166,9 @@ def write(source: Source, out: Path, overwrite: bool, on_stage: Callable[[str], 
             versions={name: version(name) for name in ("hindcast", "pyspark", "petastorm", "pyarrow", "numpy")},
         )
         on_stage("writing rows")
-        with placed_folder(out, overwrite, must_be_dataset) as folder:
+        with placed(out, overwrite, must_be_dataset) as target:
             quarantine = source.readings.bad if source.bad_rows else None
-            work.write(manifest, columns.of_series, folder, quarantine)
+            work.write(manifest, columns.of_series, target.folder, quarantine)
     return SequenceDataset.open(out)
 
 
@@ -208,12 +207,14 @@ def plan_of(
         merge=(*("mean" if kind == "real" else "last" for kind in kinds), *["last"] * labels),
         aggregate=_aggregate(spec, columns),
     )
+    joined = tuple(len(join.values) for join in spec.joins)
     plan = Plan(
         grid=grid,
         rules=rules,
+        chunk=chunk_steps(len(kinds) + labels + sum(joined), cut.halo),
         channels=len(kinds),
         labels=labels,
-        joined=tuple(len(join.values) for join in spec.joins),
+        joined=joined,
         tolerance=tuple(duration_micros(join.tolerance) for join in spec.joins),
         halo=cut.halo,
         most_apart=cut.most_apart,

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from prep import storage
 from prep.errors import InputError
 
 REPLACED = "replaced"
@@ -57,16 +58,46 @@ def placed_file(out: Path, overwrite: bool = True) -> Iterator[Path]:
         (content / out.name).replace(out)
 
 
+@contextmanager
+def scratch(near: Path, name: object, mend: str = "write elsewhere") -> Iterator[Path]:
+    """An empty folder in a locked one beside `near`; both are gone afterwards. What a killed one left there is swept first.
+
+    Its name is new each time: Spark's tasks may go on for a moment when their driver is killed, and write where nobody looks.
+    Raises InputError, which speaks of `name`, where another holds the lock, and where the disk is full: `mend` says what helps.
+    """
+    staging = _staging_of(near)
+    lock = _locked(staging, name)
+    try:
+        _put_back(near, staging)
+        _empty(staging)
+        content = Path(tempfile.mkdtemp(prefix="content-", dir=staging))
+        content.chmod(0o755)  # what is put in place is for others too
+        with suppress(OSError):  # it only makes another's message better
+            (staging / HOLDER).write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        yield content
+    except Exception as error:
+        if isinstance(error, InputError) or not _no_room(error):
+            raise
+        raise InputError(
+            f"{name}: the disk of {near.absolute().parent} is full. What was there before is as it was; nothing was added. "
+            f"Free some space, or {mend}"
+        ) from error
+    finally:
+        _clean(near, staging)
+        os.close(lock)
+
+
 def refuse_taken(out: Path, overwrite: bool, check: Callable[[Path], object]) -> None:
     """Raises InputError where `out` cannot be put: no folder for it, taken, or being written by someone else at this moment.
 
     With `overwrite`, `check` says what may be replaced: it raises InputError for the rest.
     """
     _refuse_taken(out, overwrite, check)
+    staging = _staging_of(out)
     with suppress(FileNotFoundError):
-        lock = os.open(_staging_of(out), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            _lock(out, lock)
+            _lock(lock, staging, out)
         finally:
             os.close(lock)
 
@@ -76,11 +107,11 @@ def must_be_file(out: Path) -> None:
         raise InputError(f"{out}: is not a file, and is not replaced by one")
 
 
-def holds(file: str, what: str) -> Callable[[Path], None]:
-    """A check for `refuse_taken`: only a folder that holds this file is replaced."""
+def holds(file: str, what: str) -> Callable[[str | Path], None]:
+    """A check for `refuse_taken`: only a folder that holds this file is replaced. Also for URIs, with those of `prep.targets`."""
 
-    def check(out: Path) -> None:
-        if not (out / file).is_file():
+    def check(out: str | Path) -> None:
+        if storage.size_of(storage.join(str(out), file)) is None:
             raise InputError(f"{out}: not {what} (it has no {file}), and is not replaced by one")
 
     return check
@@ -92,7 +123,7 @@ def recover(out: Path) -> None:
     if out.exists() or not (staging / REPLACED).exists():
         return
     with suppress(InputError, OSError):  # another process is at it, or it is not ours to write: then `out` stays missing
-        lock = _locked(out, staging)
+        lock = _locked(staging, out)
         try:
             _clean(out, staging)
         finally:
@@ -101,32 +132,10 @@ def recover(out: Path) -> None:
 
 @contextmanager
 def _staging(out: Path, overwrite: bool, check: Callable[[Path], object]) -> Iterator[Path]:
-    """An empty folder in the locked one beside `out`; both are gone afterwards.
-
-    Its name is new each time: Spark's tasks may go on for a moment when their driver is killed, and write where nobody looks.
-    """
     _refuse_taken(out, overwrite, check)
-    staging = _staging_of(out)
-    lock = _locked(out, staging)
-    try:
-        _put_back(out, staging)
-        _empty(staging)
+    with scratch(out, out) as content:
         _refuse_taken(out, overwrite, check)  # what was put back counts, and what another writer placed before the lock was ours
-        content = Path(tempfile.mkdtemp(prefix="content-", dir=staging))
-        content.chmod(0o755)  # what is put in place is for others too
-        with suppress(OSError):  # it only makes another's message better
-            (staging / HOLDER).write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         yield content
-    except Exception as error:
-        if not _no_room(error):
-            raise
-        raise InputError(
-            f"{out}: the disk of {out.absolute().parent} is full. What was there before is as it was; nothing was added. "
-            "Free some space, or write elsewhere"
-        ) from error
-    finally:
-        _clean(out, staging)
-        os.close(lock)
 
 
 def _refuse_taken(out: Path, overwrite: bool, check: Callable[[Path], object]) -> None:
@@ -145,40 +154,40 @@ def _staging_of(out: Path) -> Path:
     return out.absolute().with_name(f".{out.name}.writing")
 
 
-def _locked(out: Path, staging: Path) -> int:
+def _locked(staging: Path, name: object) -> int:
     """A descriptor of the folder, made if need be, that holds its lock. Raises InputError where another holds it."""
     for _ in range(ATTEMPTS):
         try:
             with suppress(FileExistsError):
                 staging.mkdir()
         except OSError as error:
-            raise InputError(f"{out}: cannot be written: {staging}: {error.strerror}") from None
+            raise InputError(f"{name}: cannot be written: {staging}: {error.strerror}") from None
         try:
             lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except FileNotFoundError:  # removed by whoever was writing
             continue
         except OSError as error:
-            raise InputError(f"{out}: cannot be written: {staging}: {error.strerror}") from None
+            raise InputError(f"{name}: cannot be written: {staging}: {error.strerror}") from None
         try:
-            _lock(out, lock)
+            _lock(lock, staging, name)
         except BaseException:
             os.close(lock)
             raise
         if _same(lock, staging):
             return lock
         os.close(lock)
-    raise InputError(f"{out}: others keep writing to it. Write elsewhere")
+    raise InputError(f"{name}: others keep writing to it. Write elsewhere")
 
 
-def _lock(out: Path, lock: int) -> None:
+def _lock(lock: int, staging: Path, name: object) -> None:
     """Locks an opened staging folder. Raises InputError where another holds it."""
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = _holder(_staging_of(out))
-        raise InputError(f"{out}: is being written{holder}. Wait until that ends, or write elsewhere") from None
+        holder = _holder(staging)
+        raise InputError(f"{name}: is being written{holder}. Wait until that ends, or write elsewhere") from None
     except OSError as error:
-        raise InputError(f"{out}: its file system has no locks: {error.strerror}. Write elsewhere") from None
+        raise InputError(f"{name}: the file system of {staging} has no locks: {error.strerror}. Write elsewhere") from None
 
 
 def _same(lock: int, staging: Path) -> bool:

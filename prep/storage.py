@@ -4,7 +4,8 @@
 take credentials and the endpoint from where their own tools take them: for S3 the variables AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
 AWS_SECRET_ACCESS_KEY, AWS_DEFAULT_REGION, or ~/.aws. They do not belong into a URI, which ends up in logs.
 
-Every call ends: one that hears nothing for REMOTE_SECONDS is given up. What fails is an InputError that names the URI.
+Every call ends: one that hears nothing for REMOTE_SECONDS is given up. What fails is an InputError that names the URI. What is
+written lies under its name whole or not at all where the store has objects, as S3 has; a store with folders writes in place.
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +29,8 @@ from prep.errors import InputError
 
 REMOTE_SECONDS = 60.0
 CHUNK_BYTES = 8 << 20
+# S3 takes an object in so many pieces.
+PIECES = 10_000
 # An unreachable store is noticed in seconds: botocore's own defaults try for minutes.
 S3_CONFIG = {"connect_timeout": 5, "read_timeout": 20, "retries": {"max_attempts": 2, "mode": "standard"}}
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://|(file):/")
@@ -70,6 +75,61 @@ def listed(folder: str) -> list[str]:
     # An object store has no folders: asked for one, some name it among what it holds.
     names = _remote(folder, lambda files, name: [found.rstrip("/") for found in files.ls(name, detail=False) if found != name])
     return sorted(name.rpartition("/")[2] for name in names)
+
+
+def objects(folder: str) -> dict[str, int]:
+    """Everything under a URI, in folders as well: name, relative to it → bytes. "" is an object that has the URI's own name."""
+
+    def find(files: Any, name: str) -> dict[str, int]:
+        found = files.find(name, detail=True)
+        # Some stores keep an empty object for a folder.
+        return {_under(name, each): int(info["size"]) for each, info in found.items() if not each.endswith("/")}
+
+    try:
+        return _remote(folder, find)
+    except _MissingError:
+        return {}
+
+
+def get(uri: str) -> bytes | None:
+    """A small object, in one request; None where there is none."""
+    try:
+        return _remote(uri, lambda files, name: files.cat_file(name))
+    except _MissingError:
+        return None
+
+
+def put(uri: str, content: bytes) -> None:
+    """Writes a small object, in one request."""
+    _remote(uri, lambda files, name: _in_folder(files, name, lambda: files.pipe_file(name, content)))
+
+
+def upload(file: Path, uri: str) -> None:
+    """Writes a file of this machine as an object. It may take as long as it takes while one piece after the other is taken."""
+    heard = _Heard()
+    options: dict[str, Any] = {}
+    if scheme_of(uri) in ("s3", "s3a"):
+        # By itself s3fs sends 50 MB at a time, and ten such at once: nothing would be heard for long.
+        options = {"chunksize": max(CHUNK_BYTES, file.stat().st_size // (PIECES - 1)), "max_concurrency": 1}
+
+    def send(files: Any, name: str) -> None:
+        _in_folder(files, name, lambda: files.put_file(str(file), name, callback=heard.callback(), **options))
+
+    _remote(uri, send, heard)
+
+
+def download(uri: str, file: Path) -> None:
+    """Writes an object to a file of this machine, whose folder is made. Raises InputError as `chunks` does."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as to:
+        for chunk in chunks(uri):
+            to.write(chunk)
+
+
+def remove(uri: str) -> None:
+    """Removes an object; one that is not there is no error."""
+    with suppress(_MissingError):
+        _remote(uri, lambda files, name: files.rm_file(name))
 
 
 def sha256_of(path: str) -> str:
@@ -168,6 +228,42 @@ class _MissingError(InputError):
     """There is no such file."""
 
 
+class _Heard:
+    """When a transfer last got on."""
+
+    def __init__(self) -> None:
+        self.at = time.monotonic()
+
+    def callback(self) -> Any:
+        from fsspec.callbacks import Callback  # type: ignore[import-untyped]
+
+        return Callback(hooks={"heard": self.now})
+
+    def now(self, size: int | None, value: int, **_: Any) -> None:
+        self.at = time.monotonic()
+
+
+def _under(folder: str, name: str) -> str:
+    return name.removeprefix(folder.rstrip("/")).lstrip("/")
+
+
+def _in_folder(files: Any, name: str, write: Callable[[], object]) -> None:
+    """Writes, and where the store has folders and the one of `name` is missing, makes it first. A bucket is never made."""
+    try:
+        write()
+    except FileNotFoundError:
+        _make(files, files._parent(name))
+        write()
+
+
+def _make(files: Any, folder: str) -> None:
+    above = files._parent(folder)
+    if above.strip("/") and not files.isdir(folder):
+        _make(files, above)
+        with suppress(FileExistsError):
+            files.mkdir(folder, create_parents=False)
+
+
 def _cat(files: Any, name: str, *, start: int, stop: int) -> bytes:
     return files.cat_file(name, start=start, end=stop)
 
@@ -185,8 +281,8 @@ def _local_chunks(path: str) -> Iterator[memoryview]:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _remote(uri: str, call: Callable[[Any, str], Answer]) -> Answer:
-    """`call(file system, name)`, ended after REMOTE_SECONDS, with its failures told in words of ours."""
+def _remote(uri: str, call: Callable[[Any, str], Answer], heard: _Heard | None = None) -> Answer:
+    """`call(file system, name)`, ended when nothing was `heard` for REMOTE_SECONDS, with its failures told in words of ours."""
     import fsspec  # type: ignore[import-untyped]  # needed by few, and 50 ms to import
 
     def connected() -> Answer:
@@ -197,7 +293,7 @@ def _remote(uri: str, call: Callable[[Any, str], Answer]) -> Answer:
         return call(files, name)
 
     try:
-        return _ended(connected)
+        return _ended(connected, heard or _Heard())
     except FileNotFoundError as error:
         raise _MissingError(f"{uri}: is missing ({_short(error)})") from None
     except PermissionError as error:
@@ -212,7 +308,7 @@ def _remote(uri: str, call: Callable[[Any, str], Answer]) -> Answer:
         ) from None
 
 
-def _ended(call: Callable[[], Answer]) -> Answer:
+def _ended(call: Callable[[], Answer], heard: _Heard) -> Answer:
     """Waits for `call` in a thread of its own, because not every store's client knows an end. Raises TimeoutError."""
     answer: Future[Answer] = Future()
 
@@ -223,7 +319,9 @@ def _ended(call: Callable[[], Answer]) -> Answer:
             answer.set_exception(error)
 
     threading.Thread(target=run, daemon=True, name="hindcast-remote").start()
-    return answer.result(timeout=REMOTE_SECONDS)
+    while (left := heard.at + REMOTE_SECONDS - time.monotonic()) > 0 and not answer.done():
+        wait([answer], timeout=left)
+    return answer.result(timeout=0)
 
 
 def _short(error: BaseException) -> str:

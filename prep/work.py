@@ -17,17 +17,15 @@ from pyspark.sql import functions as F
 
 from prep.chunks import READINGS, Plan, chunks_of, pieces
 from prep.ledger import Ledger, examine, gather, training_values
-from prep.manifest import Manifest, added
+from prep.manifest import QUARANTINE, TAIL, Manifest, Part, added
 from prep.quantiles import Cells, Wanted, tally
 from prep.rows import Encoding, encode, spark_schema, unischema
 from prep.segments import Cut, parts, segments
-from prep.writing import write_manifest, write_rows
+from prep.writing import files_of, write_manifest, write_rows
 
 READINGS_A_PARTITION = 1_000_000
 # A piece is megabytes: as many go to Python at a time.
 PIECES_A_BATCH = 4
-TAIL = "_tail"
-QUARANTINE = "_quarantine"
 
 Batches = Iterable[pa.RecordBatch]
 
@@ -63,7 +61,7 @@ class Work:
         return found
 
     def write(self, manifest: Manifest, attributes: dict[str, tuple[float, ...]], folder: Path, bad: DataFrame | None) -> None:
-        """Writes rows, tail, quarantine and at last the manifest into `folder`, beside the parts that the manifest has already.
+        """Writes rows, tail, quarantine and at last the manifest into `folder`, beside what the manifest names already.
 
         Compares what the files hold with what the ledger counted. `attributes`: series → its attributes, as they are stored.
         """
@@ -87,8 +85,10 @@ class Work:
                         yield from encode(segment, how)
 
         rows = self.kept.mapInArrow(encode_all, spark_schema(manifest.arrays))
-        written = write_rows(spark, rows, folder, unischema(manifest.arrays), {part.path for part in manifest.parts})
         expected = {name: sum(counts[name] for counts in self.ledger.counts.values()) for name in ("windows", "steps")}
+        written: tuple[Part, ...] = ()
+        if any(expected.values()):
+            written = write_rows(spark, rows, folder, unischema(manifest.arrays), manifest.parts)
         found = {name: sum(sum(getattr(part, name)) for part in written) for name in expected}
         if found != expected:
             raise RuntimeError(f"the files hold {found}, and {expected} were to be written; nothing was kept")
@@ -96,8 +96,14 @@ class Work:
         if bad is not None:
             bad.write.mode("append").json(str(folder / QUARANTINE))
         every = (*manifest.parts, *written)
-        digests = {split: added(part.content for part in every if part.split == split) for split in manifest.borders}
-        write_manifest(manifest.model_copy(update={"parts": every, "digests": digests}), folder)
+        update = {
+            "parts": every,
+            "tail": files_of(folder, f"{TAIL}/*.parquet"),
+            # Those that it names already may be elsewhere.
+            "quarantine": tuple(sorted({*manifest.quarantine, *files_of(folder, f"{QUARANTINE}/*.json")})),
+            "digests": {split: added(part.content for part in every if part.split == split) for split in manifest.borders},
+        }
+        write_manifest(manifest.model_copy(update=update), folder)
 
 
 @contextmanager
@@ -105,7 +111,8 @@ def worked(sources: dict[int, DataFrame], plan: Plan, cut: Cut, rows: int) -> It
     """The pieces of `rows` readings, and of what is joined to them, for the length of a `with`."""
     spark = sources[READINGS].sparkSession
     partitions = max(2 * spark.sparkContext.defaultParallelism, rows // READINGS_A_PARTITION)
-    kept = pieces(sources, plan, partitions, lambda piece: examine(piece, cut)).persist(StorageLevel.MEMORY_AND_DISK)
+    # Not in memory too: what Spark reads back from disk it would put there again, a partition whole, whatever the heap holds.
+    kept = pieces(sources, plan, partitions, lambda piece: examine(piece, cut)).persist(StorageLevel.DISK_ONLY)
     try:
         ledger = gather(row["record"] for row in kept.select("record").toLocalIterator())
         with few_at_a_time(spark):

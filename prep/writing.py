@@ -11,32 +11,53 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from petastorm.etl.dataset_metadata import materialize_dataset
+from petastorm.etl.dataset_metadata import ROW_GROUPS_PER_FILE_KEY, materialize_dataset
 from petastorm.unischema import Unischema
 from pyspark.sql import DataFrame, SparkSession
 
 from prep import storage
-from prep.manifest import MANIFEST, Manifest, Part, added
+from prep.errors import InputError
+from prep.manifest import MANIFEST, PETASTORM, Manifest, Part, added
 
 ROW_GROUP_MB = 16
 SCALARS = ("series", "start", "windows", "own_start", "own_stop")
 
 
-def write_rows(spark: SparkSession, rows: DataFrame, folder: Path, schema: Unischema, before: set[str]) -> tuple[Part, ...]:
-    """Writes `rows` as `split=…/part-*.parquet` with Petastorm's metadata, and describes what the files hold that were not there
-    `before`."""
+def write_rows(
+    spark: SparkSession, rows: DataFrame, folder: Path, schema: Unischema, before: tuple[Part, ...]
+) -> tuple[Part, ...]:
+    """Writes `rows`, one or more, as `split=…/part-*.parquet` with Petastorm's metadata, and describes what the new files hold.
+
+    Parts of `before` may be in the folder, or elsewhere: the metadata is about them as well.
+    """
+    there = {part.path for part in before}
     options = {"parquet.page.size.row.check.min": "8", "parquet.enable.dictionary": "false", "compression": "snappy"}
     with warnings.catch_warnings(), materialize_dataset(spark, folder.absolute().as_uri(), schema, ROW_GROUP_MB):
         # Petastorm speaks to pyarrow through interfaces since deprecated.
         warnings.filterwarnings("ignore", category=FutureWarning, module="petastorm")
         ordered = rows.sortWithinPartitions("split", "series", "start")
         ordered.write.mode("append").partitionBy("split").options(**options).parquet(str(folder))
-    files = sorted(str(file.relative_to(folder)) for file in folder.glob("split=*/*.parquet"))
-    files = [file for file in files if file not in before]
-    if not files:
-        return ()
+        files = [file for file in files_of(folder, "split=*/*.parquet") if file not in there]
+        if not files:
+            raise InputError(
+                f"{folder}: Spark's executors wrote rows into it, and this process sees none. On a cluster it must be in a "
+                "directory that all machines share; HINDCAST_STAGING names that directory for what goes to a URI"
+            )
     described = spark.sparkContext.parallelize(files, min(len(files), 256)).map(lambda file: describe(folder, file)).collect()
+    _count_row_groups(folder / PETASTORM, (*before, *described))
     return tuple(sorted(described, key=lambda part: part.path))
+
+
+def files_of(folder: Path, pattern: str) -> tuple[str, ...]:
+    """Their paths in the folder, ascending."""
+    return tuple(sorted(str(file.relative_to(folder)) for file in folder.glob(pattern)))
+
+
+def _count_row_groups(metadata: Path, parts: tuple[Part, ...]) -> None:
+    """Tells Petastorm the row groups of every file: by itself it counts those of the files that it sees here."""
+    schema = pq.read_schema(metadata)
+    counts = {part.path: len(part.rows) for part in parts}
+    pq.write_metadata(schema.with_metadata({**schema.metadata, ROW_GROUPS_PER_FILE_KEY: json.dumps(counts)}), metadata)
 
 
 def describe(folder: Path, file: str) -> Part:

@@ -12,9 +12,6 @@ import numpy as np
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql import SparkSession
-
-from launch.cli import main
 
 Run = Callable[..., tuple[int, str]]
 
@@ -35,24 +32,6 @@ epochs = 1
 [cluster]
 on = "local"
 """
-
-
-@pytest.fixture
-def run(spark: SparkSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command; its exit status, and all that it printed."""
-
-    def command(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["hindcast", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "300")
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        printed = capsys.readouterr()
-        return status, printed.out + printed.err
-
-    return command
 
 
 @pytest.fixture(scope="module")

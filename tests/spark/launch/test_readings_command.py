@@ -7,29 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pyspark.sql import SparkSession
-
-from launch.cli import main
 
 Run = Callable[..., tuple[int, str]]
-
-
-@pytest.fixture
-def run(spark: SparkSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command; its exit status, and all that it printed."""
-
-    def command(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["hindcast", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "300")
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        printed = capsys.readouterr()
-        return status, (printed.out + printed.err).replace("\u00a0", " ")
-
-    return command
 
 
 def settings(folder: Path, readings: Path, timestamp: str = "timestamp") -> Path:

@@ -54,13 +54,27 @@ def s3_environment(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return s3
 
 
-@pytest.fixture(params=["path", "file", "memory", "s3"])
+@pytest.fixture(params=["path", "file", "memory", "s3", "local"])
 def base(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A folder in each kind of store, its name in need of encoding."""
     if request.param == "s3":
         request.getfixturevalue("s3_environment")
     folder = tmp_path / "a b"
-    return {"path": str(folder), "file": folder.as_uri(), "memory": f"memory://{tmp_path.name}/a b", "s3": "s3://data/a b"}[
+    return {
+        "path": str(folder),
+        "file": folder.as_uri(),
+        "memory": f"memory://{tmp_path.name}/a b",
+        "s3": f"s3://data/{tmp_path.name}/a b",
+        "local": f"local://{folder}",  # for fsspec a store like others, and one with folders
+    }[request.param]
+
+
+@pytest.fixture(params=["memory", "s3", "local"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder in each kind of store that is written through fsspec."""
+    if request.param == "s3":
+        request.getfixturevalue("s3_environment")
+    return {"memory": f"memory://{tmp_path.name}/a b", "s3": f"s3://data/{tmp_path.name}/w", "local": f"local://{tmp_path}/a b"}[
         request.param
     ]
 
@@ -71,8 +85,7 @@ def put(base: str, relative: str, content: bytes) -> str:
         storage.local_path(file).parent.mkdir(parents=True, exist_ok=True)
         storage.local_path(file).write_bytes(content)
     else:
-        files, name = fsspec.core.url_to_fs(file)
-        files.pipe_file(name, content)
+        storage.put(file, content)
     return file
 
 
@@ -92,6 +105,64 @@ def test_every_store_gives_the_same_answers(base: str) -> None:
         with pytest.raises(InputError, match=r"three\.txt: is missing"):
             ask(storage.join(base, "three.txt"))
     assert storage.read_bytes(put(base, "two.txt", b"now longer")) == b"now longer"
+
+
+def test_what_is_written_is_read_listed_and_removed(uri: str, tmp_path: Path) -> None:
+    assert storage.objects(uri) == {}
+    one, two = f"{uri}/split=train/part-1.parquet", f"{uri}/mark.json"
+    (tmp_path / "file").write_bytes(CONTENT)
+    storage.upload(tmp_path / "file", one)
+    storage.put(two, b"first")
+    storage.put(two, b"second, longer")
+    assert storage.objects(uri) == {"split=train/part-1.parquet": len(CONTENT), "mark.json": 14}
+    assert storage.objects(two) == {"": 14}
+    assert storage.get(two) == b"second, longer"
+    assert storage.get(f"{uri}/nothing") is None
+    storage.download(one, tmp_path / "new" / "copy")
+    assert (tmp_path / "new" / "copy").read_bytes() == CONTENT
+    storage.remove(two)
+    storage.remove(two)
+    assert storage.objects(uri) == {"split=train/part-1.parquet": len(CONTENT)}
+
+
+def test_a_large_file_goes_up_in_pieces_that_are_heard_of(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "CHUNK_BYTES", 5 << 20)  # S3 takes no smaller ones
+    heard: list[int] = []
+    monkeypatch.setattr(storage._Heard, "now", lambda self, size, value, **_: heard.append(value))
+    content = np.random.default_rng(0).bytes(12 << 20)
+    (tmp_path / "large").write_bytes(content)
+    storage.upload(tmp_path / "large", f"{uri}/large")
+    assert storage.read_bytes(f"{uri}/large") == content
+    if uri.startswith("s3:"):
+        assert heard[-3:] == [5 << 20, 10 << 20, 12 << 20]
+
+
+def test_an_upload_may_take_long_while_it_gets_on_and_not_when_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(storage, "REMOTE_SECONDS", 0.5)
+    files = fsspec.filesystem("memory")
+
+    def slow(self: Any, file: str, name: str, callback: Any, **options: Any) -> None:
+        for turn in range(5):
+            time.sleep(0.2)
+            if turn < 4 or "stands" not in name:
+                callback.relative_update(1)
+            else:
+                time.sleep(5)
+
+    monkeypatch.setattr(type(files), "put_file", slow)
+    began = time.monotonic()
+    storage.upload(tmp_path, "memory://x/gets-on")
+    assert time.monotonic() - began > 0.9
+    ended_soon(lambda: storage.upload(tmp_path, "memory://x/stands"), r"^memory://x/stands: nothing was heard for 0\.5 s", 3)
+
+
+@pytest.mark.usefixtures("s3_environment")
+def test_a_bucket_is_never_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(CONTENT)
+    for write in (lambda: storage.put("s3://no-such/x/y", b""), lambda: storage.upload(tmp_path / "file", "s3://no-such/x/y")):
+        with pytest.raises(InputError, match=r"^s3://no-such/x/y: is missing"):
+            write()
+    assert not fsspec.filesystem("s3", skip_instance_cache=True).exists("no-such")
 
 
 def test_large_files_come_in_pieces(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
