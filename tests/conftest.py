@@ -32,3 +32,15 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"{SHARED} is not there: it holds the real data that this test reads")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server of this process."""
+    pytest.importorskip("s3fs", reason="s3fs is not installed")
+    server_ = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    server = server_.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()

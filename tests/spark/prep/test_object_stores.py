@@ -15,7 +15,6 @@ import pytest
 from petastorm import make_reader
 from pyspark.sql import SparkSession
 
-from launch.cli import main
 from prep import marking, storage, writing
 from prep.appending import append
 from prep.dataset import SequenceDataset
@@ -31,22 +30,16 @@ NO_SPARK: Any = None  # what would be used of it is an error
 
 
 @pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
+def s3(s3_server: str) -> Iterator[str]:
     """A bucket on an S3 server of this process."""
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    server_ = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    server = server_.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        patch.setenv("AWS_ENDPOINT_URL", s3_server)
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         fsspec.filesystem("s3").clear_instance_cache()
         fsspec.filesystem("s3", skip_instance_cache=True).mkdir("sets")
         yield "s3://sets"
-    server.stop()
     fsspec.filesystem("s3").clear_instance_cache()
 
 
@@ -265,26 +258,9 @@ def test_origins_are_there_when_all_are(
         prepare(NO_SPARK, spec_of(readings), uri, overwrite=True)
 
 
-@pytest.mark.usefixtures("spark")  # the commands use the session that there is
 def test_the_commands_take_a_uri(
-    s3: str,
-    readings: Path,
-    on_disk: tuple[Path, Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run: Callable[..., tuple[int, str]], s3: str, readings: Path, on_disk: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    def run(*arguments: object) -> tuple[int, str]:
-        monkeypatch.setattr("sys.argv", ["hindcast", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "300")
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        printed = capsys.readouterr()
-        return status, printed.out + printed.err
-
     text = f"""
 [readings]
 path = "{readings}/early.csv"

@@ -6,7 +6,7 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,22 +25,10 @@ from prep.rows import npy_column
 CONTENT = "größer\n".encode() * 3
 
 
-@pytest.fixture(scope="module")
-def s3() -> Iterator[str]:
-    """The address of an S3 server of this process, with a bucket `data`."""
-    pytest.importorskip("s3fs", reason="s3fs is not installed")
-    server_ = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    server = server_.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def s3_environment(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def s3_environment(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in {
-        "AWS_ENDPOINT_URL": s3,
+        "AWS_ENDPOINT_URL": s3_server,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing",
         "AWS_DEFAULT_REGION": "us-east-1",
@@ -51,7 +39,7 @@ def s3_environment(s3: str, monkeypatch: pytest.MonkeyPatch) -> str:
     if not files.exists("data"):
         files.mkdir("data")
     fsspec.filesystem("s3").clear_instance_cache()
-    return s3
+    return s3_server
 
 
 @pytest.fixture(params=["path", "file", "memory", "s3", "local"])
