@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from classical import em
-from classical.hmm.initial import initialise, sample
+from classical.hmm.emissions.autoregressive import Autoregressive
+from classical.hmm.emissions.gaussian import Gaussian
+from classical.hmm.initial import Begin, initialise, sample
 from classical.hmm.model import HiddenMarkov, stationary
 from classical.hmm.settings import HmmSettings
 from forecasting.inputs import must_be_numbers
@@ -56,10 +59,7 @@ def fit_hmm(
     if not addresses:
         raise InputError(f"{dataset.location}: the training split has no rows: there is nothing to fit")
     order = settings.order if settings.emission == "autoregressive" else 0
-    begin = initialise(
-        settings.emission, sample(addresses, reader), settings.states, order=order, seed=settings.seed,
-        variance_floor=settings.variance_floor,
-    )  # fmt: skip
+    begin = initialise(beginning(settings), sample(addresses, reader), settings.states, order=order, seed=settings.seed)
     driver_cpu = time.process_time()
     model, history = em.fit(
         begin, addresses, iterations=settings.iterations, tolerance=settings.tolerance, spark=spark, partitions=partitions,
@@ -71,11 +71,16 @@ def fit_hmm(
     return FittedHmm(model, settings, history, time.perf_counter() - wall, cpu_seconds, (*notes, *repairs(model)))
 
 
+def beginning(settings: HmmSettings) -> Begin:
+    """Of the family that was chosen."""
+    if settings.emission == "autoregressive":
+        return partial(Autoregressive.begin, variance_floor=settings.variance_floor, order=settings.order)
+    return partial(Gaussian.begin, variance_floor=settings.variance_floor, full=settings.emission == "full")
+
+
 def repairs(model: HiddenMarkov[Any]) -> list[str]:
     """What the last M-step did beyond maximum likelihood, in words."""
-    notes = []
-    if model.emission.floored:
-        notes.append(f"{model.emission.floored} variances were raised to the floor")
+    notes = list(model.emission.repairs)
     if model.empty:
         notes.append(f"nothing was assigned to states {', '.join(map(str, model.empty))}: they keep the parameters they had")
     return notes

@@ -94,6 +94,11 @@ def concatenated(X: np.ndarray, lengths: np.ndarray, observed: np.ndarray | None
     return Spans(X[None], None if observed is None else observed[None], row, start, start, stop)
 
 
+def stacked(rows: np.ndarray, spans: Spans) -> np.ndarray:
+    """The steps of all sequences, one after the other: (steps, channels)."""
+    return np.concatenate([rows[r, a:b] for r, a, b in zip(spans.row, spans.start, spans.stop, strict=True)])
+
+
 def groups(spans: Spans, order: int, centre: np.ndarray) -> Iterator[Group]:
     """All sequences that have a step to score, longest first, LANES at a time.
 

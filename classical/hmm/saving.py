@@ -102,8 +102,8 @@ def _model(arrays: dict[str, np.ndarray], channels: int, file: Path) -> HiddenMa
     if (rows < 0).any() or not np.allclose(rows.sum(axis=1), 1.0, atol=1e-9):
         raise InputError(f"{file}: start or transition are not probabilities: the model is damaged; fit it again")
     emission = family(**{name: array for name, array in arrays.items() if name not in ("start", "transition")})
-    if (emission.variances <= 0).any():
-        raise InputError(f"{file}: a variance is not above 0: the model is damaged; fit it again")
+    if emission.fault:
+        raise InputError(f"{file}: {emission.fault}: the model is damaged; fit it again")
     return HiddenMarkov(arrays["start"], arrays["transition"], emission)
 
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from classical.hmm.lanes import Group
+from classical.hmm.lanes import Group, Spans
 
 EMPTY = 1e-200  # an expected count under which nothing is estimated: sums of it lose digits
 
@@ -14,10 +14,10 @@ EMPTY = 1e-200  # an expected count under which nothing is estimated: sums of it
 class Emission(Protocol):
     """Immutable parameters of one family for all states.
 
-    variances (states, channels), of what is not explained
     order     how many earlier steps a density is conditioned on
     centre    (channels,): what `Group.values` are less, so that sums of squares do not cancel
-    floored   variances that the last M-step raised to the floor
+    repairs   what the last M-step did beyond maximum likelihood, in words
+    fault     what is wrong with the parameters, in words; None where nothing is
     """
 
     @property
@@ -33,13 +33,17 @@ class Emission(Protocol):
     def centre(self) -> np.ndarray: ...
 
     @property
-    def variances(self) -> np.ndarray: ...
-
-    @property
-    def floored(self) -> int: ...
-
-    @property
     def parameters(self) -> int: ...
+
+    @property
+    def repairs(self) -> tuple[str, ...]: ...
+
+    @property
+    def fault(self) -> str | None: ...
+
+    def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Of each sequence, which of so many states its steps begin in. Asked of one state that was fitted to all of them."""
+        ...
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
         """Writes log p(reading | state, history) into `out` (steps, states, LANES); any finite number after a lane's end."""

@@ -18,11 +18,12 @@ import numpy as np
 from numba import njit
 
 from classical.hmm.emissions import EMPTY
-from classical.hmm.emissions.gaussian import LOG_2PI
-from classical.hmm.lanes import Group
+from classical.hmm.emissions.gaussian import LOG_2PI, moments, raised
+from classical.hmm.lanes import Group, Spans, groups
 from classical.hmm.lattice import FAST
-from classical.hmm.vector import load, splat, store
+from classical.hmm.vector import LANES, load, splat, store
 
+RUN = 12  # steps over which the misfit is averaged
 DEPENDENT = 1e-13  # relative eigenvalue under which a direction of the regressors is taken to hold no information
 
 
@@ -53,6 +54,12 @@ class Autoregressive:
     floor: np.ndarray
     floored: int = 0
 
+    @classmethod
+    def begin(cls, readings: np.ndarray, seen: np.ndarray | None, *, variance_floor: float, order: int) -> Autoregressive:
+        """One state without memory. `variance_floor` is relative to the variance of each channel."""
+        mean, variance, floor = moments(readings, seen, variance_floor)
+        return cls(mean[None], np.zeros((1, len(mean), order)), variance[None], floor)
+
     @property
     def states(self) -> int:
         return self.weights.shape[0]
@@ -72,6 +79,27 @@ class Autoregressive:
     @cached_property
     def centre(self) -> np.ndarray:
         return np.zeros(self.channels)
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        return raised(self.floored)
+
+    @property
+    def fault(self) -> str | None:
+        return None if (self.variances > 0).all() else f"expected variances above 0, found {self.variances.tolist()}"
+
+    def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Bands of how badly the one regression fits over a short run: calm stretches, ..., wild ones."""
+        misfit: list[np.ndarray] = [np.empty(0)] * len(spans.row)
+        for group in groups(spans, self.order, self.centre):
+            density = np.empty((group.steps, 1, LANES))
+            self.log_density(group, density)
+            for lane in np.flatnonzero(group.members >= 0):
+                here = -density[: group.lengths[lane], 0, lane]
+                run = np.ones(min(RUN, len(here)))
+                misfit[group.members[lane]] = np.convolve(here, run, "same") / np.convolve(np.ones_like(here), run, "same")
+        borders = np.quantile(np.concatenate(misfit), np.arange(1, states) / states)
+        return [np.searchsorted(borders, here) for here in misfit]
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
         constant = -0.5 * np.log(self.variances) - 0.5 * LOG_2PI

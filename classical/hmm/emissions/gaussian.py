@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from classical.hmm.clusters import clusters
 from classical.hmm.emissions import EMPTY
-from classical.hmm.lanes import Group
+from classical.hmm.lanes import Group, Spans, stacked
 from classical.hmm.lattice import FAST
 from classical.hmm.vector import LANES, load, splat, store
 
@@ -53,6 +54,12 @@ class Gaussian:
     floor: np.ndarray
     floored: int = 0
 
+    @classmethod
+    def begin(cls, readings: np.ndarray, seen: np.ndarray | None, *, variance_floor: float, full: bool) -> Gaussian:
+        """One state: all readings (steps, channels). `variance_floor` is relative to the variance of each channel."""
+        mean, variance, floor = moments(readings, seen, variance_floor)
+        return cls(mean[None], np.diag(variance)[None] if full else variance[None], floor)
+
     @property
     def full(self) -> bool:
         return self.covars.ndim == 3
@@ -82,6 +89,18 @@ class Gaussian:
     def variances(self) -> np.ndarray:
         """(states, channels)"""
         return np.diagonal(self.covars, axis1=1, axis2=2) if self.full else self.covars
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        return raised(self.floored)
+
+    @property
+    def fault(self) -> str | None:
+        return None if (self.variances > 0).all() else f"expected variances above 0, found {self.variances.tolist()}"
+
+    def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Clusters of readings."""
+        return np.split(clusters(stacked(spans.values, spans), states, rng), np.cumsum(spans.lengths)[:-1])
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
         if self.full:
@@ -139,6 +158,22 @@ class Gaussian:
         shift = np.einsum("kij,kj->ki", W, self.means - self.centre)
         constant = np.log(np.diagonal(W, axis1=1, axis2=2)).sum(axis=1) - 0.5 * self.channels * LOG_2PI
         return W, shift, constant
+
+
+def moments(readings: np.ndarray, seen: np.ndarray | None, variance_floor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(channels,) each: mean, variance at or above the floor, and the floor, relative to the variance where there is one."""
+    if seen is None:
+        mean, variance = readings.mean(axis=0, dtype=np.float64), readings.var(axis=0, dtype=np.float64)
+    else:
+        count = np.maximum(seen.sum(axis=0), 1)
+        mean = np.where(seen, readings, 0).sum(axis=0, dtype=np.float64) / count
+        variance = (np.where(seen, readings - mean, 0) ** 2).sum(axis=0) / count
+    floor = variance_floor * np.where(variance > 0, variance, 1.0)
+    return mean, np.maximum(variance, floor), floor
+
+
+def raised(floored: int) -> tuple[str, ...]:
+    return (f"{floored} variances were raised to the floor",) if floored else ()
 
 
 def _raise_eigenvalues(covars: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

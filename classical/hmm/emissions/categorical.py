@@ -1,0 +1,143 @@
+"""Categorical emissions: in each state, one of a set of symbols, 0 … symbols − 1, each with its probability (Rabiner 1989).
+
+A symbol that was not measured has density 1 and is left out of the sums. Probabilities of 0 stay 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from classical.hmm.clusters import clusters
+from classical.hmm.emissions import EMPTY
+from classical.hmm.lanes import Group, Spans
+from classical.hmm.vector import LANES
+
+RUN = 12  # steps over which symbols are counted to begin with
+DIRECTIONS = 16
+
+
+@dataclass(frozen=True)
+class CategoricalStatistics:
+    """`counts` (states, symbols): how often each was expected."""
+
+    counts: np.ndarray
+
+    def __add__(self, other: CategoricalStatistics) -> CategoricalStatistics:
+        return CategoricalStatistics(self.counts + other.counts)
+
+
+@dataclass(frozen=True)
+class Categorical:
+    """`probabilities` (states, symbols): each row adds up to 1."""
+
+    probabilities: np.ndarray
+
+    @classmethod
+    def begin(cls, readings: np.ndarray, seen: np.ndarray | None, *, symbols: int) -> Categorical:
+        """One state: as often as each symbol is there, and once more, so that none begins as impossible."""
+        present = readings[:, 0] if seen is None else readings[seen[:, 0], 0]
+        counts = np.bincount(present.astype(np.int64), minlength=symbols) + 1.0
+        return cls((counts / counts.sum())[None])
+
+    @property
+    def states(self) -> int:
+        return self.probabilities.shape[0]
+
+    @property
+    def symbols(self) -> int:
+        return self.probabilities.shape[1]
+
+    @property
+    def channels(self) -> int:
+        return 1
+
+    @property
+    def order(self) -> int:
+        return 0
+
+    @cached_property
+    def centre(self) -> np.ndarray:
+        return np.zeros(1)
+
+    @property
+    def parameters(self) -> int:
+        return self.states * (self.symbols - 1)
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def fault(self) -> str | None:
+        p = self.probabilities
+        fine = np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(axis=1), 1.0)
+        return None if fine else f"expected probabilities that add up to 1 in each state, found {p.tolist()}"
+
+    def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Clusters of how often each symbol comes over a short run. Of many symbols, random directions stand for them."""
+        codes = np.eye(self.symbols) if self.symbols <= DIRECTIONS else rng.normal(size=(self.symbols, DIRECTIONS))
+        means = []
+        for row, start, stop in zip(spans.row, spans.start, spans.stop, strict=True):
+            summed = np.cumsum(codes[spans.values[row, start:stop, 0].astype(np.int64)], axis=0)
+            summed = np.concatenate([np.zeros((1, codes.shape[1])), summed])
+            step = np.arange(stop - start)
+            low, high = np.maximum(step - RUN // 2, 0), np.minimum(step + RUN // 2, stop - start)
+            means.append((summed[high] - summed[low]) / np.maximum(high - low, 1)[:, None])
+        return np.split(clusters(np.concatenate(means), states, rng), np.cumsum(spans.lengths)[:-1])
+
+    def log_density(self, group: Group, out: np.ndarray) -> None:
+        with np.errstate(divide="ignore"):
+            logs = np.log(np.ascontiguousarray(self.probabilities.T))
+        _density(group.values, group.observed, logs, out)
+
+    def no_sums(self) -> np.ndarray:
+        """(symbols, states)"""
+        return np.zeros((self.symbols, self.states))
+
+    def add_sums(self, group: Group, gamma: np.ndarray, sums: np.ndarray) -> None:
+        _sums(group.values, group.observed, group.lengths, gamma, sums)
+
+    def statistics(self, sums: np.ndarray) -> CategoricalStatistics:
+        return CategoricalStatistics(np.ascontiguousarray(sums.T))
+
+    def m_step(self, statistics: CategoricalStatistics) -> Categorical:
+        counts = np.where(self.probabilities > 0, statistics.counts, 0.0)
+        weight = counts.sum(axis=1, keepdims=True)
+        return Categorical(np.where(weight > EMPTY, counts / np.where(weight > EMPTY, weight, 1.0), self.probabilities))
+
+    def permuted(self, order: np.ndarray) -> Categorical:
+        return replace(self, probabilities=self.probabilities[order])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"probabilities": self.probabilities}
+
+
+@njit(cache=True)
+def _density(x: Any, observed: Any, logs: Any, out: Any) -> None:
+    """`logs` (symbols, states)"""
+    steps, K = out.shape[0], out.shape[1]
+    for t in range(steps):
+        for v in range(LANES):
+            if observed is not None and observed[t, 0, v] == 0:
+                for k in range(K):
+                    out[t, k, v] = 0.0
+            else:
+                symbol = int(x[t, 0, v])
+                for k in range(K):
+                    out[t, k, v] = logs[symbol, k]
+
+
+@njit(cache=True)
+def _sums(x: Any, observed: Any, lengths: Any, gamma: Any, sums: Any) -> None:
+    K = gamma.shape[1]
+    for v in range(LANES):
+        for t in range(lengths[v]):
+            if observed is None or observed[t, 0, v] > 0:
+                symbol = int(x[t, 0, v])
+                for k in range(K):
+                    sums[symbol, k] += gamma[t, k, v]

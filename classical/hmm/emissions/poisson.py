@@ -1,0 +1,141 @@
+"""Poisson emissions: in each state, each channel is a count with a rate of its own, independent of the others.
+
+    log p(x | k) = sum over channels of x[c] log rate[k, c] − rate[k, c] − log x[c]!
+
+A count that was not measured is left out of both the density and the sums.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from math import lgamma
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from classical.hmm.clusters import clusters
+from classical.hmm.emissions import EMPTY
+from classical.hmm.lanes import Group, Spans, stacked
+from classical.hmm.lattice import FAST
+from classical.hmm.vector import LANES, load, splat, store
+
+# Stands for the logarithm of a rate of 0: any count above 0 is then as good as impossible, and 0 is certain.
+LOG_OF_NOTHING = -1e6
+
+
+@dataclass(frozen=True)
+class PoissonStatistics:
+    """Weights, and weighted sums of counts: (states, channels) each."""
+
+    weight: np.ndarray
+    first: np.ndarray
+
+    def __add__(self, other: PoissonStatistics) -> PoissonStatistics:
+        return PoissonStatistics(self.weight + other.weight, self.first + other.first)
+
+
+@dataclass(frozen=True)
+class Poisson:
+    """`rates` (states, channels): the mean count of each state."""
+
+    rates: np.ndarray
+
+    @classmethod
+    def begin(cls, readings: np.ndarray, seen: np.ndarray | None) -> Poisson:
+        """One state: all readings (steps, channels)."""
+        seen = np.ones(readings.shape, bool) if seen is None else seen
+        return cls((np.where(seen, readings, 0).sum(axis=0, dtype=np.float64) / np.maximum(seen.sum(axis=0), 1))[None])
+
+    @property
+    def states(self) -> int:
+        return self.rates.shape[0]
+
+    @property
+    def channels(self) -> int:
+        return self.rates.shape[1]
+
+    @property
+    def order(self) -> int:
+        return 0
+
+    @cached_property
+    def centre(self) -> np.ndarray:
+        return np.zeros(self.channels)
+
+    @property
+    def parameters(self) -> int:
+        return self.rates.size
+
+    @property
+    def repairs(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def fault(self) -> str | None:
+        fine = np.isfinite(self.rates).all() and (self.rates >= 0).all()
+        return None if fine else f"expected rates of 0 or more, found {self.rates.tolist()}"
+
+    def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Clusters of the counts' square roots, which spread alike whatever the rate (Anscombe 1948)."""
+        roots = np.sqrt(stacked(spans.values, spans), dtype=np.float64)
+        return np.split(clusters(roots, states, rng), np.cumsum(spans.lengths)[:-1])
+
+    def log_density(self, group: Group, out: np.ndarray) -> None:
+        with np.errstate(divide="ignore"):
+            log_rates = np.maximum(np.log(self.rates), LOG_OF_NOTHING)
+        _density(group.values, group.observed, self.rates, log_rates, out)
+
+    def no_sums(self) -> np.ndarray:
+        """(2, states, channels, LANES)"""
+        return np.zeros((2, self.states, self.channels, LANES))
+
+    def add_sums(self, group: Group, gamma: np.ndarray, sums: np.ndarray) -> None:
+        _sums(group.values, group.observed, gamma, sums)
+
+    def statistics(self, sums: np.ndarray) -> PoissonStatistics:
+        return PoissonStatistics(*sums.sum(axis=-1))
+
+    def m_step(self, statistics: PoissonStatistics) -> Poisson:
+        seen = statistics.weight > EMPTY
+        return Poisson(np.where(seen, statistics.first / np.where(seen, statistics.weight, 1.0), self.rates))
+
+    def permuted(self, order: np.ndarray) -> Poisson:
+        return replace(self, rates=self.rates[order])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"rates": self.rates}
+
+
+@njit(cache=True, fastmath=FAST)
+def _density(x: Any, observed: Any, rates: Any, log_rates: Any, out: Any) -> None:
+    steps, K, channels = out.shape[0], out.shape[1], x.shape[1]
+    factorials = np.empty((1, LANES))
+    for t in range(steps):
+        for v in range(LANES):
+            factorials[0, v] = 0.0
+            for c in range(channels):
+                if observed is None or observed[t, c, v] > 0:
+                    factorials[0, v] += lgamma(x[t, c, v] + 1.0)
+        constant = load(factorials, (0,))
+        for k in range(K):
+            total = splat(0.0) - constant
+            for c in range(channels):
+                density = load(x, (t, c)) * log_rates[k, c] - rates[k, c]
+                total = total + (density if observed is None else density * load(observed, (t, c)))
+            store(out, (t, k), total)
+
+
+@njit(cache=True, fastmath=FAST)
+def _sums(x: Any, observed: Any, gamma: Any, sums: Any) -> None:
+    steps, K, channels = gamma.shape[0], gamma.shape[1], x.shape[1]
+    for k in range(K):
+        for c in range(channels):
+            weight, first = load(sums, (0, k, c)), load(sums, (1, k, c))
+            for t in range(steps):
+                g = load(gamma, (t, k)) if observed is None else load(gamma, (t, k)) * load(observed, (t, c))
+                weight = weight + g
+                first = first + g * load(x, (t, c))
+            store(sums, (0, k, c), weight)
+            store(sums, (1, k, c), first)
