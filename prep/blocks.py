@@ -23,8 +23,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from prep.entries import cache_directory
 from prep.errors import InputError
-from prep.keeping import Sink, cache_directory, kept, verified
+from prep.keeping import Sink, kept
+from prep.soundness import verified
 
 # Small enough that a batch stays in the processor's cache between being decoded and written, and that no memory is mapped anew.
 BATCH_BYTES = 1 << 20

@@ -1,66 +1,34 @@
-"""What a node keeps of the datasets it has read: decoded arrays, fetched files, and which files were found sound.
-
-One directory for all processes of a user. An entry is one file, written beside and renamed, so it is whole or not there; who has
-it mapped keeps it when it is swept away. The least recently used go first when there are more bytes than HINDCAST_CACHE_BYTES (by
-default half of what is free on the disk, or held here). Where nothing can be kept (no room, no right to write), everything still
-works, from memory and slower: a full disk that nobody watches should not end a training. A warning says so.
-"""
+"""Decoded arrays that this node keeps: an entry (prep/entries.py) holds them as they lie in memory, and is mapped."""
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import math
 import mmap
 import os
-import resource
-import shutil
-import tempfile
-import time
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import xxhash
 
-from prep import storage
-from prep.errors import InputError
+from prep.entries import allocate, alone, boot, put, used, write
 
 ALIGNMENT = 64
-# Two processes that want the same entry: one makes it. After so long the other goes ahead, which costs time and nothing else.
-WAIT_SECONDS = 60.0
-STALE_SECONDS = 60.0
-LOCKS = 64
 # To map a file anew costs as much as to copy it once: what this process used last stays mapped.
 MOST_HELD = 256
 _held: dict[Path, dict[str, np.ndarray]] = {}
 
 
-@lru_cache
-def cache_directory() -> Path:
-    """Where this node keeps what it decodes: in HINDCAST_CACHE, Spark's local directory, or the temporary directory.
-
-    Raises InputError where it cannot be made or belongs to someone else.
-    """
-    base = os.environ.get("HINDCAST_CACHE") or os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or tempfile.gettempdir()
-    folder = Path(base) / f"hindcast-blocks-{os.getuid()}"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = folder.stat().st_uid
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {error.strerror}. Set HINDCAST_CACHE to a directory of your own") from None
-    if owner != os.getuid():  # whoever can write into it decides what is read
-        raise InputError(f"{folder}: belongs to another user. Set HINDCAST_CACHE to a directory of your own")
-    # A split of many row groups stays mapped while windows of it are used; the usual soft limit is 1024 files.
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return folder
+def kept(folder: Path, name: str, make: Callable[[Sink], None]) -> dict[str, np.ndarray]:
+    """The arrays of the entry `name`, read-only and mapped; `make` puts them into a sink where there is no such entry yet."""
+    name = f"{name}-{boot()}"
+    arrays = _opened(folder / name) or _make(folder, name, make)
+    if used(folder / name):  # what could not be kept is not held either: it is memory
+        _held[folder / name] = arrays
+    for old in list(_held)[:-MOST_HELD]:
+        _held.pop(old, None)
+    return arrays
 
 
 @dataclass
@@ -76,12 +44,12 @@ class Sink:
         at = -(-self.end // ALIGNMENT) * ALIGNMENT
         self.end = at + math.prod(shape) * dtype.itemsize
         self.arrays.append((name, dtype.str, shape, at))
-        _allocate(self.descriptor, self.end)
+        allocate(self.descriptor, self.end)
 
         def append(part: np.ndarray) -> None:
             nonlocal at
             data = np.ascontiguousarray(part, dtype)
-            _write(self.descriptor, data.reshape(-1).view(np.uint8).data, at)
+            write(self.descriptor, data.reshape(-1).view(np.uint8).data, at)
             at += data.nbytes
 
         return append
@@ -89,60 +57,11 @@ class Sink:
     def close(self) -> None:
         """Describes the arrays: JSON, and its length as the file's last eight bytes."""
         description = json.dumps(self.arrays).encode()
-        _write(self.descriptor, description + len(description).to_bytes(8, "little"), self.end)
-
-
-def kept(folder: Path, name: str, make: Callable[[Sink], None]) -> dict[str, np.ndarray]:
-    """The arrays of the entry `name`, read-only and mapped; `make` puts them into a sink where there is no such entry yet."""
-    name = f"{name}-{_boot()}"
-    arrays = _opened(folder / name) or _make(folder, name, make)
-    if _used(folder / name):  # what could not be kept is not held either: it is memory
-        _held[folder / name] = arrays
-    for old in list(_held)[:-MOST_HELD]:
-        _held.pop(old, None)
-    return arrays
-
-
-def verified(folder: Path, file: str, digest: str) -> pa.NativeFile:
-    """A file, opened, whose bytes are those that `digest` (XXH3, 128 bits) stands for; a remote one is fetched first, whole.
-
-    Its bytes are read once on a node: what was found sound is remembered until the file changes. Raises InputError where it is
-    missing, cannot be read, or has other bytes.
-    """
-    if not storage.is_local(file):
-        return _fetched(folder, file, digest)
-    mark = folder / f"{digest}-{_fingerprint(file)}.sound"
-    if not _used(mark):
-        with _alone(folder, f"file {digest}"):
-            if not _used(mark):
-                _compare(file, storage.xxh128_of(file), digest)
-                with suppress(OSError):  # without a mark it is checked again
-                    mark.touch(mode=0o600)
-    return storage.open_for_arrow(file)
-
-
-def sweep(folder: Path, limit: int | None = None) -> None:
-    """Removes the least recently used entries until at most `limit` bytes are left, and what killed processes left behind."""
-    entries = []
-    for found in os.scandir(folder):
-        with suppress(FileNotFoundError):  # another process sweeps too
-            status = found.stat(follow_symlinks=False)
-            if found.name.startswith(".making-"):
-                _remove_abandoned(Path(found.path), status)
-            elif not found.name.startswith("."):
-                entries.append((status.st_mtime_ns, status.st_blocks * 512, found.path))
-    held = sum(size for _, size, _ in entries)
-    limit = _limit(folder, held) if limit is None else limit
-    for _, size, path in sorted(entries):
-        if held <= limit:
-            break
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        held -= size
+        write(self.descriptor, description + len(description).to_bytes(8, "little"), self.end)
 
 
 def _make(folder: Path, name: str, make: Callable[[Sink], None]) -> dict[str, np.ndarray]:
-    with _alone(folder, f"entry {name}"):
+    with alone(folder, f"entry {name}"):
         found = _opened(folder / name)
         if found is not None:
             return found
@@ -152,64 +71,14 @@ def _make(folder: Path, name: str, make: Callable[[Sink], None]) -> dict[str, np
             make(sink)
             sink.close()
 
-        with _put(folder, name, fill) as descriptor:
+        with put(folder, name, fill) as descriptor:
             return _arrays(_map(descriptor))
-
-
-def _fetched(folder: Path, uri: str, expected: str) -> pa.NativeFile:
-    name = f"{expected}-{_boot()}.fetched"
-    with _alone(folder, f"file {expected}"):
-        with suppress(FileNotFoundError):
-            opened = pa.OSFile(str(folder / name), mode="r")
-            _used(folder / name)
-            return opened
-
-        def fill(descriptor: int) -> None:
-            digest, at = xxhash.xxh3_128(), 0
-            for chunk in storage.chunks(uri):
-                digest.update(chunk)
-                _write(descriptor, chunk, at)
-                at += len(chunk)
-            _compare(uri, digest.hexdigest(), expected)
-
-        with _put(folder, name, fill) as descriptor:
-            return pa.OSFile(f"/proc/self/fd/{descriptor}", mode="r")
-
-
-def _compare(file: str, found: str, expected: str) -> None:
-    if found != expected:
-        raise InputError(
-            f"{file}: its bytes have the digest {found}, and the manifest says {expected}: it has been changed or damaged. "
-            "Copy it again from where it is whole, or prepare the dataset again with `hindcast prep`"
-        )
-
-
-def _fingerprint(file: str) -> str:
-    """Of a local file's place and state: another after anything was written to it."""
-    path = storage.local_path(file)
-    try:
-        state = path.stat()
-    except FileNotFoundError:
-        raise InputError(f"{file}: is missing. The dataset is damaged: prepare it again with `hindcast prep`") from None
-    except OSError as error:
-        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
-    described = f"{path} {state.st_dev} {state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
-    return hashlib.sha256(described.encode()).hexdigest()[:16]
-
-
-def _used(entry: Path) -> bool:
-    """Whether it is there; then it counts as just used."""
-    try:
-        os.utime(entry)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _opened(entry: Path) -> dict[str, np.ndarray] | None:
     """An entry's arrays, or None where there is none. One that something else has cut short is removed."""
     held = _held.pop(entry, None)
-    if held is not None and _used(entry):
+    if held is not None and used(entry):
         return held
     try:
         descriptor = os.open(entry, os.O_RDONLY | os.O_CLOEXEC)
@@ -237,131 +106,3 @@ def _arrays(mapped: mmap.mmap) -> dict[str, np.ndarray]:
         raise ValueError("not a whole entry")
     described = json.loads(mapped[end - length : end])
     return {name: np.ndarray(shape, dtype, mapped, offset) for name, dtype, shape, offset in described}
-
-
-def _allocate(descriptor: int, end: int) -> None:
-    """Room up to `end`: a full disk is known before anything is decoded, and to write into it then costs half."""
-    try:
-        os.posix_fallocate(descriptor, 0, end)
-    except OSError as error:
-        raise _NoRoomError(error) from error
-
-
-def _write(descriptor: int, data: bytes | memoryview, at: int) -> None:
-    view = memoryview(data)
-    while len(view):
-        try:
-            written = os.pwrite(descriptor, view, at)
-        except OSError as error:
-            raise _NoRoomError(error) from error
-        view, at = view[written:], at + written
-
-
-@contextmanager
-def _put(folder: Path, name: str, fill: Callable[[int], None]) -> Iterator[int]:
-    """A descriptor of what `fill` wrote, which now is the entry `name`; of memory, where it cannot be kept."""
-    try:
-        descriptor = _made(folder, name, fill)
-    except _NoRoomError as error:
-        warnings.warn(
-            f"{folder}: what was decoded cannot be kept: {error.cause.strerror}. It stays in memory, and is decoded again in "
-            "every pass. Free some space, or set HINDCAST_CACHE to a directory with room",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        descriptor = os.memfd_create("hindcast", os.MFD_CLOEXEC)
-        fill(descriptor)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
-
-
-def _made(folder: Path, name: str, fill: Callable[[int], None]) -> int:
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, staged = tempfile.mkstemp(prefix=".making-", dir=folder)
-    except OSError as error:
-        raise _NoRoomError(error) from error
-    try:
-        with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else takes it for abandoned
-        fill(descriptor)
-        os.rename(staged, folder / name)
-    except BaseException:
-        os.close(descriptor)
-        with suppress(FileNotFoundError):
-            os.unlink(staged)
-        raise
-    _account(folder, os.fstat(descriptor).st_size)
-    return descriptor
-
-
-_since_sweep: dict[Path, int] = {}
-
-
-def _account(folder: Path, size: int) -> None:
-    """Sweeps when this process has added a noticeable part of what may be held: to list the directory every time would cost."""
-    _since_sweep[folder] = _since_sweep.get(folder, 1 << 62) + size
-    if _since_sweep[folder] > _limit(folder, 0) // 16:
-        _since_sweep[folder] = 0
-        sweep(folder)
-
-
-def _limit(folder: Path, held: int) -> int:
-    asked = os.environ.get("HINDCAST_CACHE_BYTES")
-    if asked is None:
-        return (shutil.disk_usage(folder).free + held) // 2
-    if not asked.isdecimal():
-        raise InputError(f"HINDCAST_CACHE_BYTES: {asked!r} is not a number of bytes")
-    return int(asked)
-
-
-def _remove_abandoned(staged: Path, status: os.stat_result) -> None:
-    """Whoever writes holds a lock, which ends with its process."""
-    if time.time() - status.st_mtime < STALE_SECONDS:
-        return
-    with staged.open("rb") as file, suppress(BlockingIOError):
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        staged.unlink(missing_ok=True)
-
-
-@contextmanager
-def _alone(folder: Path, what: str) -> Iterator[None]:
-    """Keeps other processes and threads from doing the same at the same time, for WAIT_SECONDS at most."""
-    kind, _, rest = what.partition(" ")
-    number = int(hashlib.sha256(rest.encode()).hexdigest(), 16) % LOCKS
-    try:
-        descriptor = os.open(folder / f".lock-{kind}-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError:  # no room for a lock: then two may do the same
-        yield
-        return
-    try:
-        until = time.monotonic() + WAIT_SECONDS
-        while time.monotonic() < until:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.001)
-            except OSError:  # some network file systems have no locks
-                break
-        yield
-    finally:
-        os.close(descriptor)
-
-
-@lru_cache
-def _boot() -> str:
-    """Names this run of the machine: after a power failure, a renamed file may be there without its bytes."""
-    with suppress(OSError):
-        return hashlib.sha256(Path("/proc/sys/kernel/random/boot_id").read_bytes()).hexdigest()[:8]
-    return "0"
-
-
-class _NoRoomError(Exception):
-    """An entry cannot be written."""
-
-    def __init__(self, cause: OSError) -> None:
-        super().__init__(str(cause))
-        self.cause = cause

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import pickle
@@ -20,7 +21,8 @@ import xxhash
 from petastorm.codecs import NdarrayCodec
 from petastorm.unischema import UnischemaField
 
-from prep import keeping
+from prep import entries as entries_
+from prep import keeping, storage
 from prep.blocks import Address, ArrayField, Block, cache_directory, decode, read, read_each
 from prep.errors import InputError
 from prep.rows import npy_column
@@ -197,8 +199,8 @@ def test_one_changed_byte_anywhere_is_found_and_named(tmp_path: Path) -> None:
 def test_a_file_is_hashed_once_and_again_when_it_was_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "part"
     hashed = []
-    hashing = keeping.storage.xxh128_of
-    monkeypatch.setattr(keeping.storage, "xxh128_of", lambda path: hashed.append(path) or hashing(path))
+    hashing = storage.xxh128_of
+    monkeypatch.setattr(storage, "xxh128_of", lambda path: hashed.append(path) or hashing(path))
     first, second = part(file, content())
     read(first)
     read(second)
@@ -298,7 +300,7 @@ def test_the_least_recently_used_go_first_and_what_is_mapped_stays(tmp_path: Pat
     np.testing.assert_array_equal(read(some[0]).values, columns["values"][:1])  # used last, though made first
     with pytest.raises(InputError, match="is missing"):
         read(some[1])
-    keeping.sweep(cache_directory(), 0)
+    entries_.sweep(cache_directory(), 0)
     assert entries() == []
     np.testing.assert_array_equal(first.values, columns["values"][:1])
 
@@ -313,11 +315,11 @@ def test_what_a_killed_process_left_is_swept_and_what_is_being_written_is_not(tm
     folder = cache_directory()
     left, written = folder / ".making-left", folder / ".making-written"
     with written.open("wb") as file:
-        keeping.fcntl.flock(file, keeping.fcntl.LOCK_EX)
+        fcntl.flock(file, fcntl.LOCK_EX)
         left.touch()
         for path in (left, written):
             os.utime(path, (0, 0))
-        keeping.sweep(folder)
+        entries_.sweep(folder)
         assert not left.exists()
         assert written.exists()
 
@@ -339,9 +341,9 @@ def test_without_room_it_is_read_into_memory_and_said(tmp_path: Path, monkeypatc
     def full(*_: Any) -> int:
         raise OSError(28, "No space left on device")
 
-    writes = keeping.os.pwrite
+    writes = os.pwrite
     monkeypatch.setattr(
-        keeping.os, "pwrite", lambda descriptor, data, at: full() if on_disk(descriptor) else writes(descriptor, data, at)
+        os, "pwrite", lambda descriptor, data, at: full() if on_disk(descriptor) else writes(descriptor, data, at)
     )
     for _ in range(2):
         with pytest.warns(RuntimeWarning, match="cannot be kept: No space left on device.*HINDCAST_CACHE"):
