@@ -151,7 +151,7 @@ def test_folders_that_are_not_models_are_refused(dataset: SequenceDataset, fitte
         ({"start": np.array([0.5, np.nan])}, "start is not a finite"),
         ({"transition": np.eye(2) * 2}, "not probabilities"),
         ({"weights": np.zeros((2, 1, 2))}, "weights is not a finite float64 array of shape"),
-        ({"variances": np.zeros((2, 2))}, "a variance is not above 0"),
+        ({"variances": np.zeros((2, 2))}, "expected variances above 0"),
         ({"more": np.zeros(1)}, "are not those of a model"),
     ):
         np.savez(folder / PARAMETERS, **{**good, **damage})
