@@ -92,18 +92,18 @@ class Categorical:
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
         with np.errstate(divide="ignore"):
-            logs = np.log(np.ascontiguousarray(self.probabilities.T))
+            logs = np.log(np.ascontiguousarray(self.probabilities))
         _density(group.values, group.observed, logs, out)
 
     def no_sums(self) -> np.ndarray:
-        """(symbols, states)"""
-        return np.zeros((self.symbols, self.states))
+        """(symbols, states, LANES)"""
+        return np.zeros((self.symbols, self.states, LANES))
 
     def add_sums(self, group: Group, gamma: np.ndarray, sums: np.ndarray) -> None:
-        _sums(group.values, group.observed, group.lengths, gamma, sums)
+        _sums(group.values, group.observed, gamma, sums)
 
     def statistics(self, sums: np.ndarray) -> CategoricalStatistics:
-        return CategoricalStatistics(np.ascontiguousarray(sums.T))
+        return CategoricalStatistics(np.ascontiguousarray(sums.sum(axis=-1).T))
 
     def m_step(self, statistics: CategoricalStatistics) -> Categorical:
         counts = np.where(self.probabilities > 0, statistics.counts, 0.0)
@@ -119,25 +119,30 @@ class Categorical:
 
 @njit(cache=True)
 def _density(x: Any, observed: Any, logs: Any, out: Any) -> None:
-    """`logs` (symbols, states)"""
+    """`logs` (states, symbols)"""
     steps, K = out.shape[0], out.shape[1]
+    symbol = np.empty(LANES, np.int64)
     for t in range(steps):
         for v in range(LANES):
-            if observed is not None and observed[t, 0, v] == 0:
-                for k in range(K):
-                    out[t, k, v] = 0.0
-            else:
-                symbol = int(x[t, 0, v])
-                for k in range(K):
-                    out[t, k, v] = logs[symbol, k]
+            symbol[v] = int(x[t, 0, v])
+        for k in range(K):
+            for v in range(LANES):
+                out[t, k, v] = logs[k, symbol[v]]
+        if observed is not None:
+            for v in range(LANES):
+                if observed[t, 0, v] == 0:
+                    out[t, :, v] = 0.0
 
 
 @njit(cache=True)
-def _sums(x: Any, observed: Any, lengths: Any, gamma: Any, sums: Any) -> None:
-    K = gamma.shape[1]
-    for v in range(LANES):
-        for t in range(lengths[v]):
-            if observed is None or observed[t, 0, v] > 0:
-                symbol = int(x[t, 0, v])
-                for k in range(K):
-                    sums[symbol, k] += gamma[t, k, v]
+def _sums(x: Any, observed: Any, gamma: Any, sums: Any) -> None:
+    """`sums` (symbols, states, LANES): each lane adds to numbers of its own, so that none waits for another."""
+    steps, K = gamma.shape[0], gamma.shape[1]
+    symbol = np.empty(LANES, np.int64)
+    for t in range(steps):
+        for v in range(LANES):
+            symbol[v] = int(x[t, 0, v])
+        for k in range(K):
+            for v in range(LANES):
+                weight = gamma[t, k, v] if observed is None else gamma[t, k, v] * observed[t, 0, v]
+                sums[symbol[v], k, v] += weight
