@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 
 from classical.hmm.emissions import EMPTY
-from classical.hmm.emissions.gaussian import LOG_2PI, moments, raised
+from classical.hmm.emissions.gaussian import LOG_2PI, moments, not_positive, raised
 from classical.hmm.lanes import Group, Spans, groups
 from classical.hmm.lattice import FAST
 from classical.hmm.vector import LANES, load, splat, store
@@ -86,7 +86,7 @@ class Autoregressive:
 
     @property
     def fault(self) -> str | None:
-        return None if (self.variances > 0).all() else f"expected variances above 0, found {self.variances.tolist()}"
+        return not_positive(self.variances)
 
     def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Bands of how badly the one regression fits over a short run: calm stretches, ..., wild ones."""

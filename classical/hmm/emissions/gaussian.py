@@ -96,7 +96,7 @@ class Gaussian:
 
     @property
     def fault(self) -> str | None:
-        return None if (self.variances > 0).all() else f"expected variances above 0, found {self.variances.tolist()}"
+        return not_positive(self.variances)
 
     def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Clusters of readings."""
@@ -170,6 +170,10 @@ def moments(readings: np.ndarray, seen: np.ndarray | None, variance_floor: float
         variance = (np.where(seen, readings - mean, 0) ** 2).sum(axis=0) / count
     floor = variance_floor * np.where(variance > 0, variance, 1.0)
     return mean, np.maximum(variance, floor), floor
+
+
+def not_positive(variances: np.ndarray) -> str | None:
+    return None if (variances > 0).all() else f"expected variances above 0, found {variances.tolist()}"
 
 
 def raised(floored: int) -> tuple[str, ...]:
