@@ -116,14 +116,13 @@ class CategoricalHMM(Estimator):
         super()._must_fit(readings)
         if readings.shape[1] != 1:
             raise InputError(f"X: found {readings.shape[1]} channels, expected one column of symbols")
-        highest = np.nanmax(readings, initial=0)
-        symbols = self.n_features or (len(self.emissionprob_[0]) if hasattr(self, "emissionprob_") else int(highest) + 1)
-        fine = (readings % 1 == 0) & (readings >= 0) & (readings < symbols)
-        self._must_be(readings, fine | np.isnan(readings), f"a symbol of 0 … {symbols - 1}")
-        self._symbols = symbols
+        fine = (readings % 1 == 0) & (readings >= 0) & (readings < (np.inf if self.n_features is None else self.n_features))
+        known = "a whole number, not negative" if self.n_features is None else f"a symbol of 0 … {self.n_features - 1}"
+        self._must_be(readings, fine | np.isnan(readings), known)
+        self._highest = int(np.nanmax(readings, initial=0))
 
     def _begin(self) -> Begin:
-        return partial(Categorical.begin, symbols=self._symbols)
+        return partial(Categorical.begin, symbols=self._highest + 1 if self.n_features is None else self.n_features)
 
     def _emission(self, like: Any = None) -> Categorical:
         return Categorical(as_array(self.emissionprob_))

@@ -16,6 +16,7 @@ from classical.hmm.clusters import clusters
 from classical.hmm.emissions import EMPTY
 from classical.hmm.lanes import Group, Spans
 from classical.hmm.vector import LANES
+from prep.errors import InputError
 
 RUN = 12  # steps over which symbols are counted to begin with
 DIRECTIONS = 16
@@ -93,6 +94,7 @@ class Categorical:
     def log_density(self, group: Group, out: np.ndarray) -> None:
         with np.errstate(divide="ignore"):
             logs = np.log(np.ascontiguousarray(self.probabilities))
+        self._must_know(group)
         _density(group.values, group.observed, logs, out)
 
     def no_sums(self) -> np.ndarray:
@@ -100,6 +102,7 @@ class Categorical:
         return np.zeros((self.symbols, self.states, LANES))
 
     def add_sums(self, group: Group, gamma: np.ndarray, sums: np.ndarray) -> None:
+        self._must_know(group)
         _sums(group.values, group.observed, gamma, sums)
 
     def statistics(self, sums: np.ndarray) -> CategoricalStatistics:
@@ -109,6 +112,11 @@ class Categorical:
         counts = np.where(self.probabilities > 0, statistics.counts, 0.0)
         weight = counts.sum(axis=1, keepdims=True)
         return Categorical(np.where(weight > EMPTY, counts / np.where(weight > EMPTY, weight, 1.0), self.probabilities))
+
+    def _must_know(self, group: Group) -> None:
+        """Compiled code does not look where it reads and writes."""
+        if not (group.values.min(initial=0) >= 0 and group.values.max(initial=0) < self.symbols):
+            raise InputError(f"found a symbol outside of the model's, 0 … {self.symbols - 1}")
 
     def permuted(self, order: np.ndarray) -> Categorical:
         return replace(self, probabilities=self.probabilities[order])

@@ -12,8 +12,9 @@ import pytest
 from classical.hmm.emissions.categorical import Categorical
 from classical.hmm.emissions.poisson import Poisson
 from classical.hmm.estimator import CategoricalHMM, PoissonHMM
-from classical.hmm.lanes import whole
+from classical.hmm.lanes import Group, whole
 from classical.hmm.model import HiddenMarkov
+from classical.hmm.vector import LANES
 from prep.errors import InputError
 
 hmmlearn = pytest.importorskip("hmmlearn.hmm")
@@ -149,6 +150,18 @@ def test_an_impossible_symbol_has_probability_zero() -> None:
     model.emissionprob_ = [[1.0, 0.0], [1.0, 0.0]]
     assert model.score([[0], [1], [0]]) == -np.inf
     np.testing.assert_allclose(model.score([[0], [0]]), 0.0, atol=1e-15)
+
+
+def test_symbols_that_a_model_does_not_know_are_refused() -> None:
+    model = CategoricalHMM(2, random_state=0).fit([[0], [1], [0], [1]])
+    for ask in (model.score, model.predict):
+        with pytest.raises(InputError, match="a symbol outside of the model's, 0 … 1"):
+            ask([[0], [1_000_000]])
+    group = Group(np.zeros(LANES, int), np.ones(LANES, int), np.full((1, 1, LANES), 5.0), None)
+    emission = model.parameters_.emission
+    with pytest.raises(InputError, match="a symbol outside of the model's"):
+        emission.add_sums(group, np.ones((1, 2, LANES)), emission.no_sums())
+    assert model.fit([[0], [4], [0], [4]]).emissionprob_.shape == (2, 5)
 
 
 @pytest.mark.parametrize(
