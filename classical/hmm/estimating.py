@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -12,8 +12,9 @@ import numpy as np
 
 from classical import em
 from classical.hmm.fitting import repairs
+from classical.hmm.inference import decoded, filtered, smoothed
 from classical.hmm.initial import Begin, initialise
-from classical.hmm.lanes import Group, Spans, concatenated
+from classical.hmm.lanes import Spans, concatenated
 from classical.hmm.model import HiddenMarkov
 from prep.errors import InputError
 
@@ -82,16 +83,17 @@ class Estimator(ABC):
 
     def score(self, X: Any, lengths: Lengths = None) -> float:
         """The log-likelihood of all sequences together."""
-        return float(sum(likelihoods.sum() for _, _, likelihoods in self.parameters_.filtered(self._spans(X, lengths))))
+        return float(sum(likelihoods.sum() for _, _, likelihoods in filtered(self.parameters_, self._spans(X, lengths))))
 
     def score_samples(self, X: Any, lengths: Lengths = None) -> tuple[float, np.ndarray]:
         """The log-likelihood, and `predict_proba`."""
         spans = self._spans(X, lengths)
+        scored = spans.after_history(self._order)
         posterior, total = np.zeros((spans.values.shape[1], self.n_components)), 0.0
-        for group, gamma, likelihoods in self.parameters_.smoothed(spans):
+        for group, gamma, likelihoods in smoothed(self.parameters_, spans):
             total += float(likelihoods.sum())
-            for lane, steps in self._places(spans, group):
-                posterior[steps] = gamma[: group.lengths[lane], :, lane]
+            for sequence, of_sequence in group.each(gamma):
+                posterior[scored.start[sequence] : scored.stop[sequence]] = of_sequence
         return total, posterior
 
     def predict_proba(self, X: Any, lengths: Lengths = None) -> np.ndarray:
@@ -101,11 +103,12 @@ class Estimator(ABC):
     def decode(self, X: Any, lengths: Lengths = None) -> tuple[float, np.ndarray]:
         """Log-probability of the likeliest paths together with the readings, and the paths (steps,); -1 where conditioned on."""
         spans = self._spans(X, lengths)
+        scored = spans.after_history(self._order)
         states, total = np.full(spans.values.shape[1], -1), 0.0
-        for group, path, log_probability in self.parameters_.decoded(spans):
+        for group, path, log_probability in decoded(self.parameters_, spans):
             total += float(log_probability.sum())
-            for lane, steps in self._places(spans, group):
-                states[steps] = path[: group.lengths[lane], lane]
+            for sequence, of_sequence in group.each(path):
+                states[scored.start[sequence] : scored.stop[sequence]] = of_sequence
         return total, states
 
     def predict(self, X: Any, lengths: Lengths = None) -> np.ndarray:
@@ -170,12 +173,6 @@ class Estimator(ABC):
         if not fine.all():
             step, channel = np.argwhere(~fine)[0]
             raise InputError(f"X: step {step}, channel {channel}: found {readings[step, channel]:g}, expected {expected}")
-
-    def _places(self, spans: Spans, group: Group) -> Iterator[tuple[int, slice]]:
-        scored = spans.after_history(self._order)
-        for lane in np.flatnonzero(group.members >= 0):
-            member = group.members[lane]
-            yield int(lane), slice(int(scored.start[member]), int(scored.stop[member]))
 
     def _walk(self, steps: int, rng: np.random.Generator) -> np.ndarray:
         start, ahead = np.cumsum(self.startprob_), np.cumsum(self.transmat_, axis=1)

@@ -15,6 +15,7 @@ import numpy as np
 
 from classical.hmm.emissions.autoregressive import Autoregressive
 from classical.hmm.emissions.gaussian import Gaussian
+from classical.hmm.inference import filtered
 from classical.hmm.lanes import Spans, whole
 from classical.hmm.model import HiddenMarkov, stationary
 from forecasting.card import Card
@@ -66,9 +67,9 @@ def filtered_state(model: HiddenMarkov[Any], spans: Spans) -> np.ndarray:
     """
     start = stationary(model.start, model.transition)
     state = np.tile(start, (len(spans.row), 1))
-    for group, alpha, _ in model.filtered(spans, start):
-        lanes = np.flatnonzero(group.members >= 0)
-        state[group.members[lanes]] = alpha[group.lengths[lanes] - 1, :, lanes]
+    for group, alpha, _ in filtered(model, spans, start):
+        for sequence, of_sequence in group.each(alpha):
+            state[sequence] = of_sequence[-1]
     return state
 
 

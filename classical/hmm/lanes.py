@@ -62,6 +62,11 @@ class Group:
     def steps(self) -> int:
         return int(self.lengths[0])
 
+    def each(self, of_lanes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Which sequence, and its part (its steps, ...) of an array (steps, ..., LANES)."""
+        for lane in np.flatnonzero(self.members >= 0):
+            yield int(self.members[lane]), of_lanes[: self.lengths[lane], ..., lane]
+
 
 def owned(block: Block) -> Spans:
     """The steps that each row owns, with the rest of the row before them as history. Padding is never part of it."""

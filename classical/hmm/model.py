@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
-from classical.hmm import lattice
 from classical.hmm.emissions import EMPTY, Emission
-from classical.hmm.lanes import Group, Spans, groups, owned
+from classical.hmm.inference import smoothed
+from classical.hmm.lanes import Spans, owned
 from prep.blocks import Block
-from prep.errors import InputError
 
 AnyEmission = TypeVar("AnyEmission", bound=Emission)
 
@@ -64,7 +62,7 @@ class HiddenMarkov(Generic[AnyEmission]):
         """Expected counts, by forward-backward. Of a block every row is one sequence: the steps that it owns."""
         spans, K = block if isinstance(block, Spans) else owned(block), self.states
         starts, transitions, sums, log_likelihood = np.zeros(K), np.zeros((K, K)), self.emission.no_sums(), 0.0
-        for group, gamma, likelihoods in self.smoothed(spans, starts, transitions):
+        for group, gamma, likelihoods in smoothed(self, spans, starts, transitions):
             self.emission.add_sums(group, gamma, sums)
             log_likelihood += float(likelihoods.sum())
         steps = spans.after_history(self.emission.order).lengths
@@ -95,69 +93,6 @@ class HiddenMarkov(Generic[AnyEmission]):
         order = np.asarray(order)
         empty = tuple(np.flatnonzero(np.isin(order, self.empty)).tolist())
         return type(self)(self.start[order], self.transition[np.ix_(order, order)], self.emission.permuted(order), empty)
-
-    def filtered(self, spans: Spans, start: np.ndarray | None = None) -> Iterator[tuple[Group, np.ndarray, np.ndarray]]:
-        """Of LANES sequences at a time: the group, alpha (steps, states, LANES), and log-likelihoods (LANES,).
-
-        alpha is P(state | readings up to the step). The arrays are reused for the next group.
-        """
-        work = _Workspace(self, spans)
-        for group in groups(spans, self.emission.order, self.emission.centre):
-            self._forward(group, work, self.start if start is None else start)
-            yield group, work.alpha[: group.steps], work.log_likelihood
-
-    def smoothed(
-        self, spans: Spans, starts: np.ndarray | None = None, transitions: np.ndarray | None = None
-    ) -> Iterator[tuple[Group, np.ndarray, np.ndarray]]:
-        """As `filtered`, with gamma, P(state | all readings of the sequence).
-
-        Expected starts (states,) and transitions (states, states) are added to the arrays that are given for them.
-        """
-        K = self.states
-        starts = np.zeros(K) if starts is None else starts
-        transitions = np.zeros((K, K)) if transitions is None else transitions
-        work = _Workspace(self, spans)
-        for group in groups(spans, self.emission.order, self.emission.centre):
-            T = group.steps
-            self._forward(group, work, self.start)
-            lattice.backward(
-                work.b[:T], group.lengths, self.transition, work.alpha[:T], work.scale[:T], starts,
-                transitions,
-            )  # fmt: skip
-            yield group, work.alpha[:T], work.log_likelihood
-
-    def decoded(self, spans: Spans) -> Iterator[tuple[Group, np.ndarray, np.ndarray]]:
-        """As `filtered`, with the likeliest paths (steps, LANES), -1 after a lane's end, and their log-probabilities (LANES,)."""
-        work = _Workspace(self, spans)
-        with np.errstate(divide="ignore"):
-            log_start, log_transition = np.log(self.start), np.log(self.transition)
-        for group in groups(spans, self.emission.order, self.emission.centre):
-            path = np.empty((group.steps, lattice.LANES), np.int32)
-            self.emission.log_density(group, work.b[: group.steps])
-            lattice.viterbi(work.b[: group.steps], group.lengths, log_start, log_transition, path, work.log_likelihood)
-            yield group, path, work.log_likelihood
-
-    def _forward(self, group: Group, work: _Workspace, start: np.ndarray) -> None:
-        T = group.steps
-        self.emission.log_density(group, work.b[:T])
-        lattice.forward(
-            work.b[:T], group.lengths, start, self.transition,
-            work.alpha[:T], work.scale[:T], work.log_likelihood,
-        )  # fmt: skip
-
-
-class _Workspace:
-    """Arrays of the lattice, made once for the longest sequence."""
-
-    def __init__(self, model: HiddenMarkov[Any], spans: Spans) -> None:
-        found, expected = spans.values.shape[2], model.emission.channels
-        if found != expected:
-            raise InputError(f"found readings of {found} channels, and the model has {expected}")
-        longest = int(spans.after_history(model.emission.order).lengths.max(initial=0))
-        self.b = np.empty((longest, model.states, lattice.LANES))
-        self.alpha = np.empty_like(self.b)
-        self.scale = np.empty((longest, lattice.LANES))
-        self.log_likelihood = np.empty(lattice.LANES)
 
 
 def stationary(start: np.ndarray, transition: np.ndarray) -> np.ndarray:

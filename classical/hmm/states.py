@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from classical.hmm.fitting import reader_for
+from classical.hmm.inference import decoded, smoothed
 from classical.hmm.lanes import Group, Spans, owned
 from classical.hmm.model import HiddenMarkov
 from forecasting.report.contents import States, Stretch
@@ -30,7 +31,7 @@ def describe_states(model: HiddenMarkov[Any], dataset: SequenceDataset, stretch:
     for address in dataset.addresses("train"):
         block = reader(address)
         centre, scale = dataset.scaling.of(block.series)
-        for group, gamma, _ in model.smoothed(owned(block)):
+        for group, gamma, _ in smoothed(model, owned(block)):
             for lane in np.flatnonzero(group.members >= 0):
                 row = group.members[lane]
                 values, observed = _lane(group, lane, model)
@@ -74,7 +75,7 @@ def decode_stretch(
     begin = int(spans.start[row])
     stop = min(int(spans.stop[row]), begin + steps)
     one = Spans(spans.values, spans.observed, *(np.array([value]) for value in (row, 0, begin, stop)))
-    path = next(path for _, path, _ in model.decoded(one))[:, 0]
+    path = next(path for _, path, _ in decoded(model, one))[:, 0]
     centre, scale = dataset.scaling.of(block.series[[row]])
     drawn = [dataset.channels.index(name) for name in names]
     return Stretch(

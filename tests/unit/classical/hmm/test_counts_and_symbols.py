@@ -12,6 +12,7 @@ import pytest
 from classical.hmm.emissions.categorical import Categorical
 from classical.hmm.emissions.poisson import Poisson
 from classical.hmm.estimator import CategoricalHMM, PoissonHMM
+from classical.hmm.inference import decoded, smoothed
 from classical.hmm.lanes import Group, whole
 from classical.hmm.model import HiddenMarkov
 from classical.hmm.vector import LANES
@@ -56,11 +57,11 @@ def test_the_enumeration_of_paths(family: str, missing: bool, oracle: Any) -> No
     spans = whole(values, observed.astype(np.uint8) if missing else None)
     densities = [log_density(model.emission, *pair) for pair in zip(values, observed, strict=True)]
     expected = [oracle.enumerate(model.start, model.transition, density) for density in densities]
-    for group, gamma, likelihood in model.smoothed(spans):
+    for group, gamma, likelihood in smoothed(model, spans):
         for lane, row in enumerate(group.members[:5]):
             np.testing.assert_allclose(likelihood[lane], expected[row].log_likelihood, **EXACT)
             np.testing.assert_allclose(gamma[:, :, lane], expected[row].smoothed, **EXACT)
-    for group, path, log_probability in model.decoded(spans):
+    for group, path, log_probability in decoded(model, spans):
         for lane, row in enumerate(group.members[:5]):
             np.testing.assert_array_equal(path[:, lane], expected[row].path)
             np.testing.assert_allclose(log_probability[lane], expected[row].log_probability, **EXACT)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from classical.hmm.emissions.autoregressive import regress
+from classical.hmm.inference import smoothed
 from classical.hmm.lanes import owned, whole
 
 FAMILIES = ("diagonal", "full", "autoregressive")
@@ -32,7 +33,7 @@ def test_an_m_step_is_the_weighted_estimate(family: str, random_model: Any) -> N
     model = random_model(family)
     order, values = model.emission.order, np.random.default_rng(0).normal(size=(1, 40, 2))
     after = model.m_step(model.e_step(whole(values))).emission
-    gamma = next(model.smoothed(whole(values).after_history(order)))[1][:, :, 0]
+    gamma = next(smoothed(model, whole(values).after_history(order)))[1][:, :, 0]
     for k in range(3):
         w = gamma[:, k] / gamma[:, k].sum()
         if family == "autoregressive":

@@ -11,6 +11,7 @@ import pytest
 from classical.hmm import forecast
 from classical.hmm.emissions.autoregressive import Autoregressive
 from classical.hmm.forecast import HmmForecaster, filtered_state
+from classical.hmm.inference import filtered
 from classical.hmm.lanes import whole
 from classical.hmm.model import HiddenMarkov, stationary
 from prep.errors import InputError
@@ -104,7 +105,7 @@ def test_a_forecast_never_depends_on_another_window(family: str, random_model: A
 def test_the_state_is_filtered_not_smoothed(family: str, random_model: Any) -> None:
     model = random_model(family)
     values = np.random.default_rng(0).normal(size=(1, 30, 2))
-    whole_run = next(model.filtered(whole(values), stationary(model.start, model.transition)))[1][:, :, 0].copy()
+    whole_run = next(filtered(model, whole(values), stationary(model.start, model.transition)))[1][:, :, 0].copy()
     for end in (10, 20, 30):
         state = filtered_state(model, whole(np.ascontiguousarray(values[:, :end])))
         np.testing.assert_allclose(state[0], whole_run[end - 1 - model.emission.order], rtol=1e-12)

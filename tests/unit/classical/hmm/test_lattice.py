@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from classical.hmm import lattice
+from classical.hmm.inference import decoded, filtered, smoothed
 from classical.hmm.lanes import Spans, whole
 from classical.hmm.vector import LANES
 
@@ -41,17 +42,17 @@ def test_ragged_sequences_give_what_the_enumeration_of_paths_gives(family: str, 
         oracle.enumerate(model.start, model.transition, oracle.log_density(model.emission, spans.values[r, :end]))
         for r, end in enumerate(stop)
     ]
-    for group, alpha, likelihood in model.filtered(spans):
+    for group, alpha, likelihood in filtered(model, spans):
         for lane, row in enumerate(group.members[:4]):
             np.testing.assert_allclose(likelihood[lane], expected[row].log_likelihood, **EXACT)
             np.testing.assert_allclose(alpha[: group.lengths[lane], :, lane], expected[row].filtered, **EXACT)
-    for group, gamma, likelihood in model.smoothed(spans):
+    for group, gamma, likelihood in smoothed(model, spans):
         assert not gamma[:, :, 4:].any()
         for lane, row in enumerate(group.members[:4]):
             np.testing.assert_allclose(likelihood[lane], expected[row].log_likelihood, **EXACT)
             np.testing.assert_allclose(gamma[: group.lengths[lane], :, lane], expected[row].smoothed, **EXACT)
             assert not gamma[group.lengths[lane] :, :, lane].any()
-    for group, path, log_probability in model.decoded(spans):
+    for group, path, log_probability in decoded(model, spans):
         for lane, row in enumerate(group.members[:4]):
             np.testing.assert_array_equal(path[: group.lengths[lane], lane], expected[row].path)
             np.testing.assert_allclose(log_probability[lane], expected[row].log_probability, **EXACT)
@@ -65,8 +66,10 @@ def test_ragged_sequences_give_what_the_enumeration_of_paths_gives(family: str, 
 def test_more_sequences_than_lanes_are_each_scored_once(random_model: Any) -> None:
     model = random_model("diagonal")
     values = np.random.default_rng(0).normal(size=(2 * LANES + 3, 6, 2))
-    together = {int(m): lane for group, _, ll in model.filtered(whole(values)) for m, lane in zip(group.members, ll, strict=True)}
-    alone = [float(next(model.filtered(whole(values[[row]])))[2][0]) for row in range(len(values))]
+    together = {
+        int(m): lane for group, _, ll in filtered(model, whole(values)) for m, lane in zip(group.members, ll, strict=True)
+    }
+    alone = [float(next(filtered(model, whole(values[[row]])))[2][0]) for row in range(len(values))]
     np.testing.assert_allclose([together[row] for row in range(len(values))], alone, rtol=1e-13)
 
 
@@ -78,7 +81,7 @@ def test_missing_channels_are_marginalised(oracle: Any, random_model: Any) -> No
         expected = oracle.enumerate(
             model.start, model.transition, oracle.log_density(model.emission, values[0], observed[0].astype(float))
         )
-        *_, likelihood = next(model.filtered(whole(values, observed)))
+        *_, likelihood = next(filtered(model, whole(values, observed)))
         np.testing.assert_allclose(likelihood[0], expected.log_likelihood, **EXACT)
 
 
