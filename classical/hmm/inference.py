@@ -38,22 +38,28 @@ def filtered(model: Parameters, spans: Spans, start: np.ndarray | None = None) -
 
 
 def smoothed(
-    model: Parameters, spans: Spans, starts: np.ndarray | None = None, transitions: np.ndarray | None = None
+    model: Parameters,
+    spans: Spans,
+    starts: np.ndarray | None = None,
+    transitions: np.ndarray | None = None,
+    *,
+    weighted: bool = False,
 ) -> Iterator[tuple[Group, np.ndarray, np.ndarray]]:
     """As `filtered`, with gamma, P(state | all readings of the sequence).
 
-    Expected starts (states,) and transitions (states, states) are added to the arrays that are given for them.
+    Expected starts (states,) and transitions (states, states) are added to the arrays that are given for them. Where `weighted`,
+    gamma and both of them count each sequence as often as `spans.weight` says; log-likelihoods never do.
     """
     K = len(model.start)
     starts = np.zeros(K) if starts is None else starts
     transitions = np.zeros((K, K)) if transitions is None else transitions
-    work = _Workspace(model, spans)
+    work, once = _Workspace(model, spans), np.ones(lattice.LANES)
     for group in groups(spans, model.emission.order, model.emission.centre):
         T = group.steps
         _forward(model, group, work, model.start)
         lattice.backward(
-            work.b[:T], group.lengths, model.transition, work.alpha[:T], work.scale[:T], starts,
-            transitions,
+            work.b[:T], group.lengths, group.weights if weighted else once, model.transition,
+            work.alpha[:T], work.scale[:T], starts, transitions,
         )  # fmt: skip
         yield group, work.alpha[:T], work.log_likelihood
 

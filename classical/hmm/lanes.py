@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ class Spans:
     row         (sequences,) int64: the row a sequence lies in
     first       (sequences,) int64: the first step of that row that may be looked at as its history
     start, stop (sequences,) int64: the steps of the row that are the sequence
+    weight      (sequences,) float64: how often each sequence counts; None where each counts once
     """
 
     values: np.ndarray
@@ -32,11 +33,12 @@ class Spans:
     first: np.ndarray
     start: np.ndarray
     stop: np.ndarray
+    weight: np.ndarray | None = None
 
     def after_history(self, order: int) -> Spans:
         """The same sequences, begun late where fewer than `order` steps lie before them: those steps are conditioned on."""
         start = np.maximum(self.start, self.first + order)
-        return Spans(self.values, self.observed, self.row, self.first, start, np.maximum(self.stop, start))
+        return replace(self, start=start, stop=np.maximum(self.stop, start))
 
     @property
     def lengths(self) -> np.ndarray:
@@ -49,6 +51,7 @@ class Group:
 
     members     (LANES,) int64: which sequence is in each lane; -1 for a lane that is empty
     lengths     (LANES,) int64: steps in each lane, the longest first
+    weights     (LANES,) float64: how often each lane counts; 0 for a lane that is empty
     values      (order + steps, channels, LANES) float64, less the centre; the first `order` are history; 0 after a lane's end
     observed    the same shape, 1.0 or 0.0; None where everything was measured
     """
@@ -57,6 +60,7 @@ class Group:
     lengths: np.ndarray
     values: np.ndarray
     observed: np.ndarray | None
+    weights: np.ndarray = field(default_factory=lambda: np.ones(LANES))
 
     @property
     def steps(self) -> int:
@@ -117,6 +121,8 @@ def groups(spans: Spans, order: int, centre: np.ndarray) -> Iterator[Group]:
     spare = -len(by_length) % LANES
     members = np.concatenate([by_length, np.full(spare, -1)])
     lengths = np.concatenate([stop - start - order, np.zeros(spare, np.int64)])
+    weight = np.ones(len(by_length)) if spans.weight is None else spans.weight[by_length].astype(np.float64)
+    weights = np.concatenate([weight, np.zeros(spare)])
     channels = spans.values.shape[2]
     values = np.empty((order + int(lengths[0]), channels, LANES))
     observed = None if spans.observed is None else np.empty_like(values)
@@ -125,10 +131,11 @@ def groups(spans: Spans, order: int, centre: np.ndarray) -> Iterator[Group]:
         _pack(spans.values, row[here], start[here], stop[here], centre, values[:steps])
         if observed is not None and spans.observed is not None:
             _pack(spans.observed, row[here], start[here], stop[here], np.zeros(channels), observed[:steps])
-        yield Group(members[here], lengths[here], values[:steps], None if observed is None else observed[:steps])
+        seen = None if observed is None else observed[:steps]
+        yield Group(members[here], lengths[here], values[:steps], seen, weights[here])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _all_ones(observed: Any, start: Any, stop: Any) -> Any:
     for row in range(len(start)):
         zeros = 0
@@ -140,7 +147,7 @@ def _all_ones(observed: Any, start: Any, stop: Any) -> Any:
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _pack(source: Any, row: Any, start: Any, stop: Any, centre: Any, out: Any) -> None:
     steps, channels, width = out.shape
     for tile in range(0, steps, TILE):

@@ -19,7 +19,7 @@ TINY = 1e-100
 IMPOSSIBLE = 1e-290
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def forward(b: Any, lengths: Any, start: Any, transition: Any, alpha: Any, scale: Any, log_likelihood: Any) -> None:
     """Filters every lane.
 
@@ -77,21 +77,23 @@ def forward(b: Any, lengths: Any, start: Any, transition: Any, alpha: Any, scale
         log_likelihood[v] += np.log(totals[0, v]) + peaks[0, v]
 
 
-@njit(cache=True, fastmath=FAST)
-def backward(b: Any, lengths: Any, transition: Any, alpha: Any, scale: Any, starts: Any, xi: Any) -> None:
-    """Smooths every lane, after `forward`.
+@njit(cache=True, nogil=True, fastmath=FAST)
+def backward(b: Any, lengths: Any, weights: Any, transition: Any, alpha: Any, scale: Any, starts: Any, xi: Any) -> None:
+    """Smooths every lane, after `forward`. Beta begins as the weight of its lane, and so weights all that comes of it.
 
-    alpha   (steps, states, LANES): replaced by gamma, P(state | all observations of the sequence)
+    weights (LANES,): how often each lane counts
+    alpha   (steps, states, LANES): replaced by gamma, weight · P(state | all observations of the sequence)
     starts  (states,): expected starts are added (equation 40a)
     xi      (states, states): expected transitions are added (equation 40b's numerator)
     """
     T, K, shortest = b.shape[0], b.shape[1], lengths.min()
-    beta, w, xi_lanes = np.ones((K, LANES)), np.empty((K, LANES)), np.zeros((K, K, LANES))
+    beta, w, xi_lanes = np.empty((K, LANES)), np.empty((K, LANES)), np.zeros((K, K, LANES))
+    beta[:] = weights
     for t in range(T - 1, 0, -1):
         if t + 1 >= shortest:
             for v in range(LANES):
                 if t + 1 >= lengths[v]:
-                    beta[:, v] = 1.0
+                    beta[:, v] = weights[v]
         rescaled = load(scale, (t,))
         for k in range(K):
             later = load(beta, (k,))
@@ -107,13 +109,13 @@ def backward(b: Any, lengths: Any, transition: Any, alpha: Any, scale: Any, star
     for i in range(K):
         for v in range(LANES):
             if T > 0:
-                alpha[0, i, v] *= beta[i, v] if lengths[v] > 1 else 1.0
+                alpha[0, i, v] *= beta[i, v] if lengths[v] > 1 else weights[v]
                 starts[i] += alpha[0, i, v]
         for j in range(K):
             xi[i, j] += xi_lanes[i, j].sum() * transition[i, j]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def viterbi(log_b: Any, lengths: Any, log_start: Any, log_transition: Any, path: Any, log_probability: Any) -> None:
     """The single best path of every lane (Rabiner's section III.B, in logs). Of equally good states the first is taken.
 
@@ -147,7 +149,7 @@ def viterbi(log_b: Any, lengths: Any, log_start: Any, log_transition: Any, path:
                 here = psi[t, here, v]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _stand_still(t: Any, v: Any, alpha: Any, frame: Any, totals: Any, peaks: Any) -> None:
     frame[:, v] = 0.0
     alpha[t, :, v] = 0.0
@@ -155,7 +157,7 @@ def _stand_still(t: Any, v: Any, alpha: Any, frame: Any, totals: Any, peaks: Any
     peaks[v] = 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _rescue(t: Any, v: Any, b: Any, start: Any, transition: Any, alpha: Any, frame: Any, totals: Any, peaks: Any) -> None:
     """Redoes one frame of one lane in logs: densities relative to the best state *weighted by its prediction*.
 

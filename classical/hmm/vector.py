@@ -138,7 +138,7 @@ def _power_of_two(typing: Any, shifted: Any) -> Any:
     return lanes(lanes), generate
 
 
-@njit(cache=True, fastmath={"contract"}, forceinline=True)
+@njit(cache=True, nogil=True, fastmath={"contract"}, forceinline=True)
 def exp_of_negative(x: Any) -> Any:
     """exp(x) for x <= 0 to about one unit in the last place; below -708, and where x is not a number, exp(-708).
 

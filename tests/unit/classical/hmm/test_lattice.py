@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def run(log_b: np.ndarray, start: np.ndarray, transition: np.ndarray) -> dict[st
     scale, likelihood, starts, xi = np.empty((T, LANES)), np.empty(LANES), np.zeros(K), np.zeros((K, K))
     lattice.forward(b, lengths, start, transition, alpha, scale, likelihood)
     filtered = alpha[:, :, 0].copy()
-    lattice.backward(b, lengths, transition, alpha, scale, starts, xi)
+    lattice.backward(b, lengths, np.ones(LANES), transition, alpha, scale, starts, xi)
     return {"log_likelihood": likelihood[0], "filtered": filtered, "gamma": alpha[:, :, 0], "xi": xi, "starts": starts}
 
 
@@ -83,6 +84,29 @@ def test_missing_channels_are_marginalised(oracle: Any, random_model: Any) -> No
         )
         *_, likelihood = next(filtered(model, whole(values, observed)))
         np.testing.assert_allclose(likelihood[0], expected.log_likelihood, **EXACT)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_weight_of_2_is_the_sequence_given_twice_and_0_leaves_it_out(family: str, random_model: Any) -> None:
+    model, values = random_model(family), np.random.default_rng(4).normal(size=(4, 9, 2))
+    stop = np.array([9, 3, 6, 8])
+
+    def expected(rows: list[int], weight: list[float] | None) -> list[np.ndarray]:
+        zero, starts, transitions, sums = np.zeros(len(rows), int), np.zeros(3), np.zeros((3, 3)), model.emission.no_sums()
+        spans = Spans(values, None, np.array(rows), zero, zero, stop[rows], None if weight is None else np.array(weight))
+        for group, gamma, _ in smoothed(model, spans, starts, transitions, weighted=True):
+            model.emission.add_sums(group, gamma, sums)
+        return [starts, transitions, *vars(model.emission.statistics(sums)).values()]
+
+    weighted, given = expected([0, 1, 2, 3], [1.0, 2.0, 0.0, 2.0]), expected([0, 1, 1, 3, 3], None)
+    for one, other in zip(weighted, given, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-11, atol=1e-13)
+
+
+def test_posteriors_that_are_asked_for_have_no_weights(random_model: Any) -> None:
+    spans = replace(whole(np.random.default_rng(4).normal(size=(2, 9, 2))), weight=np.array([3.0, 0.0]))
+    _, gamma, _ = next(smoothed(random_model("diagonal"), spans))
+    np.testing.assert_allclose(gamma[:, :, :2].sum(axis=1), 1.0, rtol=1e-13)
 
 
 @pytest.mark.parametrize("far", [50.0, 1e3, 1e6])
