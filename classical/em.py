@@ -1,28 +1,27 @@
 """Expectation-maximisation by additive statistics: one driver, on one machine or on Spark.
 
-Every iteration broadcasts the model, maps data to sufficient statistics, sums them, and re-estimates (Dempster, Laird and Rubin
+Every iteration hands out the model, maps data to sufficient statistics, sums them, and re-estimates (Dempster, Laird and Rubin
 1977). On Spark a task carries addresses of rows, never data. Parts are summed pairwise in a fixed order, so a fit on k partitions
-equals a fit on one to rounding.
+equals a fit on one to rounding. Several models (restarts, other numbers of states) share every pass over the data.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol, Self, TypeVar
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
-from prep.blocks import Address, Block, read
+from classical.passing import Reader, Source, passes
+from prep.blocks import read
 from prep.errors import InputError
 
 ROUNDING = 1e-10
-
-Source = Any  # an Address, or what `e_step` takes: a Block
-Reader = Callable[[Address], Block]
+StoppedBy = Literal["tolerance", "iterations", "falling"]
 
 
 class Statistics(Protocol):
-    """Additive sufficient statistics. `count`: how many steps they describe."""
+    """Additive sufficient statistics (`classical.additive`). `count`: how many steps they describe."""
 
     @property
     def count(self) -> float: ...
@@ -31,7 +30,13 @@ class Statistics(Protocol):
 
 
 class Model(Protocol):
-    """What can be fitted: immutable parameters and their verbs. It is made by an `initialise` of its own."""
+    """What can be fitted: immutable parameters and their verbs. It is made by an `initialise` of its own.
+
+    log_prior   of the parameters, up to a constant; 0 for maximum likelihood
+    """
+
+    @property
+    def log_prior(self) -> float: ...
 
     def e_step(self, block: Any) -> Any: ...
 
@@ -49,109 +54,137 @@ class History:
     """How a fit went.
 
     log_likelihood  one a iteration, of the parameters that the iteration began with
-    seconds, cpu_seconds    one a iteration: wall time, and processor time of the driver and all tasks together
+    log_prior       the same, of their prior
+    seconds, cpu_seconds    one a iteration: wall time, and processor time of the driver and all tasks together, whichever other
+                    models shared the pass
     count           steps that were scored
-    stopped_by      "tolerance": the last iteration gained less; "iterations": they ran out first
+    stopped_by      "tolerance": the last iteration gained less; "iterations": they ran out first; "falling": an error
     """
 
     log_likelihood: tuple[float, ...]
+    log_prior: tuple[float, ...]
     seconds: tuple[float, ...]
     cpu_seconds: tuple[float, ...]
     count: float
-    stopped_by: Literal["tolerance", "iterations"]
+    stopped_by: StoppedBy
+
+
+class FallingLikelihoodError(ArithmeticError):
+    """The log-likelihood (with the prior, where there is one) fell by more than rounding. `history` ends with the fall."""
+
+    def __init__(self, message: str, history: History) -> None:
+        super().__init__(message)
+        self.history = history
+
+
+class Checkpoint(Protocol):
+    """Where a fit is saved every few iterations. See `classical.checkpoints`."""
+
+    def save(self, iteration: int, fits: Sequence[Fit[Any]]) -> None: ...
+
+    def restore(self) -> tuple[int, list[Fit[Any]]] | None: ...
+
+
+@dataclass
+class Fit(Generic[AnyModel]):
+    """One model on its way: what a checkpoint holds."""
+
+    model: AnyModel
+    log_likelihood: list[float] = field(default_factory=list)
+    log_prior: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    cpu_seconds: list[float] = field(default_factory=list)
+    count: float = 0.0
+    stopped_by: StoppedBy | None = None
+
+    def advance(self, statistics: Any, tolerance: float) -> None:
+        """One M-step; decides whether it was the last."""
+        self.count = statistics.count
+        self.log_likelihood.append(self.model.log_likelihood(statistics))
+        self.log_prior.append(self.model.log_prior)
+        self._must_not_fall()
+        self.model = self.model.m_step(statistics)
+        if len(self.log_likelihood) > 1:
+            now, before = (self.log_likelihood[i] + self.log_prior[i] for i in (-1, -2))
+            if now - before < tolerance * self.count:
+                self.stopped_by = "tolerance"
+
+    @property
+    def history(self) -> History:
+        return History(
+            tuple(self.log_likelihood),
+            tuple(self.log_prior),
+            tuple(self.seconds),
+            tuple(self.cpu_seconds),
+            self.count,
+            self.stopped_by or "iterations",
+        )
+
+    def _must_not_fall(self) -> None:
+        if len(self.log_likelihood) < 2:
+            return
+        now, before = (self.log_likelihood[i] + self.log_prior[i] for i in (-1, -2))
+        if not now >= before - ROUNDING * (abs(before) + self.count):
+            self.stopped_by = "falling"
+            raise FallingLikelihoodError(
+                f"EM iteration {len(self.log_likelihood)}: the log-likelihood fell from {before!r} to {now!r}, and it never "
+                "should: either the data changed between iterations, or a step of the model is wrong",
+                self.history,
+            )
 
 
 def fit(
-    model: AnyModel,
-    data: Sequence[Source],
+    model: AnyModel, data: Sequence[Source] | Any, *, on_iteration: OnIteration | None = None, **how: Any
+) -> tuple[AnyModel, History]:
+    """One model: see `fit_several`. `on_iteration` is told the iteration and its log-likelihood."""
+    on_each = None if on_iteration is None else lambda _, iteration, likelihood: on_iteration(iteration, likelihood)
+    return fit_several([model], data, on_iteration=on_each, **how)[0]
+
+
+def fit_several(
+    models: Sequence[AnyModel],
+    data: Sequence[Source] | Any,
     *,
     iterations: int,
     tolerance: float,
     spark: Any = None,
     partitions: int | None = None,
+    threads: int = 1,
     reader: Reader = read,
-    on_iteration: OnIteration | None = None,
-) -> tuple[AnyModel, History]:
-    """The model after at most `iterations` EM iterations on all of `data` (addresses of rows, or rows in memory).
+    checkpoint: Checkpoint | None = None,
+    on_iteration: Callable[[int, int, float], None] | None = None,
+) -> list[tuple[AnyModel, History]]:
+    """Each model after at most `iterations` EM iterations on all of `data`, of which every pass serves all that go on.
 
-    tolerance   stops after an iteration that gains less than this in log-likelihood per counted step
-    spark       a session: tasks read the addresses and take the E-steps, in `partitions` (default: as many as run at once)
-    reader      what makes rows of an address
+    data            addresses of rows, rows in memory, or an RDD of either
+    tolerance       a model stops after an iteration that gains less than this in log-likelihood per counted step
+    spark           a session: tasks read the addresses and take the E-steps, in `partitions` (default: as many as run at once)
+    threads         without Spark: how many E-steps are taken at once; the result is the same for any number
+    reader          what makes rows of an address
+    checkpoint      saves the state, and hands back what was saved: then the fit goes on from there
+    on_iteration    is told which model, the iteration and its log-likelihood
 
-    Raises InputError where there are no data, ArithmeticError where the log-likelihood falls by more than rounding: the EM
+    Raises InputError where there are no data, FallingLikelihoodError where a log-likelihood falls by more than rounding: the EM
     theorem says that it cannot, so a step is wrong, or files changed between iterations.
     """
-    if not data:
-        raise InputError("there is nothing to fit: the training split has no rows")
     if iterations < 1:
         raise InputError(f"iterations: found {iterations}, and at least 1 is needed")
-    gather = _gatherer(data, spark, partitions, reader)
-    likelihoods: list[float] = []
-    walls: list[float] = []
-    cpus: list[float] = []
-    stopped_by: Literal["tolerance", "iterations"] = "iterations"
-    for iteration in range(1, iterations + 1):
-        wall, cpu = time.perf_counter(), time.process_time()
-        statistics, task_cpu = gather(model, f"EM iteration {iteration}")
-        likelihoods.append(model.log_likelihood(statistics))
-        _must_not_fall(likelihoods, statistics.count)
-        model = model.m_step(statistics)
-        walls.append(time.perf_counter() - wall)
-        cpus.append(time.process_time() - cpu + task_cpu)
-        if on_iteration is not None:
-            on_iteration(iteration, likelihoods[-1])
-        if len(likelihoods) > 1 and likelihoods[-1] - likelihoods[-2] < tolerance * statistics.count:
-            stopped_by = "tolerance"
+    gather = passes(data, spark=spark, partitions=partitions, threads=threads, reader=reader)
+    done, fits = (checkpoint and checkpoint.restore()) or (0, [Fit(model) for model in models])
+    for iteration in range(done + 1, iterations + 1):
+        going = [which for which, one in enumerate(fits) if one.stopped_by is None]
+        if not going:
             break
-    return model, History(tuple(likelihoods), tuple(walls), tuple(cpus), statistics.count, stopped_by)
-
-
-def pairwise_sum(parts: Sequence[Any]) -> Any:
-    """The sum of some statistics, always in the same order, with rounding errors that grow with the logarithm of their number."""
-    while len(parts) > 1:
-        parts = [parts[i] + parts[i + 1] if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)]
-    return parts[0]
-
-
-def _gatherer(
-    data: Sequence[Source], spark: Any, partitions: int | None, reader: Reader
-) -> Callable[[Any, str], tuple[Any, float]]:
-    """A function (model, description) -> (statistics of all data, processor seconds spent in other processes)."""
-    if spark is None:
-        return lambda model, _: (pairwise_sum([_e_step(model, source, reader) for source in data]), 0.0)
-    context = spark.sparkContext
-    rdd = context.parallelize(data, min(len(data), partitions or context.defaultParallelism))
-
-    def gather(model: Any, description: str) -> tuple[Any, float]:
-        broadcast = context.broadcast(model)
-
-        def task(sources: Iterator[Source]) -> Iterator[tuple[Any, float]]:
-            cpu = time.process_time()
-            parts = [_e_step(broadcast.value, source, reader) for source in sources]
-            if parts:
-                yield pairwise_sum(parts), time.process_time() - cpu
-
-        context.setJobDescription(description)
-        try:
-            results = rdd.mapPartitions(task).collect()
-        finally:
-            context.setJobDescription(None)
-            broadcast.destroy()
-        return pairwise_sum([statistics for statistics, _ in results]), sum(cpu for _, cpu in results)
-
-    return gather
-
-
-def _e_step(model: Any, source: Source, reader: Reader) -> Any:
-    return model.e_step(reader(source) if isinstance(source, Address) else source)
-
-
-def _must_not_fall(likelihoods: list[float], count: float) -> None:
-    if len(likelihoods) < 2:
-        return
-    before, now = likelihoods[-2:]
-    if not now >= before - ROUNDING * (abs(before) + count):
-        raise ArithmeticError(
-            f"EM iteration {len(likelihoods)}: the log-likelihood fell from {before!r} to {now!r}, and it never should: "
-            "either the data changed between iterations, or a step of the model is wrong"
-        )
+        wall, cpu = time.perf_counter(), time.process_time()
+        sums, task_cpu = gather([fits[which].model for which in going], f"EM iteration {iteration}")
+        for which, statistics in zip(going, sums, strict=True):
+            fits[which].advance(statistics, tolerance)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu + task_cpu
+        for which in going:
+            fits[which].seconds.append(wall)
+            fits[which].cpu_seconds.append(cpu)
+            if on_iteration is not None:
+                on_iteration(which, iteration, fits[which].log_likelihood[-1])
+        if checkpoint is not None:
+            checkpoint.save(iteration, fits)
+    return [(one.model, one.history) for one in fits]

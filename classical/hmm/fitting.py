@@ -15,6 +15,7 @@ from classical.hmm.emissions.gaussian import Gaussian
 from classical.hmm.initial import Begin, initialise, sample
 from classical.hmm.model import HiddenMarkov, stationary
 from classical.hmm.settings import HmmSettings
+from classical.passing import Reader
 from forecasting.inputs import must_be_numbers
 from prep.blocks import Address, Block, read
 from prep.dataset import SequenceDataset
@@ -86,7 +87,7 @@ def repairs(model: HiddenMarkov[Any]) -> list[str]:
     return notes
 
 
-def reader_for(dataset: SequenceDataset) -> em.Reader:
+def reader_for(dataset: SequenceDataset) -> Reader:
     """What makes sequences of a dataset's rows. In the plain layout a row owns next to nothing, so there it is taken whole."""
     return read_whole_rows if dataset.layout.windows_per_row == 1 else read
 

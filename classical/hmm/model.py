@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
+from classical.additive import Additive
 from classical.hmm.emissions import EMPTY, Emission
 from classical.hmm.inference import smoothed
 from classical.hmm.lanes import Spans, owned
@@ -16,39 +17,36 @@ AnyEmission = TypeVar("AnyEmission", bound=Emission)
 
 
 @dataclass(frozen=True)
-class Statistics:
-    """Of some sequences: expected starts (states,) and transitions (states, states), what the emission family sums, the
-    log-likelihood, and how many steps and sequences they are of."""
+class Statistics(Additive):
+    """Of some sequences, each counted as often as its weight says: expected starts (states,) and transitions (states, states),
+    what the emission family sums, the log-likelihood, and how many steps and sequences they are of."""
 
     starts: np.ndarray
     transitions: np.ndarray
     emission: Any
     log_likelihood: float
     count: float
-    sequences: int
-
-    def __add__(self, other: Statistics) -> Statistics:
-        return Statistics(
-            self.starts + other.starts,
-            self.transitions + other.transitions,
-            self.emission + other.emission,
-            self.log_likelihood + other.log_likelihood,
-            self.count + other.count,
-            self.sequences + other.sequences,
-        )
+    sequences: float
 
 
 @dataclass(frozen=True)
 class HiddenMarkov(Generic[AnyEmission]):
     """start (states,), transition (states, states) from row to column, and the emission family.
 
-    `empty`: states that nothing was assigned to in the last E-step; they keep their parameters.
+    empty       states that nothing was assigned to in the last E-step; they keep their parameters
+    fixed       of "start" and "transition", what an M-step leaves as it is
+    start_prior, transition_prior   concentrations of Dirichlet priors, 1 or more, of the same shapes or one number; 1 is no prior
+
+    A probability of 0 stays 0.
     """
 
     start: np.ndarray
     transition: np.ndarray
     emission: AnyEmission
     empty: tuple[int, ...] = ()
+    fixed: frozenset[str] = frozenset()
+    start_prior: float | np.ndarray = 1.0
+    transition_prior: float | np.ndarray = 1.0
 
     @property
     def states(self) -> int:
@@ -57,6 +55,12 @@ class HiddenMarkov(Generic[AnyEmission]):
     @property
     def parameters(self) -> int:
         return (self.states - 1) * (self.states + 1) + self.emission.parameters
+
+    @property
+    def log_prior(self) -> float:
+        """Up to a constant."""
+        chain = _log_dirichlet(self.start, self.start_prior) + _log_dirichlet(self.transition, self.transition_prior)
+        return chain + self.emission.log_prior
 
     def e_step(self, block: Block | Spans) -> Statistics:
         """Expected counts, by forward-backward. Of a block every row is one sequence: the steps that it owns."""
@@ -70,17 +74,19 @@ class HiddenMarkov(Generic[AnyEmission]):
         return Statistics(starts, transitions, emission, log_likelihood, float(steps.sum()), int((steps > 0).sum()))
 
     def m_step(self, statistics: Statistics) -> Self:
-        """The likeliest parameters given the expected counts, without priors.
+        """The likeliest parameters given the expected counts, or the most probable where there are priors.
 
         A state that was never left keeps its transitions, one that was never visited keeps everything.
         """
         if statistics.sequences == 0:
             return self
         visits = statistics.starts + statistics.transitions.sum(axis=0)
-        left = statistics.transitions.sum(axis=1, keepdims=True)
-        return type(self)(
-            start=statistics.starts / statistics.starts.sum(),
-            transition=np.where(left > EMPTY, statistics.transitions / np.where(left > EMPTY, left, 1.0), self.transition),
+        start = _estimated(statistics.starts, self.start, self.start_prior)
+        transition = _estimated(statistics.transitions, self.transition, self.transition_prior)
+        return replace(
+            self,
+            start=self.start if "start" in self.fixed else start,
+            transition=self.transition if "transition" in self.fixed else transition,
             emission=self.emission.m_step(statistics.emission),
             empty=tuple(np.flatnonzero(visits <= EMPTY).tolist()),
         )
@@ -92,7 +98,18 @@ class HiddenMarkov(Generic[AnyEmission]):
         """The same model with state `order[k]` called k."""
         order = np.asarray(order)
         empty = tuple(np.flatnonzero(np.isin(order, self.empty)).tolist())
-        return type(self)(self.start[order], self.transition[np.ix_(order, order)], self.emission.permuted(order), empty)
+        both = np.ix_(order, order)
+        return replace(
+            self,
+            start=self.start[order],
+            transition=self.transition[both],
+            emission=self.emission.permuted(order),
+            empty=empty,
+            start_prior=self.start_prior[order] if isinstance(self.start_prior, np.ndarray) else self.start_prior,
+            transition_prior=self.transition_prior[both]
+            if isinstance(self.transition_prior, np.ndarray)
+            else self.transition_prior,
+        )
 
 
 def stationary(start: np.ndarray, transition: np.ndarray) -> np.ndarray:
@@ -105,3 +122,20 @@ def stationary(start: np.ndarray, transition: np.ndarray) -> np.ndarray:
         power = power @ power
         power /= power.sum(axis=1, keepdims=True)
     return start @ power
+
+
+def _estimated(counts: np.ndarray, before: np.ndarray, prior: float | np.ndarray) -> np.ndarray:
+    """Probabilities along the last axis from expected counts and a Dirichlet prior; as `before` where nothing was counted."""
+    counts = np.where(before > 0, counts + (np.asarray(prior) - 1.0), 0.0)
+    total = counts.sum(axis=-1, keepdims=True)
+    counted = total > EMPTY
+    return np.where(counted, counts / np.where(counted, total, 1.0), before)
+
+
+def _log_dirichlet(probabilities: np.ndarray, prior: float | np.ndarray) -> float:
+    possible = probabilities > 0
+    return float((np.where(possible, np.asarray(prior) - 1.0, 0.0) * np.log(np.where(possible, probabilities, 1.0))).sum())
+
+
+def _reordered(prior: float | np.ndarray, order: Any) -> float | np.ndarray:
+    return prior[order] if isinstance(prior, np.ndarray) else prior

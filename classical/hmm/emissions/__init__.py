@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -11,62 +13,96 @@ from classical.hmm.lanes import Group, Spans
 EMPTY = 1e-200  # an expected count under which nothing is estimated: sums of it lose digits
 
 
-class Emission(Protocol):
+@dataclass(frozen=True)
+class Emission(ABC):
     """Immutable parameters of one family for all states.
 
-    order     how many earlier steps a density is conditioned on
-    centre    (channels,): what `Group.values` are less, so that sums of squares do not cancel
-    repairs   what the last M-step did beyond maximum likelihood, in words
-    fault     what is wrong with the parameters, in words; None where nothing is
+    fixed       parameters that an M-step leaves as they are, by the names of their fields
+    PARAMETERS  the names of all fields that an M-step estimates; the first dimension of each is the states
     """
 
+    fixed: frozenset[str] = field(default=frozenset(), kw_only=True)
+    PARAMETERS: ClassVar[tuple[str, ...]]
+
     @property
+    @abstractmethod
     def states(self) -> int: ...
 
     @property
+    @abstractmethod
     def channels(self) -> int: ...
 
     @property
-    def order(self) -> int: ...
+    def order(self) -> int:
+        """How many earlier steps a density is conditioned on."""
+        return 0
 
     @property
-    def centre(self) -> np.ndarray: ...
+    def centre(self) -> np.ndarray:
+        """(channels,): what `Group.values` are less, so that sums of squares do not cancel."""
+        return np.zeros(self.channels)
 
     @property
-    def parameters(self) -> int: ...
+    @abstractmethod
+    def parameters(self) -> int:
+        """How many numbers are free."""
 
     @property
-    def repairs(self) -> tuple[str, ...]: ...
+    def repairs(self) -> tuple[str, ...]:
+        """What the last M-step did beyond maximum likelihood, in words."""
+        return ()
 
     @property
-    def fault(self) -> str | None: ...
+    @abstractmethod
+    def fault(self) -> str | None:
+        """What is wrong with the parameters, in words; None where nothing is."""
 
+    @property
+    def log_prior(self) -> float:
+        """Logarithm of the parameters' prior density, up to a constant: what the M-step maximises beside the likelihood."""
+        return 0.0
+
+    @property
+    @abstractmethod
+    def landmarks(self) -> np.ndarray:
+        """(states, numbers): what states are told apart by, and put in order by, the first number first."""
+
+    @abstractmethod
     def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Of each sequence, which of so many states its steps begin in. Asked of one state that was fitted to all of them."""
-        ...
 
+    @abstractmethod
     def log_density(self, group: Group, out: np.ndarray) -> None:
         """Writes log p(reading | state, history) into `out` (steps, states, LANES); any finite number after a lane's end."""
-        ...
 
-    def no_sums(self) -> np.ndarray:
+    @abstractmethod
+    def no_sums(self) -> Any:
         """Zeros, for `add_sums` to add to and `statistics` to make statistics of."""
-        ...
 
-    def add_sums(self, group: Group, gamma: np.ndarray, sums: np.ndarray) -> None:
+    @abstractmethod
+    def add_sums(self, group: Group, gamma: np.ndarray, sums: Any) -> None:
         """Adds what a group says, weighted by `gamma` (steps, states, LANES), which is 0 after a lane's end."""
-        ...
 
-    def statistics(self, sums: np.ndarray) -> Any:
+    @abstractmethod
+    def statistics(self, sums: Any) -> Any:
         """Additive statistics."""
-        ...
 
+    @abstractmethod
     def m_step(self, statistics: Any) -> Self:
-        """The likeliest parameters. A state without weight keeps those it has."""
-        ...
+        """The likeliest parameters, or the most probable where there is a prior. A state without weight keeps those it has."""
 
-    def permuted(self, order: np.ndarray) -> Self: ...
+    @abstractmethod
+    def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Readings (steps, channels), one drawn from each of the `states` (steps,)."""
+
+    def permuted(self, order: np.ndarray) -> Self:
+        """The same family with state `order[k]` called k; a state may be taken several times."""
+        return replace(self, **{name: getattr(self, name)[order] for name in self.PARAMETERS})
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything needed to make the same emission again: keyword arguments of its class."""
-        ...
+        """All arrays by the names of their fields."""
+        return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), np.ndarray)}
+
+    def moved(self, **values: Any) -> Self:
+        """With new values, but for the parameters that are fixed."""
+        return replace(self, **{name: value for name, value in values.items() if name not in self.fixed})

@@ -10,14 +10,14 @@ filled.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
 
-from classical.hmm.emissions import EMPTY
+from classical.additive import Additive
+from classical.hmm.emissions import EMPTY, Emission
 from classical.hmm.emissions.gaussian import LOG_2PI, moments, not_positive, raised
 from classical.hmm.lanes import Group, Spans, groups
 from classical.hmm.lattice import FAST
@@ -28,17 +28,14 @@ DEPENDENT = 1e-13  # relative eigenvalue under which a direction of the regresso
 
 
 @dataclass(frozen=True)
-class AutoregressiveStatistics:
+class AutoregressiveStatistics(Additive):
     """`gram` (states, channels, order + 2, order + 2): weighted products of (1, the last `order` values, the value)."""
 
     gram: np.ndarray
 
-    def __add__(self, other: AutoregressiveStatistics) -> AutoregressiveStatistics:
-        return AutoregressiveStatistics(self.gram + other.gram)
-
 
 @dataclass(frozen=True)
-class Autoregressive:
+class Autoregressive(Emission):
     """The regressions of all states.
 
     intercepts  (states, channels)
@@ -48,6 +45,7 @@ class Autoregressive:
     floored     how many variances the last M-step raised to it
     """
 
+    PARAMETERS: ClassVar[tuple[str, ...]] = ("intercepts", "weights", "variances")
     intercepts: np.ndarray
     weights: np.ndarray
     variances: np.ndarray
@@ -76,10 +74,6 @@ class Autoregressive:
     def parameters(self) -> int:
         return self.states * self.channels * (self.order + 2)
 
-    @cached_property
-    def centre(self) -> np.ndarray:
-        return np.zeros(self.channels)
-
     @property
     def repairs(self) -> tuple[str, ...]:
         return raised(self.floored)
@@ -87,6 +81,10 @@ class Autoregressive:
     @property
     def fault(self) -> str | None:
         return not_positive(self.variances)
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        return self.variances
 
     def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Bands of how badly the one regression fits over a short run: calm stretches, ..., wild ones."""
@@ -130,19 +128,22 @@ class Autoregressive:
         solution, residual = regress(gram)
         variances = residual / np.where(seen, weight, 1.0)
         floored = seen & (variances < self.floor)
-        return Autoregressive(
+        return self.moved(
             intercepts=np.where(seen, solution[:, :, 0], self.intercepts),
             weights=np.where(seen[:, :, None], solution[:, :, 1:], self.weights),
             variances=np.where(seen, np.maximum(variances, self.floor), self.variances),
-            floor=self.floor,
             floored=int(floored.sum()),
         )
 
-    def permuted(self, order: np.ndarray) -> Autoregressive:
-        return replace(self, intercepts=self.intercepts[order], weights=self.weights[order], variances=self.variances[order])
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {"intercepts": self.intercepts, "weights": self.weights, "variances": self.variances, "floor": self.floor}
+    def sample(self, states: np.ndarray, rng: np.random.Generator, history: np.ndarray | None = None) -> np.ndarray:
+        """After `history` (order, channels); zeros without it."""
+        readings = np.zeros((self.order + len(states), self.channels))
+        readings[: self.order] = 0.0 if history is None else history
+        noise = rng.standard_normal((len(states), self.channels)) * np.sqrt(self.variances[states])
+        for t, state in enumerate(states):
+            carried = (self.weights[state] * readings[t : t + self.order].T).sum(axis=1)
+            readings[t + self.order] = self.intercepts[state] + carried + noise[t]
+        return readings[self.order :]
 
 
 def regress(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,15 +5,15 @@ A symbol that was not measured has density 1 and is left out of the sums. Probab
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
 
+from classical.additive import Additive
 from classical.hmm.clusters import clusters
-from classical.hmm.emissions import EMPTY
+from classical.hmm.emissions import EMPTY, Emission
 from classical.hmm.lanes import Group, Spans
 from classical.hmm.vector import LANES
 from prep.errors import InputError
@@ -23,19 +23,17 @@ DIRECTIONS = 16
 
 
 @dataclass(frozen=True)
-class CategoricalStatistics:
+class CategoricalStatistics(Additive):
     """`counts` (states, symbols): how often each was expected."""
 
     counts: np.ndarray
 
-    def __add__(self, other: CategoricalStatistics) -> CategoricalStatistics:
-        return CategoricalStatistics(self.counts + other.counts)
-
 
 @dataclass(frozen=True)
-class Categorical:
+class Categorical(Emission):
     """`probabilities` (states, symbols): each row adds up to 1."""
 
+    PARAMETERS: ClassVar[tuple[str, ...]] = ("probabilities",)
     probabilities: np.ndarray
 
     @classmethod
@@ -58,26 +56,18 @@ class Categorical:
         return 1
 
     @property
-    def order(self) -> int:
-        return 0
-
-    @cached_property
-    def centre(self) -> np.ndarray:
-        return np.zeros(1)
-
-    @property
     def parameters(self) -> int:
         return self.states * (self.symbols - 1)
-
-    @property
-    def repairs(self) -> tuple[str, ...]:
-        return ()
 
     @property
     def fault(self) -> str | None:
         p = self.probabilities
         fine = np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(axis=1), 1.0)
         return None if fine else f"expected probabilities that add up to 1 in each state, found {p.tolist()}"
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        return self.probabilities
 
     def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Clusters of how often each symbol comes over a short run. Of many symbols, random directions stand for them."""
@@ -111,21 +101,21 @@ class Categorical:
     def m_step(self, statistics: CategoricalStatistics) -> Categorical:
         counts = np.where(self.probabilities > 0, statistics.counts, 0.0)
         weight = counts.sum(axis=1, keepdims=True)
-        return Categorical(np.where(weight > EMPTY, counts / np.where(weight > EMPTY, weight, 1.0), self.probabilities))
+        estimate = np.where(weight > EMPTY, counts / np.where(weight > EMPTY, weight, 1.0), self.probabilities)
+        return self.moved(probabilities=estimate)
 
     def _must_know(self, group: Group) -> None:
         """Compiled code does not look where it reads and writes."""
         if not (group.values.min(initial=0) >= 0 and group.values.max(initial=0) < self.symbols):
             raise InputError(f"found a symbol outside of the model's, 0 … {self.symbols - 1}")
 
-    def permuted(self, order: np.ndarray) -> Categorical:
-        return replace(self, probabilities=self.probabilities[order])
+    def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        ahead = np.cumsum(self.probabilities, axis=1)
+        symbols = (rng.random(len(states))[:, None] >= ahead[states]).sum(axis=1)
+        return np.minimum(symbols, self.symbols - 1)[:, None]
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {"probabilities": self.probabilities}
 
-
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _density(x: Any, observed: Any, logs: Any, out: Any) -> None:
     """`logs` (states, symbols)"""
     steps, K = out.shape[0], out.shape[1]
@@ -142,7 +132,7 @@ def _density(x: Any, observed: Any, logs: Any, out: Any) -> None:
                     out[t, :, v] = 0.0
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _sums(x: Any, observed: Any, gamma: Any, sums: Any) -> None:
     """`sums` (symbols, states, LANES): each lane adds to numbers of its own, so that none waits for another."""
     steps, K = gamma.shape[0], gamma.shape[1]

@@ -6,15 +6,16 @@ marginalised. A full covariance takes filled values as they are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
 
+from classical.additive import Additive
 from classical.hmm.clusters import clusters
-from classical.hmm.emissions import EMPTY
+from classical.hmm.emissions import EMPTY, Emission
 from classical.hmm.lanes import Group, Spans, stacked
 from classical.hmm.lattice import FAST
 from classical.hmm.vector import LANES, load, splat, store
@@ -24,7 +25,7 @@ TILE = 16
 
 
 @dataclass(frozen=True)
-class GaussianStatistics:
+class GaussianStatistics(Additive):
     """Weighted sums of readings less the centre.
 
     weight, first   (states, channels)
@@ -35,12 +36,9 @@ class GaussianStatistics:
     first: np.ndarray
     second: np.ndarray
 
-    def __add__(self, other: GaussianStatistics) -> GaussianStatistics:
-        return GaussianStatistics(self.weight + other.weight, self.first + other.first, self.second + other.second)
-
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Emission):
     """Means and covariances of all states.
 
     means   (states, channels)
@@ -49,6 +47,7 @@ class Gaussian:
     floored how many variances the last M-step raised to it
     """
 
+    PARAMETERS: ClassVar[tuple[str, ...]] = ("means", "covars")
     means: np.ndarray
     covars: np.ndarray
     floor: np.ndarray
@@ -73,10 +72,6 @@ class Gaussian:
         return self.means.shape[1]
 
     @property
-    def order(self) -> int:
-        return 0
-
-    @property
     def parameters(self) -> int:
         C = self.channels
         return self.states * (C + (C * (C + 1) // 2 if self.full else C))
@@ -97,6 +92,10 @@ class Gaussian:
     @property
     def fault(self) -> str | None:
         return not_positive(self.variances)
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        return self.means
 
     def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Clusters of readings."""
@@ -134,16 +133,18 @@ class Gaussian:
         if not self.full:
             covars = statistics.second / weight - shift**2
             floored = seen & (covars < self.floor)
-            return Gaussian(means, np.where(seen, np.maximum(covars, self.floor), self.covars), self.floor, int(floored.sum()))
+            covars = np.where(seen, np.maximum(covars, self.floor), self.covars)
+            return self.moved(means=means, covars=covars, floored=int(floored.sum()))
         covars = statistics.second / weight[:, :, None] - shift[:, :, None] * shift[:, None, :]
         raised, floored = _raise_eigenvalues(covars, self.floor)
-        return Gaussian(means, np.where(seen[:, :, None], raised, self.covars), self.floor, int(floored[seen[:, 0]].sum()))
+        covars = np.where(seen[:, :, None], raised, self.covars)
+        return self.moved(means=means, covars=covars, floored=int(floored[seen[:, 0]].sum()))
 
-    def permuted(self, order: np.ndarray) -> Gaussian:
-        return replace(self, means=self.means[order], covars=self.covars[order])
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {"means": self.means, "covars": self.covars, "floor": self.floor}
+    def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        noise = rng.standard_normal((len(states), self.channels))
+        if self.full:
+            return self.means[states] + np.einsum("tij,tj->ti", np.linalg.cholesky(self.covars)[states], noise)
+        return self.means[states] + np.sqrt(self.covars)[states] * noise
 
     @cached_property
     def _standardising(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

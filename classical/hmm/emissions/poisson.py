@@ -7,16 +7,16 @@ A count that was not measured is left out of both the density and the sums.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from math import lgamma
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
 
+from classical.additive import Additive
 from classical.hmm.clusters import clusters
-from classical.hmm.emissions import EMPTY
+from classical.hmm.emissions import EMPTY, Emission
 from classical.hmm.lanes import Group, Spans, stacked
 from classical.hmm.lattice import FAST
 from classical.hmm.vector import LANES, load, splat, store
@@ -26,19 +26,18 @@ LOG_OF_NOTHING = -1e6
 
 
 @dataclass(frozen=True)
-class PoissonStatistics:
+class PoissonStatistics(Additive):
     """Weights, and weighted sums of counts: (states, channels) each."""
 
     weight: np.ndarray
     first: np.ndarray
 
-    def __add__(self, other: PoissonStatistics) -> PoissonStatistics:
-        return PoissonStatistics(self.weight + other.weight, self.first + other.first)
-
 
 @dataclass(frozen=True)
-class Poisson:
+class Poisson(Emission):
     """`rates` (states, channels): the mean count of each state."""
+
+    PARAMETERS: ClassVar[tuple[str, ...]] = ("rates",)
 
     rates: np.ndarray
 
@@ -57,25 +56,17 @@ class Poisson:
         return self.rates.shape[1]
 
     @property
-    def order(self) -> int:
-        return 0
-
-    @cached_property
-    def centre(self) -> np.ndarray:
-        return np.zeros(self.channels)
-
-    @property
     def parameters(self) -> int:
         return self.rates.size
-
-    @property
-    def repairs(self) -> tuple[str, ...]:
-        return ()
 
     @property
     def fault(self) -> str | None:
         fine = np.isfinite(self.rates).all() and (self.rates >= 0).all()
         return None if fine else f"expected rates of 0 or more, found {self.rates.tolist()}"
+
+    @property
+    def landmarks(self) -> np.ndarray:
+        return self.rates
 
     def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Clusters of the counts' square roots, which spread alike whatever the rate (Anscombe 1948)."""
@@ -99,16 +90,13 @@ class Poisson:
 
     def m_step(self, statistics: PoissonStatistics) -> Poisson:
         seen = statistics.weight > EMPTY
-        return Poisson(np.where(seen, statistics.first / np.where(seen, statistics.weight, 1.0), self.rates))
+        return self.moved(rates=np.where(seen, statistics.first / np.where(seen, statistics.weight, 1.0), self.rates))
 
-    def permuted(self, order: np.ndarray) -> Poisson:
-        return replace(self, rates=self.rates[order])
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        return {"rates": self.rates}
+    def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return rng.poisson(self.rates[states])
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _density(x: Any, observed: Any, rates: Any, log_rates: Any, out: Any) -> None:
     steps, K, channels = out.shape[0], out.shape[1], x.shape[1]
     factorials = np.empty((1, LANES))
@@ -127,7 +115,7 @@ def _density(x: Any, observed: Any, rates: Any, log_rates: Any, out: Any) -> Non
             store(out, (t, k), total)
 
 
-@njit(cache=True, fastmath=FAST)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _sums(x: Any, observed: Any, gamma: Any, sums: Any) -> None:
     steps, K, channels = gamma.shape[0], gamma.shape[1], x.shape[1]
     for k in range(K):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from classical import em
+from classical.additive import pairwise_sum
 from prep.errors import InputError
 
 
@@ -27,6 +28,7 @@ class Halving:
 
     at: float
     sign: float = 1.0
+    log_prior: float = 0.0
 
     def e_step(self, data: np.ndarray) -> Counted:
         return Counted(len(data), float(data.sum()))
@@ -84,4 +86,4 @@ def test_parts_are_summed_pairwise_in_their_order() -> None:
         def __add__(self, other: Any) -> Text:
             return Text(f"({self}{other})")
 
-    assert em.pairwise_sum([Text(letter) for letter in "abcde"]) == "(((ab)(cd))e)"
+    assert pairwise_sum([Text(letter) for letter in "abcde"]) == "(((ab)(cd))e)"
