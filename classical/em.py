@@ -98,7 +98,7 @@ class Fit(Generic[AnyModel]):
     stopped_by: StoppedBy | None = None
 
     def advance(self, statistics: Any, tolerance: float) -> None:
-        """One M-step; decides whether it was the last."""
+        """One M-step; decides whether it was the last: the iteration before gained less than `tolerance`."""
         self.count = statistics.count
         self.log_likelihood.append(self.model.log_likelihood(statistics))
         self.log_prior.append(self.model.log_prior)
@@ -106,7 +106,7 @@ class Fit(Generic[AnyModel]):
         self.model = self.model.m_step(statistics)
         if len(self.log_likelihood) > 1:
             now, before = (self.log_likelihood[i] + self.log_prior[i] for i in (-1, -2))
-            if now - before < tolerance * self.count:
+            if now - before < tolerance:
                 self.stopped_by = "tolerance"
 
     @property
@@ -147,6 +147,7 @@ def fit_several(
     *,
     iterations: int,
     tolerance: float,
+    tolerance_of: Literal["step", "total"] = "step",
     spark: Any = None,
     partitions: int | None = None,
     threads: int = 1,
@@ -157,7 +158,8 @@ def fit_several(
     """Each model after at most `iterations` EM iterations on all of `data`, of which every pass serves all that go on.
 
     data            addresses of rows, rows in memory, or an RDD of either
-    tolerance       a model stops after an iteration that gains less than this in log-likelihood per counted step
+    tolerance       a model stops after an iteration that gains less than this in log-likelihood
+    tolerance_of    "step": that is meant for every counted step; "total": of all together
     spark           a session: tasks read the addresses and take the E-steps, in `partitions` (default: as many as run at once)
     threads         without Spark: how many E-steps are taken at once; the result is the same for any number
     reader          what makes rows of an address
@@ -178,7 +180,7 @@ def fit_several(
         wall, cpu = time.perf_counter(), time.process_time()
         sums, task_cpu = gather([fits[which].model for which in going], f"EM iteration {iteration}")
         for which, statistics in zip(going, sums, strict=True):
-            fits[which].advance(statistics, tolerance)
+            fits[which].advance(statistics, tolerance * (statistics.count if tolerance_of == "step" else 1.0))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu + task_cpu
         for which in going:
             fits[which].seconds.append(wall)

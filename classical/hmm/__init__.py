@@ -1,1 +1,25 @@
-"""Hidden Markov models of sequences of sensor readings: fitted by EM, forecast by filtering."""
+"""Hidden Markov models: fitted by EM, on arrays, prepared datasets or Spark DataFrames; forecast by filtering.
+
+from classical import hmm
+model = hmm.GaussianHMM(3, "full").fit(X, lengths)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+# Compiled code is not loaded before an estimator is asked for: the command line reads the settings beside it.
+_ESTIMATORS = {
+    "AutoregressiveHMM": "gaussian",
+    "CategoricalHMM": "counts",
+    "GaussianHMM": "gaussian",
+    "PoissonHMM": "counts",
+}
+__all__ = sorted(_ESTIMATORS)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ESTIMATORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.estimators.{_ESTIMATORS[name]}"), name)

@@ -37,7 +37,7 @@ def sample(addresses: Sequence[Address], reader: Callable[[Address], Block], ste
     return Spans(values, None if observed.all() else observed, np.arange(len(first)), first, start, stop)
 
 
-def initialise(begin: Begin, spans: Spans, states: int, *, order: int = 0, seed: int | None = 0) -> HiddenMarkov[Any]:
+def initialise(begin: Begin, spans: Spans, states: int, *, order: int = 0, seed: int | list[int] | None = 0) -> HiddenMarkov[Any]:
     """A model to begin with, from a sample: `begin` says of what family, `order` how many steps it is conditioned on.
 
     Raises InputError where no sequence is longer than `order`.

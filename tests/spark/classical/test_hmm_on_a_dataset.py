@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from classical.hmm.estimator import AutoregressiveHMM
+from classical.hmm import AutoregressiveHMM
 from classical.hmm.fitting import FittedHmm, fit_hmm
 from classical.hmm.forecast import HmmForecaster
 from classical.hmm.saving import PARAMETERS, forecaster_of, load, save

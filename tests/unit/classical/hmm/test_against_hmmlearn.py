@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from classical.hmm.estimator import GaussianHMM
+from classical.hmm import GaussianHMM
 
 hmmlearn = pytest.importorskip("hmmlearn.hmm")
 LENGTHS = [40, 1, 25, 34]
@@ -29,7 +29,7 @@ def peer(kind: str, n_iter: int = 0) -> object:
     return model
 
 
-def ours(theirs: object, kind: str, n_iter: int = 0) -> GaussianHMM:
+def ours(theirs: object, kind: str, n_iter: int = 1) -> GaussianHMM:
     model = GaussianHMM(3, kind, n_iter=n_iter, tol=-np.inf, init_params="", variance_floor=1e-12)
     for name in ("startprob_", "transmat_", "means_", "covars_"):
         setattr(model, name, getattr(theirs, name))

@@ -1,0 +1,157 @@
+"""What can be asked of a model whose parameters are known: likelihood, states, paths, durations, samples."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from classical.hmm.inference import decoded, filtered, smoothed
+from classical.hmm.lanes import Spans
+from classical.hmm.model import HiddenMarkov, stationary
+from classical.hmm.sequences import Lengths
+from prep.errors import InputError
+
+
+class Asking(ABC):
+    """Readings are `X` (steps, channels), sequences one after the other, of `lengths` steps each; one sequence without them; or a
+    list of arrays, one a sequence. Every method raises InputError where they, or the parameters, cannot be.
+
+    The first `order` steps of a sequence are conditioned on: no state is said of them.
+    """
+
+    n_components: int
+    algorithm: str
+    random_state: int | None
+
+    @property
+    @abstractmethod
+    def parameters_(self) -> HiddenMarkov[Any]: ...
+
+    @abstractmethod
+    def _spans(self, X: Any, lengths: Lengths) -> Spans: ...
+
+    def score(self, X: Any, lengths: Lengths = None) -> float:
+        """The log-likelihood of all sequences together."""
+        return float(sum(likelihoods.sum() for _, _, likelihoods in filtered(self.parameters_, self._spans(X, lengths))))
+
+    def score_samples(self, X: Any, lengths: Lengths = None) -> tuple[float, np.ndarray]:
+        """The log-likelihood, and `predict_proba`."""
+        spans = self._spans(X, lengths)
+        return _posterior(smoothed(self.parameters_, spans), self._scored(spans), spans.values.shape[1], self.n_components)
+
+    def predict_proba(self, X: Any, lengths: Lengths = None) -> np.ndarray:
+        """P(state | the whole sequence) of every step, (steps, n_components). Rows of 0 where a step is only conditioned on."""
+        return self.score_samples(X, lengths)[1]
+
+    def filtered_proba(self, X: Any, lengths: Lengths = None) -> np.ndarray:
+        """P(state | the sequence up to the step), (steps, n_components): what was known at the time."""
+        spans = self._spans(X, lengths)
+        return _posterior(filtered(self.parameters_, spans), self._scored(spans), spans.values.shape[1], self.n_components)[1]
+
+    def predicted_proba(self, X: Any, lengths: Lengths = None) -> np.ndarray:
+        """P(state | the sequence before the step), (steps, n_components); of a sequence's first step, the start probabilities."""
+        spans, model = self._spans(X, lengths), self.parameters_
+        scored = self._scored(spans)
+        _, before = _posterior(filtered(model, spans), scored, spans.values.shape[1], self.n_components)
+        ahead = np.zeros_like(before)
+        ahead[1:] = before[:-1] @ model.transition
+        ahead[scored.start[scored.lengths > 0]] = model.start
+        return ahead
+
+    def decode(self, X: Any, lengths: Lengths = None, algorithm: str | None = None) -> tuple[float, np.ndarray]:
+        """A log-probability, and states (steps,); -1 where a step is conditioned on.
+
+        "viterbi"   the likeliest path of each sequence, and its log-probability together with the readings
+        "map"       the likeliest state of each step, and the sum of their probabilities (as hmmlearn has it)
+        """
+        chosen = self.algorithm if algorithm is None else algorithm
+        if chosen not in ("viterbi", "map"):
+            raise InputError(f"algorithm: found {chosen!r}, expected 'viterbi' or 'map'")
+        spans = self._spans(X, lengths)
+        scored = self._scored(spans)
+        states, total = np.full(spans.values.shape[1], -1), 0.0
+        if chosen == "map":
+            posterior = self.predict_proba(X, lengths)
+            said = posterior.any(axis=1)
+            states[said] = posterior[said].argmax(axis=1)
+            return float(posterior.max(axis=1).sum()), states
+        for group, path, log_probability in decoded(self.parameters_, spans):
+            total += float(log_probability.sum())
+            for sequence, of_sequence in group.each(path):
+                states[scored.start[sequence] : scored.stop[sequence]] = of_sequence
+        return total, states
+
+    def predict(self, X: Any, lengths: Lengths = None) -> np.ndarray:
+        """The states of `decode`, (steps,)."""
+        return self.decode(X, lengths)[1]
+
+    def aic(self, X: Any, lengths: Lengths = None) -> float:
+        """Akaike's criterion, the smaller the better. A probability that is 0 is no free parameter of the chain."""
+        return -2 * self.score(X, lengths) + 2 * self.parameters_.parameters
+
+    def bic(self, X: Any, lengths: Lengths = None) -> float:
+        """Schwarz's criterion, the smaller the better, of as many observations as there are scored steps."""
+        scored = self._scored(self._spans(X, lengths)).lengths.sum()
+        return float(-2 * self.score(X, lengths) + np.log(scored) * self.parameters_.parameters)
+
+    def get_stationary_distribution(self) -> np.ndarray:
+        """The share of time that is spent in each state in the long run, (n_components,)."""
+        return stationary(self.parameters_.start, self.parameters_.transition)
+
+    @property
+    def durations_(self) -> np.ndarray:
+        """The steps that a visit to each state lasts, on average by the model: 1 / (1 − a_kk) (Rabiner 1989, equation 5)."""
+        with np.errstate(divide="ignore"):
+            return 1.0 / (1.0 - np.diagonal(self.parameters_.transition))
+
+    def durations(self, X: Any, lengths: Lengths = None) -> list[np.ndarray]:
+        """Of each state, the steps that each of its visits lasted along the likeliest paths, in the order of the visits.
+
+        The last visit of a sequence may have been cut short by its end, and counts with what was seen of it.
+        """
+        spans = self._spans(X, lengths)
+        visits: list[list[int]] = [[] for _ in range(self.n_components)]
+        paths = {
+            sequence: of_sequence.copy()
+            for group, path, _ in decoded(self.parameters_, spans)
+            for sequence, of_sequence in group.each(path)
+        }
+        for _, path in sorted(paths.items()):
+            borders = np.flatnonzero(np.diff(path)) + 1
+            for begin, end in zip([0, *borders], [*borders, len(path)], strict=True):
+                visits[path[begin]].append(int(end - begin))
+        return [np.array(lasted, np.int64) for lasted in visits]
+
+    def sample(
+        self, n_samples: int = 1, random_state: int | np.random.Generator | None = None, currstate: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Readings (n_samples, channels) and the states (n_samples,) that they come from; `currstate`: the one before."""
+        model = self.parameters_
+        seed = self.random_state if random_state is None else random_state
+        rng = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
+        states = _walk(model, n_samples, currstate, rng)
+        return model.emission.sample(states, rng), states
+
+    def _scored(self, spans: Spans) -> Spans:
+        return spans.after_history(self.parameters_.emission.order)
+
+
+def _posterior(passes: Any, scored: Spans, steps: int, states: int) -> tuple[float, np.ndarray]:
+    posterior, total = np.zeros((steps, states)), 0.0
+    for group, of_lanes, likelihoods in passes:
+        total += float(likelihoods.sum())
+        for sequence, of_sequence in group.each(of_lanes):
+            posterior[scored.start[sequence] : scored.stop[sequence]] = of_sequence
+    return total, posterior
+
+
+def _walk(model: HiddenMarkov[Any], steps: int, before: int | None, rng: np.random.Generator) -> np.ndarray:
+    start, ahead = np.cumsum(model.start), np.cumsum(model.transition, axis=1)
+    states = np.empty(steps, np.int64)
+    cumulative = start if before is None else ahead[before]
+    for t, u in enumerate(rng.random(steps)):
+        states[t] = min(int(np.searchsorted(cumulative, u * cumulative[-1], side="right")), model.states - 1)
+        cumulative = ahead[states[t]]
+    return states

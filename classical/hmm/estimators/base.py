@@ -1,0 +1,259 @@
+"""What all estimators share: the arguments that users of hmmlearn know, and fitting by EM."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+
+from classical import em
+from classical.hmm.emissions import Emission
+from classical.hmm.estimators.asking import Asking
+from classical.hmm.fitting import repairs
+from classical.hmm.frames import with_paths
+from classical.hmm.initial import Begin, initialise
+from classical.hmm.lanes import Spans
+from classical.hmm.model import HiddenMarkov
+from classical.hmm.monitor import Monitor, report
+from classical.hmm.sequences import Lengths, sequences_of
+from classical.hmm.training import Training, training
+from prep.dataset import SequenceDataset
+from prep.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class Estimator(Asking):
+    """What all families share.
+
+    n_components    hidden states
+    startprob_prior, transmat_prior     concentrations of Dirichlet priors, 1 or more; 1, the default, is none
+    algorithm       of `decode`: "viterbi" or "map"
+    random_state    seed of the clusters that the states begin as
+    n_iter, tol     EM stops after `n_iter` iterations, or after one that gains less than `tol` in log-likelihood
+    verbose         a line on standard error for every iteration
+    params          what `fit` estimates, by letter: "s" startprob_, "t" transmat_, and those of the family; all by default
+    init_params     what `fit` initialises, by the same letters; the rest must be set. All by default
+    implementation  "log" or "scaling", as hmmlearn has them; both mean the same here: scaled, and in logs where that underflows
+    n_init          beginnings that are fitted side by side, each pass over the data serving all; the likeliest is kept
+    warm_start      `fit` goes on from the parameters that there are
+    n_jobs          threads that take E-steps; the result does not depend on it
+    """
+
+    n_components: int = 1
+    _: KW_ONLY
+    startprob_prior: float | np.ndarray = 1.0
+    transmat_prior: float | np.ndarray = 1.0
+    algorithm: str = "viterbi"
+    random_state: int | None = None
+    n_iter: int = 10
+    tol: float = 1e-2
+    verbose: bool = False
+    params: str | None = None
+    init_params: str | None = None
+    implementation: str = "log"
+    n_init: int = 1
+    warm_start: bool = False
+    n_jobs: int = 1
+
+    # The family's letters, and the fields of the family that they stand for.
+    LETTERS: ClassVar[Mapping[str, str]]
+    # The attribute that holds each of these fields.
+    ATTRIBUTES: ClassVar[Mapping[str, str]]
+
+    def __post_init__(self) -> None:
+        self._must_be("n_components", self.n_components >= 1, "at least 1")
+        self._must_be("n_iter", self.n_iter >= 1, "at least 1")
+        self._must_be("n_init", self.n_init >= 1, "at least 1")
+        self._must_be("n_jobs", self.n_jobs >= 1, "at least 1")
+        self._must_be("algorithm", self.algorithm in ("viterbi", "map"), "'viterbi' or 'map'")
+        self._must_be("implementation", self.implementation in ("log", "scaling"), "'log' or 'scaling'")
+        for name in ("params", "init_params"):
+            known = {"s", "t", *self.LETTERS}
+            self._must_be(name, set(getattr(self, name) or "") <= known, f"letters of {''.join(sorted(known))!r}")
+        for name in ("startprob_prior", "transmat_prior"):
+            self._must_be(name, bool(np.all(np.asarray(getattr(self, name)) >= 1)), "concentrations of 1 (no prior) or more")
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """The arguments of the constructor, as scikit-learn asks for them."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    def set_params(self, **values: Any) -> Self:
+        """Other arguments. Raises InputError for one that there is not."""
+        for name, value in values.items():
+            if name not in self.get_params():
+                raise InputError(f"{type(self).__name__} has no argument {name!r}")
+            setattr(self, name, value)
+        self.__post_init__()
+        return self
+
+    @property
+    def parameters_(self) -> HiddenMarkov[Any]:
+        """The parameters as one immutable value, checked."""
+        return self._model(None)
+
+    @property
+    def converged_(self) -> bool:
+        return self.monitor_.converged
+
+    def fit(self, X: Any, lengths: Lengths = None, weights: Any = None, *, spark: Any = None, column: str | None = None) -> Self:
+        """Maximum likelihood by EM, or the most probable parameters where there are priors.
+
+        X           readings, as everywhere; or a `SequenceDataset`, of which the training split is fitted, as it is scaled; or a
+                    Spark DataFrame with an array a row, of numbers (one channel) or of arrays (steps of channels)
+        weights     (sequences,): how often each sequence counts; of a DataFrame, the name of a column
+        spark       a session, for a dataset: tasks then read it where it lies
+        column      of a DataFrame; by default the only one that holds sequences
+
+        `monitor_` says how it went and why it ended; what had to be repaired (a variance at the floor, an empty state, a sequence
+        without steps) is also logged as a warning.
+
+        Raises InputError for readings that cannot be used, `em.FallingLikelihoodError` where the likelihood falls: the parameters
+        are then those from before.
+        """
+        if isinstance(X, SequenceDataset):
+            self._must_suit(X)
+        with training(X, lengths, weights, check=self._check, spark=spark, column=column, threads=self.n_jobs) as given:
+            before = self._held()
+            begins = self._beginnings(given)
+            try:
+                fits = em.fit_several(
+                    begins, given.data, iterations=self.n_iter, tolerance=self.tol, tolerance_of="total",
+                    on_iteration=report if self.verbose else None, **given.how,
+                )  # fmt: skip
+            except em.FallingLikelihoodError as error:
+                self._hold(before)
+                self.monitor_ = Monitor(error.history.log_likelihood, self.tol, self.n_iter, error.history.stopped_by)
+                raise
+        self._settle(fits, given.notes)
+        return self
+
+    def transform(self, frame: Any, column: str | None = None, output: str = "states") -> Any:
+        """A Spark DataFrame with another column: the likeliest path of each row's sequence, -1 where a step is conditioned on."""
+        return with_paths(frame, self.parameters_, column, output, self._check)
+
+    # The kinds of a dataset's channels that the family can emit.
+    KINDS: ClassVar[frozenset[str]]
+
+    @abstractmethod
+    def _begin(self, highest: float) -> Begin:
+        """How the family begins, of readings of which `highest` is the largest."""
+
+    @abstractmethod
+    def _emission(self, like: Any) -> Any:
+        """The family with the parameters that the attributes hold, and with the restraints (the floor) of another, if any."""
+
+    @abstractmethod
+    def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
+        """Where readings (steps, channels) are such as the family can emit, and what these are, in words."""
+
+    def _take(self, emission: Any, names: set[str]) -> None:
+        """Takes these fields of the family as attributes."""
+        for name in names:
+            setattr(self, self.ATTRIBUTES[name], getattr(emission, name))
+
+    @property
+    def _order(self) -> int:
+        """How many earlier steps a density is conditioned on."""
+        return 0
+
+    def _letters(self, asked: str | None) -> set[str]:
+        return {"s", "t", *self.LETTERS} if asked is None else set(asked)
+
+    def _array(self, name: str) -> np.ndarray:
+        return as_array(getattr(self, self.ATTRIBUTES[name]))
+
+    def _model(self, like: Emission | None) -> HiddenMarkov[Any]:
+        missing = [name for name in ("startprob_", "transmat_", *self.ATTRIBUTES.values()) if not hasattr(self, name)]
+        if missing:
+            raise InputError(f"{missing[0]} is not set: fit the model first, or set its parameters")
+        K, start, transition = self.n_components, as_array(self.startprob_), as_array(self.transmat_)
+        for name, array, shape in (("startprob_", start, (K,)), ("transmat_", transition, (K, K))):
+            if array.shape != shape:
+                raise InputError(f"{name}: found shape {array.shape}, expected {shape}")
+            for row, probabilities in enumerate(np.atleast_2d(array)):
+                if (probabilities < 0).any() or not np.isclose(probabilities.sum(), 1.0):
+                    which = f"{name}, row {row}" if array.ndim == 2 else name
+                    raise InputError(f"{which}: expected probabilities that add up to 1, found {probabilities.tolist()}")
+        emission = self._emission(like)
+        fault = emission.fault if emission.states == K else f"expected {K} states, found {emission.states}"
+        if fault:
+            raise InputError(fault)
+        estimated = self._letters(self.params)
+        kept = frozenset(name for letter, name in self.LETTERS.items() if letter not in estimated)
+        return HiddenMarkov(
+            start,
+            transition,
+            replace(emission, fixed=kept),
+            fixed=frozenset(name for letter, name in (("s", "start"), ("t", "transition")) if letter not in estimated),
+            start_prior=_prior(self.startprob_prior, (K,), "startprob_prior"),
+            transition_prior=_prior(self.transmat_prior, (K, K), "transmat_prior"),
+        )
+
+    def _must_suit(self, dataset: SequenceDataset) -> None:
+        for channel in dataset.manifest.channels:
+            if channel.kind not in self.KINDS:
+                raise InputError(
+                    f"{dataset.location}: channel {channel.name!r} is a {channel.kind}, and {type(self).__name__} emits "
+                    f"{' or '.join(sorted(self.KINDS))} channels: choose another family, or prepare the dataset with others"
+                )
+
+    def _beginnings(self, given: Training) -> list[HiddenMarkov[Any]]:
+        """One for each of `n_init`, of which the first is the one that there would be alone."""
+        seed = self.random_state if self.random_state is not None else int(np.random.SeedSequence().generate_state(1)[0])
+        letters = set() if self.warm_start and hasattr(self, "startprob_") else self._letters(self.init_params)
+        begins = []
+        for number in range(self.n_init):
+            seeds = seed if number == 0 else [seed, number]
+            begin = initialise(self._begin(given.highest), given.sample, self.n_components, order=self._order, seed=seeds)
+            self._adopt(begin, letters)
+            begins.append(self._model(begin.emission))
+        return begins
+
+    def _settle(self, fits: list[tuple[HiddenMarkov[Any], em.History]], notes: list[str]) -> None:
+        """Keeps the most probable of the fitted models."""
+        model, self.history_ = max(fits, key=lambda fit: fit[1].log_likelihood[-1] + fit[1].log_prior[-1])
+        self.restarts_ = tuple(history for _, history in fits)
+        notes = [*notes, *repairs(model)]
+        for note in notes:
+            log.warning("%s", note)
+        self.monitor_ = Monitor(self.history_.log_likelihood, self.tol, self.n_iter, self.history_.stopped_by, tuple(notes))
+        self._adopt(model, {"s", "t", *self.LETTERS})
+
+    def _adopt(self, model: HiddenMarkov[Any], letters: set[str]) -> None:
+        if "s" in letters:
+            self.startprob_ = model.start
+        if "t" in letters:
+            self.transmat_ = model.transition
+        self._take(model.emission, {name for letter, name in self.LETTERS.items() if letter in letters})
+
+    def _held(self) -> dict[str, Any]:
+        names = ("startprob_", "transmat_", *self.ATTRIBUTES.values())
+        return {name: getattr(self, name) for name in names if hasattr(self, name)}
+
+    def _hold(self, held: dict[str, Any]) -> None:
+        for name, value in held.items():
+            setattr(self, name, value)
+
+    def _spans(self, X: Any, lengths: Lengths, weights: Any = None) -> Spans:
+        return sequences_of(X, lengths, weights, check=self._check)
+
+    def _must_be(self, name: str, fine: bool, expected: str) -> None:
+        if not fine:
+            raise InputError(f"{name}: found {getattr(self, name)!r}, expected {expected}")
+
+
+def as_array(values: Any) -> np.ndarray:
+    return np.ascontiguousarray(values, np.float64)
+
+
+def _prior(given: float | np.ndarray, shape: tuple[int, ...], name: str) -> float | np.ndarray:
+    prior = as_array(given)
+    if prior.size > 1 and prior.shape != shape:
+        raise InputError(f"{name}: found shape {prior.shape}, expected one number or {shape}")
+    return prior if prior.size > 1 else float(prior.ravel()[0])

@@ -1,0 +1,76 @@
+"""Symbols and counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from classical.hmm.emissions.categorical import Categorical
+from classical.hmm.emissions.poisson import Poisson
+from classical.hmm.estimators.base import Estimator
+from classical.hmm.initial import Begin
+from prep.errors import InputError
+
+
+@dataclass(eq=False)
+class CategoricalHMM(Estimator):
+    """One symbol a step, 0 … n_features − 1: `X` (steps, 1). NaN is a missing symbol, and is marginalised.
+
+    n_features      how many symbols there are; by default as many as the data have
+    emissionprob_   (n_components, n_features); "e"
+    """
+
+    _: KW_ONLY
+    n_features: int | None = None
+
+    KINDS: ClassVar[frozenset[str]] = frozenset({"category"})
+    LETTERS: ClassVar[Mapping[str, str]] = {"e": "probabilities"}
+    ATTRIBUTES: ClassVar[Mapping[str, str]] = {"probabilities": "emissionprob_"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._must_be("n_features", self.n_features is None or self.n_features >= 1, "at least 1")
+
+    def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
+        if readings.shape[1] != 1:
+            raise InputError(f"X: found {readings.shape[1]} channels, expected one column of symbols")
+        if self.n_features is None:
+            return _whole(readings), "a whole number, not negative"
+        return _whole(readings) & (readings < self.n_features), f"a symbol of 0 … {self.n_features - 1}"
+
+    def _begin(self, highest: float) -> Begin:
+        return partial(Categorical.begin, symbols=int(highest) + 1 if self.n_features is None else self.n_features)
+
+    def _emission(self, like: Any) -> Categorical:
+        return Categorical(self._array("probabilities"))
+
+
+@dataclass(eq=False)
+class PoissonHMM(Estimator):
+    """Counts, independent in each state. NaN is a missing count, and is marginalised.
+
+    lambdas_    (n_components, channels): the mean counts; "l"
+    """
+
+    KINDS: ClassVar[frozenset[str]] = frozenset({"count"})
+    LETTERS: ClassVar[Mapping[str, str]] = {"l": "rates"}
+    ATTRIBUTES: ClassVar[Mapping[str, str]] = {"rates": "lambdas_"}
+
+    def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
+        return _whole(readings), "a count, whole and not negative"
+
+    def _begin(self, highest: float) -> Begin:
+        return Poisson.begin
+
+    def _emission(self, like: Any) -> Poisson:
+        return Poisson(self._array("rates"))
+
+
+def _whole(readings: np.ndarray) -> np.ndarray:
+    if readings.dtype.kind in "iu":
+        return readings >= 0
+    return (readings >= 0) & (np.floor(readings) == readings) & (readings < np.inf)

@@ -1,0 +1,213 @@
+"""Sequences in an array column of a Spark DataFrame: packed once for fitting, and decoded row by row."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from classical.hmm.inference import decoded
+from classical.hmm.lanes import Spans
+from classical.hmm.model import HiddenMarkov
+from classical.hmm.sequences import STEPS_AT_ONCE, Check, sampled, sequences_of
+from prep.errors import InputError
+
+if TYPE_CHECKING:
+    from pyspark import RDD
+    from pyspark.sql import DataFrame
+
+LEAST_SAMPLE = 200
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Sequences of a DataFrame, kept on the executors' disks until `release`.
+
+    spans       an RDD of them, some hundred thousand steps each
+    sample      about as many steps as were asked for, drawn by the tasks from all over the data
+    highest     the largest reading
+    empty       how many sequences have no step
+    """
+
+    spans: RDD
+    sample: Spans
+    highest: float
+    empty: int
+    kept: DataFrame
+
+    def release(self) -> None:
+        self.kept.unpersist()
+
+
+def is_frame(X: Any) -> bool:
+    return hasattr(X, "sparkSession") and hasattr(X, "mapInArrow")
+
+
+def packed(frame: DataFrame, column: str | None, weights: str | None, check: Check, steps: int) -> Packed:
+    """Reads the DataFrame once.
+
+    column      of arrays of numbers (one channel), or of arrays of arrays (steps of channels); the only such one by default. Null
+                numbers and NaN are missing readings
+    weights     a column that says how often each sequence counts
+    steps       of the sample
+
+    Raises InputError where the column cannot be read, or a reading is not one that the family can emit: it names the partition,
+    the row within it, step and channel.
+    """
+    from pyspark import StorageLevel
+
+    column = column or sequence_column(frame)
+    chosen = frame.select(column, *([weights] if weights else []))
+    kept = chosen.mapInArrow(lambda batches: _packed(batches, check), _PACKED).persist(StorageLevel.DISK_ONLY)
+    try:
+        chunks = kept.select("fault", "steps", "highest", "empty").collect()
+        for fault in sorted(chunk.fault for chunk in chunks if chunk.fault):
+            raise InputError(fault)
+        spans = kept.select("spans").rdd.map(lambda row: pickle.loads(row.spans))
+        share = max(LEAST_SAMPLE, steps // max(1, len(chunks)))
+        drawn = spans.map(lambda one: _own(sampled(one, share))).collect()
+        if not sum(chunk.steps for chunk in chunks):
+            raise InputError(f"column {column!r}: there is nothing to fit: no sequence has a step")
+    except BaseException:
+        kept.unpersist()
+        raise
+    highest = max(chunk.highest for chunk in chunks)
+    return Packed(spans, joined(drawn), highest, sum(chunk.empty for chunk in chunks), kept)
+
+
+def with_paths(frame: DataFrame, model: HiddenMarkov[Any], column: str | None, output: str, check: Check) -> DataFrame:
+    """The DataFrame with another column: the likeliest path of each row's sequence, -1 where a step is conditioned on."""
+    from pyspark.sql.types import ArrayType, IntegerType, StructField, StructType
+
+    column = column or sequence_column(frame)
+    if output in frame.columns:
+        raise InputError(f"column {output!r} is there already: name another for the states")
+    schema = StructType([*frame.schema.fields, StructField(output, ArrayType(IntegerType()))])
+
+    def decode(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            paths = _paths(batch, column, model, check)
+            yield pa.RecordBatch.from_arrays([*batch.columns, paths], names=[*batch.schema.names, output])
+
+    return frame.mapInArrow(decode, schema)
+
+
+def joined(parts: list[Spans]) -> Spans:
+    """Sequences that each fill a row of their own part, in one."""
+    values = np.concatenate([one.values[0] for one in parts])
+    observed = None
+    if any(one.observed is not None for one in parts):
+        every = (np.ones(one.values[0].shape, np.uint8) if one.observed is None else one.observed[0] for one in parts)
+        observed = np.concatenate(list(every))
+    stop = np.cumsum(np.concatenate([one.lengths for one in parts]))
+    start = np.concatenate([[0], stop[:-1]]).astype(np.int64)
+    return Spans(values[None], None if observed is None else observed[None], np.zeros(len(stop), np.int64), start, start, stop)
+
+
+def sequence_column(frame: DataFrame) -> str:
+    """The only column of arrays of numbers, or of arrays of these. Raises InputError where there is none, or several."""
+    from pyspark.sql.types import ArrayType, NumericType
+
+    found = []
+    for field in frame.schema.fields:
+        kind = field.dataType
+        if isinstance(kind, ArrayType):
+            kind = kind.elementType.elementType if isinstance(kind.elementType, ArrayType) else kind.elementType
+            found += [field.name] if isinstance(kind, NumericType) else []
+    if len(found) == 1:
+        return found[0]
+    raise InputError(f"the columns of sequences are {', '.join(found) or 'none'}: name one with column=")
+
+
+_PACKED = "spans binary, fault string, steps long, highest double, empty long"
+_SCHEMA = pa.schema(
+    {"spans": pa.binary(), "fault": pa.string(), "steps": pa.int64(), "highest": pa.float64(), "empty": pa.int64()}
+)
+
+
+def _packed(batches: Iterator[pa.RecordBatch], check: Check) -> Iterator[pa.RecordBatch]:
+    from pyspark import TaskContext
+
+    context, rows = TaskContext.get(), 0
+    where = f"partition {context.partitionId() if context else 0}, from row {{}}"
+    for batch in batches:
+        for first, few in _few(batch):
+            weights = few.column(1).to_numpy(zero_copy_only=False) if few.num_columns > 1 else None
+            try:
+                spans = compact(_spans(few.column(0), weights, check, where.format(rows + first)))
+            except InputError as error:
+                fault = {"spans": b"", "fault": str(error), "steps": 0, "highest": 0.0, "empty": 0}
+                yield pa.RecordBatch.from_pylist([fault], pa.schema(_KINDS))
+                return
+            steps = int(spans.lengths.sum())
+            told = {"steps": steps, "highest": float(spans.values.max(initial=0)), "empty": int((spans.lengths == 0).sum())}
+            yield pa.RecordBatch.from_pylist([{"spans": pickle.dumps(spans, 5), "fault": None, **told}], pa.schema(_KINDS))
+        rows += batch.num_rows
+
+
+def _few(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """The rows of a batch, about STEPS_AT_ONCE steps at a time, and the number of the first."""
+    ends = np.cumsum(pc.fill_null(pc.list_value_length(batch.column(0)), 0).to_numpy(zero_copy_only=False))
+    first = 0
+    while first < batch.num_rows:
+        before = ends[first - 1] if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + STEPS_AT_ONCE, side="right")))
+        yield first, batch.slice(first, last - first)
+        first = last
+
+
+def _spans(column: pa.Array, weights: np.ndarray | None, check: Check, where: str) -> Spans:
+    if column.null_count:
+        row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
+        raise InputError(f"{where}: sequence {row} is null: drop such rows, or give an empty array")
+    lengths = pc.list_value_length(column).to_numpy(zero_copy_only=False)
+    steps = column.flatten()
+    channels = 1
+    if pa.types.is_list(steps.type) or pa.types.is_large_list(steps.type):
+        widths = pc.fill_null(pc.list_value_length(steps), -1).to_numpy(zero_copy_only=False)
+        channels = int(widths[0]) if len(widths) else 1
+        other = np.flatnonzero(widths != channels)
+        if len(other):
+            sequence = int(np.searchsorted(np.cumsum(lengths), other[0], side="right"))
+            raise InputError(
+                f"{where}: sequence {sequence} has a step of {widths[other[0]]} channels, and others have {channels}"
+            )
+        steps = steps.flatten()
+    readings = steps.to_numpy(zero_copy_only=False).reshape(-1, channels)
+    return sequences_of(readings, lengths, weights, check=check, what=where)
+
+
+def compact(spans: Spans) -> Spans:
+    """Whole numbers in as few bytes as they need: what is kept is read again in every pass."""
+    values = spans.values
+    if values.dtype.kind in "iu" and values.size:
+        lowest, highest = int(values.min()), int(values.max())
+        values = values.astype(np.promote_types(np.min_scalar_type(lowest), np.min_scalar_type(highest)))
+    return replace(spans, values=values)
+
+
+def _own(spans: Spans) -> Spans:
+    """The same sequences, without the rest of the array that they lie in."""
+    pieces = [slice(int(a), int(b)) for a, b in zip(spans.start, spans.stop, strict=True)] or [slice(0, 0)]
+    values = np.concatenate([spans.values[0, piece] for piece in pieces])
+    observed = None if spans.observed is None else np.concatenate([spans.observed[0, piece] for piece in pieces])[None]
+    stop = np.cumsum(spans.lengths)
+    start = stop - spans.lengths
+    return Spans(values[None], observed, np.zeros(len(stop), np.int64), start, start, stop)
+
+
+def _paths(batch: pa.RecordBatch, column: str, model: HiddenMarkov[Any], check: Check) -> pa.Array:
+    sequences = batch.column(batch.schema.get_field_index(column))
+    spans = _spans(sequences, None, check, f"column {column!r}")
+    scored = spans.after_history(model.emission.order)
+    states = np.full(spans.values.shape[1], -1, np.int32)
+    for group, path, _ in decoded(model, spans):
+        for sequence, of_sequence in group.each(path):
+            states[scored.start[sequence] : scored.stop[sequence]] = of_sequence
+    offsets = np.concatenate([[0], spans.stop]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(states))
