@@ -125,9 +125,7 @@ def sequence_column(frame: DataFrame) -> str:
 
 
 _PACKED = "spans binary, fault string, steps long, highest double, empty long"
-_SCHEMA = pa.schema(
-    {"spans": pa.binary(), "fault": pa.string(), "steps": pa.int64(), "highest": pa.float64(), "empty": pa.int64()}
-)
+_KINDS = {"spans": pa.binary(), "fault": pa.string(), "steps": pa.int64(), "highest": pa.float64(), "empty": pa.int64()}
 
 
 def _packed(batches: Iterator[pa.RecordBatch], check: Check) -> Iterator[pa.RecordBatch]:
