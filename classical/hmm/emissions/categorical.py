@@ -1,12 +1,15 @@
 """Categorical emissions: in each state, one of a set of symbols, 0 … symbols − 1, each with its probability (Rabiner 1989).
 
 A symbol that was not measured has density 1 and is left out of the sums. Probabilities of 0 stay 0.
+
+The prior of each state's probabilities is a Dirichlet distribution (Bishop 2006, section 2.2.1): an M-step adds its
+concentrations less 1 to the expected counts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numba import njit
@@ -14,7 +17,7 @@ from numba import njit
 from classical.additive import Additive
 from classical.hmm.clusters import clusters
 from classical.hmm.emissions import EMPTY, Emission
-from classical.hmm.lanes import Group, Spans
+from classical.hmm.lanes import Group, Spans, stacked
 from classical.hmm.vector import LANES
 from prep.errors import InputError
 
@@ -31,17 +34,27 @@ class CategoricalStatistics(Additive):
 
 @dataclass(frozen=True)
 class Categorical(Emission):
-    """`probabilities` (states, symbols): each row adds up to 1."""
+    """What each state says.
+
+    probabilities   (states, symbols): each row adds up to 1
+    prior           concentrations of a Dirichlet prior, 1 or more: a number, (symbols,) or (states, symbols); 1 is no prior
+    """
 
     PARAMETERS: ClassVar[tuple[str, ...]] = ("probabilities",)
     probabilities: np.ndarray
+    prior: float | np.ndarray = 1.0
 
     @classmethod
-    def begin(cls, readings: np.ndarray, seen: np.ndarray | None, *, symbols: int) -> Categorical:
-        """One state: as often as each symbol is there, and once more, so that none begins as impossible."""
+    def begin(
+        cls, readings: np.ndarray, seen: np.ndarray | None, *, symbols: int, prior: float | np.ndarray = 1.0
+    ) -> Categorical:
+        """One state: as often as each symbol is there, and once more, so that none begins as impossible.
+
+        `prior` is the same for all states: a number or (symbols,).
+        """
         present = readings[:, 0] if seen is None else readings[seen[:, 0], 0]
         counts = np.bincount(present.astype(np.int64), minlength=symbols) + 1.0
-        return cls((counts / counts.sum())[None])
+        return cls((counts / counts.sum())[None], prior)
 
     @property
     def states(self) -> int:
@@ -61,9 +74,11 @@ class Categorical(Emission):
 
     @property
     def fault(self) -> str | None:
-        p = self.probabilities
-        fine = np.isfinite(p).all() and (p >= 0).all() and np.allclose(p.sum(axis=1), 1.0)
-        return None if fine else f"expected probabilities that add up to 1 in each state, found {p.tolist()}"
+        return not_probabilities(self.probabilities) or not_a_dirichlet(self.prior, self.probabilities.shape)
+
+    @property
+    def log_prior(self) -> float:
+        return log_dirichlet(self.probabilities, self.prior)
 
     @property
     def landmarks(self) -> np.ndarray:
@@ -72,14 +87,10 @@ class Categorical(Emission):
     def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Clusters of how often each symbol comes over a short run. Of many symbols, random directions stand for them."""
         codes = np.eye(self.symbols) if self.symbols <= DIRECTIONS else rng.normal(size=(self.symbols, DIRECTIONS))
-        means = []
-        for row, start, stop in zip(spans.row, spans.start, spans.stop, strict=True):
-            summed = np.cumsum(codes[spans.values[row, start:stop, 0].astype(np.int64)], axis=0)
-            summed = np.concatenate([np.zeros((1, codes.shape[1])), summed])
-            step = np.arange(stop - start)
-            low, high = np.maximum(step - RUN // 2, 0), np.minimum(step + RUN // 2, stop - start)
-            means.append((summed[high] - summed[low]) / np.maximum(high - low, 1)[:, None])
-        return np.split(clusters(np.concatenate(means), states, rng), np.cumsum(spans.lengths)[:-1])
+        seen = np.ones(spans.lengths.sum()) if spans.observed is None else stacked(spans.observed, spans)[:, 0] > 0
+        coded = np.where(seen[:, None], codes[stacked(spans.values, spans)[:, 0].astype(np.int64)], 0.0)
+        lengths = spans.lengths
+        return np.split(clusters(shares(coded, seen, lengths, RUN), states, rng), np.cumsum(lengths)[:-1])
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
         with np.errstate(divide="ignore"):
@@ -99,10 +110,11 @@ class Categorical(Emission):
         return CategoricalStatistics(np.ascontiguousarray(sums.sum(axis=-1).T))
 
     def m_step(self, statistics: CategoricalStatistics) -> Categorical:
-        counts = np.where(self.probabilities > 0, statistics.counts, 0.0)
-        weight = counts.sum(axis=1, keepdims=True)
-        estimate = np.where(weight > EMPTY, counts / np.where(weight > EMPTY, weight, 1.0), self.probabilities)
-        return self.moved(probabilities=estimate)
+        return self.moved(probabilities=likeliest(statistics.counts, self.probabilities, self.prior))
+
+    def permuted(self, order: np.ndarray) -> Self:
+        prior = np.asarray(self.prior)[order] if np.ndim(self.prior) == 2 else self.prior
+        return replace(super().permuted(order), prior=prior)
 
     def _must_know(self, group: Group) -> None:
         """Compiled code does not look where it reads and writes."""
@@ -113,6 +125,54 @@ class Categorical(Emission):
         ahead = np.cumsum(self.probabilities, axis=1)
         symbols = (rng.random(len(states))[:, None] >= ahead[states]).sum(axis=1)
         return np.minimum(symbols, self.symbols - 1)[:, None]
+
+
+def likeliest(counts: np.ndarray, before: np.ndarray, prior: float | np.ndarray) -> np.ndarray:
+    """The most probable probabilities (states, symbols) after expected `counts`; as `before` where there is nothing to go by."""
+    counts = np.where(before > 0, counts + (np.asarray(prior) - 1.0), 0.0)
+    weight = counts.sum(axis=1, keepdims=True)
+    known = weight > EMPTY
+    return np.where(known, counts / np.where(known, weight, 1.0), before)
+
+
+def log_dirichlet(probabilities: np.ndarray, prior: float | np.ndarray) -> float:
+    """Up to a constant; of the symbols that are possible."""
+    possible = probabilities > 0
+    return float((np.where(possible, np.asarray(prior) - 1.0, 0.0) * np.log(np.where(possible, probabilities, 1.0))).sum())
+
+
+def shares(counts: np.ndarray, totals: np.ndarray, lengths: np.ndarray, run: int) -> np.ndarray:
+    """`counts` (steps, numbers) over `totals` (steps,), both summed over the `run` steps around each, within its sequence.
+
+    Where a run has a total of 0, the share of all steps.
+    """
+    stop = np.repeat(np.cumsum(lengths), lengths)
+    start, step = stop - np.repeat(lengths, lengths), np.arange(len(counts))
+    low, high = np.maximum(step - run // 2, start), np.minimum(step + (run + 1) // 2, stop)
+    both = np.concatenate([counts, np.asarray(totals, np.float64)[:, None]], axis=1)
+    before = np.concatenate([np.zeros((1, both.shape[1])), np.cumsum(both, axis=0)])
+    summed, overall = before[high] - before[low], before[-1]
+    total, whole = summed[:, -1:], max(overall[-1], 1.0)
+    return np.where(total > 0, summed[:, :-1] / np.where(total > 0, total, 1.0), overall[:-1] / whole)
+
+
+def not_probabilities(p: np.ndarray) -> str | None:
+    """What is wrong with probabilities (states, symbols), in words."""
+    if p.ndim != 2:
+        return f"expected probabilities of shape (states, symbols), found shape {p.shape}"
+    wrong = np.flatnonzero(~(np.isfinite(p) & (p >= 0)).all(axis=1) | ~np.isclose(p.sum(axis=1), 1.0))
+    if not len(wrong):
+        return None
+    return f"state {wrong[0]}: expected probabilities that add up to 1, found {p[wrong[0]].tolist()}"
+
+
+def not_a_dirichlet(prior: float | np.ndarray, shape: tuple[int, ...]) -> str | None:
+    """What is wrong with concentrations for probabilities of a shape, in words."""
+    found = np.asarray(prior)
+    if found.shape not in ((), shape[1:], shape):
+        return f"prior: expected a number, or shape {shape[1:]} or {shape}, found shape {found.shape}"
+    fine = np.isfinite(found).all() and (found >= 1).all()
+    return None if fine else f"prior: expected concentrations of 1 or more, found {found.tolist()}"
 
 
 @njit(cache=True, nogil=True)

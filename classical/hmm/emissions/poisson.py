@@ -3,16 +3,21 @@
     log p(x | k) = sum over channels of x[c] log rate[k, c] − rate[k, c] − log x[c]!
 
 A count that was not measured is left out of both the density and the sums.
+
+The prior of a rate is a Gamma density, proportional to rate ** prior_counts · exp(−prior_steps · rate): as if so many counts had
+been seen in so many steps before. The most probable rate is then (prior_counts + counts) / (prior_steps + steps), of the counts
+and the steps that are expected in the state.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import lgamma
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numba import njit
+from scipy.special import xlogy  # type: ignore[import-untyped]
 
 from classical.additive import Additive
 from classical.hmm.clusters import clusters
@@ -35,17 +40,31 @@ class PoissonStatistics(Additive):
 
 @dataclass(frozen=True)
 class Poisson(Emission):
-    """`rates` (states, channels): the mean count of each state."""
+    """The mean count of each state.
+
+    rates                       (states, channels)
+    prior_counts, prior_steps   of the prior, 0 or more: a number, (channels,) or (states, channels); 0 and 0 are no prior
+    """
 
     PARAMETERS: ClassVar[tuple[str, ...]] = ("rates",)
 
     rates: np.ndarray
+    prior_counts: float | np.ndarray = 0.0
+    prior_steps: float | np.ndarray = 0.0
 
     @classmethod
-    def begin(cls, readings: np.ndarray, seen: np.ndarray | None) -> Poisson:
-        """One state: all readings (steps, channels)."""
+    def begin(
+        cls,
+        readings: np.ndarray,
+        seen: np.ndarray | None,
+        *,
+        prior_counts: float | np.ndarray = 0.0,
+        prior_steps: float | np.ndarray = 0.0,
+    ) -> Poisson:
+        """One state: all readings (steps, channels). The prior is the same for all states: numbers or (channels,)."""
         seen = np.ones(readings.shape, bool) if seen is None else seen
-        return cls((np.where(seen, readings, 0).sum(axis=0, dtype=np.float64) / np.maximum(seen.sum(axis=0), 1))[None])
+        rates = np.where(seen, readings, 0).sum(axis=0, dtype=np.float64) / np.maximum(seen.sum(axis=0), 1)
+        return cls(rates[None], prior_counts, prior_steps)
 
     @property
     def states(self) -> int:
@@ -61,8 +80,16 @@ class Poisson(Emission):
 
     @property
     def fault(self) -> str | None:
-        fine = np.isfinite(self.rates).all() and (self.rates >= 0).all()
-        return None if fine else f"expected rates of 0 or more, found {self.rates.tolist()}"
+        if self.rates.ndim != 2:
+            return f"expected rates of shape (states, channels), found shape {self.rates.shape}"
+        wrong = np.flatnonzero(~(np.isfinite(self.rates) & (self.rates >= 0)).all(axis=1))
+        if len(wrong):
+            return f"state {wrong[0]}: expected rates of 0 or more, found {self.rates[wrong[0]].tolist()}"
+        return self._not_a_gamma("prior_counts") or self._not_a_gamma("prior_steps")
+
+    @property
+    def log_prior(self) -> float:
+        return float((xlogy(self.prior_counts, self.rates) - self.prior_steps * self.rates).sum())
 
     @property
     def landmarks(self) -> np.ndarray:
@@ -71,6 +98,10 @@ class Poisson(Emission):
     def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Clusters of the counts' square roots, which spread alike whatever the rate (Anscombe 1948)."""
         roots = np.sqrt(stacked(spans.values, spans), dtype=np.float64)
+        if spans.observed is not None:
+            seen = stacked(spans.observed, spans) > 0
+            usual = np.where(seen, roots, 0.0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
+            roots = np.where(seen, roots, usual)
         return np.split(clusters(roots, states, rng), np.cumsum(spans.lengths)[:-1])
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
@@ -89,11 +120,25 @@ class Poisson(Emission):
         return PoissonStatistics(*sums.sum(axis=-1))
 
     def m_step(self, statistics: PoissonStatistics) -> Poisson:
-        seen = statistics.weight > EMPTY
-        return self.moved(rates=np.where(seen, statistics.first / np.where(seen, statistics.weight, 1.0), self.rates))
+        steps = statistics.weight + self.prior_steps
+        seen = steps > EMPTY
+        estimate = (statistics.first + self.prior_counts) / np.where(seen, steps, 1.0)
+        return self.moved(rates=np.where(seen, estimate, self.rates))
+
+    def permuted(self, order: np.ndarray) -> Self:
+        priors = {name: np.asarray(getattr(self, name)) for name in ("prior_counts", "prior_steps")}
+        per_state = {name: prior[order] for name, prior in priors.items() if prior.ndim == 2}
+        return replace(super().permuted(order), **per_state)
 
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return rng.poisson(self.rates[states])
+
+    def _not_a_gamma(self, name: str) -> str | None:
+        found, shape = np.asarray(getattr(self, name)), self.rates.shape
+        if found.shape not in ((), shape[1:], shape):
+            return f"{name}: expected a number, or shape {shape[1:]} or {shape}, found shape {found.shape}"
+        fine = np.isfinite(found).all() and (found >= 0).all()
+        return None if fine else f"{name}: expected 0 or more, found {found.tolist()}"
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
