@@ -12,6 +12,7 @@ from classical.hmm.emissions import EMPTY, Emission
 from classical.hmm.inference import smoothed
 from classical.hmm.lanes import Spans, owned
 from prep.blocks import Block
+from prep.errors import InputError
 
 AnyEmission = TypeVar("AnyEmission", bound=Emission)
 
@@ -54,7 +55,22 @@ class HiddenMarkov(Generic[AnyEmission]):
 
     @property
     def parameters(self) -> int:
-        return (self.states - 1) * (self.states + 1) + self.emission.parameters
+        """How many numbers are free. A probability of 0 is part of the model's structure."""
+        rows = [self.start, *self.transition]
+        return sum(int((row > 0).sum()) - 1 for row in rows) + self.emission.parameters
+
+    @property
+    def fault(self) -> str | None:
+        """What is wrong with the parameters, in words; None where nothing is."""
+        K = self.emission.states
+        for name, array, shape in (("start", self.start, (K,)), ("transition", self.transition, (K, K))):
+            if array.shape != shape:
+                return f"{name}: found shape {array.shape}, expected {shape}"
+            for row, probabilities in enumerate(np.atleast_2d(array)):
+                if not ((probabilities >= 0).all() and np.isclose(probabilities.sum(), 1.0)):
+                    which = f"{name}, row {row}" if array.ndim == 2 else name
+                    return f"{which}: expected probabilities that add up to 1, found {probabilities.tolist()}"
+        return self.emission.fault
 
     @property
     def log_prior(self) -> float:
@@ -93,6 +109,17 @@ class HiddenMarkov(Generic[AnyEmission]):
 
     def log_likelihood(self, statistics: Statistics) -> float:
         return statistics.log_likelihood
+
+    def ordered(self, by: str = "level") -> Self:
+        """The same model with its states in an order that two fits share.
+
+        by  "level": of the family's landmarks (a mean, a rate), smallest first; "share": of time in the long run, largest first
+        """
+        if by not in ("level", "share"):
+            raise InputError(f"by: found {by!r}, expected 'level' or 'share'")
+        if by == "share":
+            return self.permuted(np.argsort(-stationary(self.start, self.transition), kind="stable"))
+        return self.permuted(np.lexsort(self.emission.landmarks.T[::-1]))
 
     def permuted(self, order: np.ndarray) -> Self:
         """The same model with state `order[k]` called k."""

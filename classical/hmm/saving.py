@@ -1,31 +1,30 @@
-"""A fitted model as a folder: `model.json` says what it is, `parameters.npz` holds its arrays. No pickles."""
+"""A fitted model as a folder: `model.json` says what it is, `parameters.json` holds its parameters. No pickles."""
 
 from __future__ import annotations
 
+import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import numpy as np
-
+from classical.hmm.emissions import Emission
 from classical.hmm.emissions.autoregressive import Autoregressive
+from classical.hmm.emissions.categorical import Categorical
 from classical.hmm.emissions.gaussian import Gaussian
+from classical.hmm.emissions.poisson import Poisson
 from classical.hmm.fitting import FittedHmm
 from classical.hmm.forecast import HmmForecaster
 from classical.hmm.model import HiddenMarkov
+from classical.persistence import decoded, encoded
 from forecasting.card import CARD, Card, must_be_model, read_card
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.placing import placed_folder
 
-PARAMETERS = "parameters.npz"
+PARAMETERS = "parameters.json"
 PACKAGES = ("hindcast", "numpy", "numba")
-FAMILIES: dict[frozenset[str], Any] = {
-    frozenset({"means", "covars", "floor"}): Gaussian,
-    frozenset({"intercepts", "weights", "variances", "floor"}): Autoregressive,
-}
+CLASSES: dict[str, type] = {family.__name__: family for family in (HiddenMarkov, Autoregressive, Categorical, Gaussian, Poisson)}
 
 
 def forecaster_of(fitted: FittedHmm, dataset: SequenceDataset) -> HmmForecaster:
@@ -67,9 +66,8 @@ def save(forecaster: HmmForecaster, folder: str | Path, overwrite: bool = False)
     """
     if forecaster.card is None:
         raise ValueError("only a forecaster of a dataset can be saved: `forecaster_of` makes one")
-    model = forecaster.model
     with placed_folder(Path(folder), overwrite, must_be_model) as staging:
-        np.savez(staging / PARAMETERS, start=model.start, transition=model.transition, **model.emission.arrays())
+        (staging / PARAMETERS).write_text(json.dumps(encoded(forecaster.model)) + "\n", encoding="utf-8")
         forecaster.card.write(staging)
 
 
@@ -79,35 +77,30 @@ def load(folder: str | Path) -> HmmForecaster:
     card = read_card(folder)
     if card.kind != "hmm":
         raise InputError(f"{folder / CARD}: a model of kind {card.kind!r}, not 'hmm'")
-    file = folder / PARAMETERS
+    model = read_model(folder / PARAMETERS)
+    if model.emission.channels != len(card.channels):
+        raise InputError(
+            f"{folder / PARAMETERS}: found parameters of {model.emission.channels} channels, and {CARD} names "
+            f"{len(card.channels)}: the model is damaged; fit it again"
+        )
+    return HmmForecaster(model, card.horizon, card, card.lead)
+
+
+def read_model(file: Path) -> HiddenMarkov[Any]:
+    """The parameters in a file. Raises InputError, naming it, where it is missing, damaged, or holds what cannot be."""
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        return model_of(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise InputError(f"{file}: is missing: the model is damaged; fit it again") from None
-    except (OSError, ValueError, BadZipFile, EOFError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{file}: not the parameters of a model, or damaged ({error}): fit the model again") from None
-    return HmmForecaster(_model(arrays, len(card.channels), file), card.horizon, card, card.lead)
 
 
-def _model(arrays: dict[str, np.ndarray], channels: int, file: Path) -> HiddenMarkov[Any]:
-    family = FAMILIES.get(frozenset(arrays.keys() - {"start", "transition"}))
-    if family is None or not {"start", "transition"} <= arrays.keys():
-        raise InputError(f"{file}: its arrays ({', '.join(sorted(arrays))}) are not those of a model; fit the model again")
-    for name, array in arrays.items():
-        shapes = _shapes(name, arrays["start"].size, channels, array)
-        if array.dtype != np.float64 or array.shape not in shapes or not np.isfinite(array).all():
-            raise InputError(f"{file}: {name} is not a finite float64 array of shape {shapes[0]}: damaged; fit the model again")
-    rows = np.concatenate([arrays["start"][None], arrays["transition"]])
-    if (rows < 0).any() or not np.allclose(rows.sum(axis=1), 1.0, atol=1e-9):
-        raise InputError(f"{file}: start or transition are not probabilities: the model is damaged; fit it again")
-    emission = family(**{name: array for name, array in arrays.items() if name not in ("start", "transition")})
-    if emission.fault:
-        raise InputError(f"{file}: {emission.fault}: the model is damaged; fit it again")
-    return HiddenMarkov(arrays["start"], arrays["transition"], emission)
-
-
-def _shapes(name: str, K: int, C: int, array: np.ndarray) -> list[tuple[int, ...]]:
-    order = array.shape[-1] if array.ndim == 3 else 1
-    one = {"start": (K,), "transition": (K, K), "floor": (C,), "weights": (K, C, max(1, order))}.get(name, (K, C))
-    return [one, (K, C, C)] if name == "covars" else [one]
+def model_of(stored: Any) -> HiddenMarkov[Any]:
+    """What `encoded` made of a model. Raises ValueError where it is none, or cannot be."""
+    model = decoded(stored, CLASSES)
+    if not isinstance(model, HiddenMarkov) or not isinstance(model.emission, Emission):
+        raise ValueError("expected a hidden Markov model with emissions")
+    if model.fault:
+        raise ValueError(model.fault)
+    return model

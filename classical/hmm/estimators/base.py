@@ -172,28 +172,22 @@ class Estimator(Asking):
         missing = [name for name in ("startprob_", "transmat_", *self.ATTRIBUTES.values()) if not hasattr(self, name)]
         if missing:
             raise InputError(f"{missing[0]} is not set: fit the model first, or set its parameters")
-        K, start, transition = self.n_components, as_array(self.startprob_), as_array(self.transmat_)
-        for name, array, shape in (("startprob_", start, (K,)), ("transmat_", transition, (K, K))):
-            if array.shape != shape:
-                raise InputError(f"{name}: found shape {array.shape}, expected {shape}")
-            for row, probabilities in enumerate(np.atleast_2d(array)):
-                if (probabilities < 0).any() or not np.isclose(probabilities.sum(), 1.0):
-                    which = f"{name}, row {row}" if array.ndim == 2 else name
-                    raise InputError(f"{which}: expected probabilities that add up to 1, found {probabilities.tolist()}")
-        emission = self._emission(like)
-        fault = emission.fault if emission.states == K else f"expected {K} states, found {emission.states}"
-        if fault:
-            raise InputError(fault)
+        K, emission = self.n_components, self._emission(like)
+        if emission.states != K:
+            raise InputError(f"expected parameters of {K} states, found {emission.states}")
         estimated = self._letters(self.params)
         kept = frozenset(name for letter, name in self.LETTERS.items() if letter not in estimated)
-        return HiddenMarkov(
-            start,
-            transition,
+        model = HiddenMarkov(
+            as_array(self.startprob_),
+            as_array(self.transmat_),
             replace(emission, fixed=kept),
             fixed=frozenset(name for letter, name in (("s", "start"), ("t", "transition")) if letter not in estimated),
             start_prior=_prior(self.startprob_prior, (K,), "startprob_prior"),
             transition_prior=_prior(self.transmat_prior, (K, K), "transmat_prior"),
         )
+        if model.fault:
+            raise InputError(model.fault)
+        return model
 
     def _must_suit(self, dataset: SequenceDataset) -> None:
         for channel in dataset.manifest.channels:

@@ -132,5 +132,5 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(InputError, match="3 channels, and the model has 2"):
         model.score(np.zeros((3, 3)))
     model.transmat_ = np.array([[0.5]])
-    with pytest.raises(InputError, match="transmat_"):
+    with pytest.raises(InputError, match="transition, row 0"):
         model.score(np.zeros((3, 2)))

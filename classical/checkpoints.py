@@ -1,0 +1,76 @@
+"""A fit on its way, saved every few iterations, so that one that was killed goes on where it was, digit for digit."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from classical.em import Fit
+from classical.persistence import decoded, encoded
+from prep.errors import InputError
+from prep.placing import placed_file
+
+FORMAT = "hindcast-fit"
+
+
+@dataclass(frozen=True)
+class FileCheckpoint:
+    """One file, replaced as a whole each time it is written.
+
+    about       what is fitted, to what: a fit goes on only from a checkpoint that says the same
+    classes     of the models, by name
+    resume      whether to go on from what the file holds; without it, a fit begins anew and replaces the file
+    every       iterations between two writings
+    """
+
+    file: Path
+    about: Mapping[str, Any]
+    classes: Mapping[str, type]
+    resume: bool = False
+    every: int = 5
+
+    def save(self, iteration: int, fits: Sequence[Fit[Any]]) -> None:
+        if iteration % self.every:
+            return
+        state = {"format": FORMAT, "about": dict(self.about), "iteration": iteration, "fits": [encoded(fit) for fit in fits]}
+        with placed_file(self.file) as staged:
+            staged.write_text(json.dumps(state), encoding="utf-8")
+
+    def restore(self) -> tuple[int, list[Fit[Any]]] | None:
+        """The iterations that were made, and the fits; None where a fit begins anew.
+
+        Raises InputError where there is nothing to go on from, the file is damaged, or is of another fit.
+        """
+        if not self.resume:
+            return None
+        mend = "fit without --resume to begin anew"
+        try:
+            state = json.loads(self.file.read_text(encoding="utf-8"))
+            if state["format"] != FORMAT:
+                raise ValueError(f"found format {state['format']!r}, expected {FORMAT!r}")
+            about, iteration, fits = state["about"], int(state["iteration"]), state["fits"]
+            restored = [_fit(one, self.classes) for one in fits]
+        except FileNotFoundError:
+            raise InputError(f"{self.file}: there is no checkpoint to resume from: {mend}") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{self.file}: not a checkpoint, or damaged ({error}): {mend}") from None
+        expected = json.loads(json.dumps(dict(self.about)))
+        for name in sorted(expected.keys() | about.keys()):
+            if expected.get(name) != about.get(name):
+                found, wanted = about.get(name), expected.get(name)
+                raise InputError(f"{self.file}: is of another fit, whose {name} is {found!r}; this one's is {wanted!r}: {mend}")
+        return iteration, restored
+
+    def remove(self) -> None:
+        """Once the model is kept elsewhere."""
+        self.file.unlink(missing_ok=True)
+
+
+def _fit(stored: Any, classes: Mapping[str, type]) -> Fit[Any]:
+    fit = decoded(stored, {**classes, "Fit": Fit})
+    for name in ("log_likelihood", "log_prior", "seconds", "cpu_seconds"):
+        setattr(fit, name, list(getattr(fit, name)))
+    return fit
