@@ -1,27 +1,28 @@
-"""Gaussian emissions, with diagonal or full covariances (Rabiner 1989, equations 52-54, with one component).
+"""Gaussian emissions, with covariances that are spherical, diag, full or tied (Rabiner 1989, equations 52-54, one component).
 
-A channel that was not measured says nothing of the state and adds nothing to the statistics of a diagonal family: it is
-marginalised. A full covariance takes filled values as they are.
+A channel that was not measured is marginalised: it says nothing of the state. Where channels are independent it adds nothing to
+the statistics; where they are not, what is expected of it given the others of its step is added (`emissions.incomplete`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
-from numba import njit
 
 from classical.additive import Additive
 from classical.hmm.clusters import clusters
-from classical.hmm.emissions import EMPTY, Emission
+from classical.hmm.emissions import EMPTY, Emission, covariances
+from classical.hmm.emissions.covariances import Covariance, moments, raised
+from classical.hmm.emissions.covariances import not_positive as not_positive
+from classical.hmm.emissions.gaussian_kernels import diagonal_density, diagonal_sums, full_density, full_sums
+from classical.hmm.emissions.gaussian_prior import BroadcastPrior, GaussianPrior
+from classical.hmm.emissions.incomplete import LOG_2PI, incomplete_density, incomplete_sums, is_complete
 from classical.hmm.lanes import Group, Spans, stacked
-from classical.hmm.lattice import FAST
-from classical.hmm.vector import LANES, load, splat, store
-
-LOG_2PI = float(np.log(2 * np.pi))
-TILE = 16
+from classical.hmm.vector import LANES
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class GaussianStatistics(Additive):
     """Weighted sums of readings less the centre.
 
     weight, first   (states, channels)
-    second          the same, or (states, channels, channels) where the covariance is full
+    second          the same where channels are independent, else (states, channels, channels)
     """
 
     weight: np.ndarray
@@ -41,27 +42,53 @@ class GaussianStatistics(Additive):
 class Gaussian(Emission):
     """Means and covariances of all states.
 
-    means   (states, channels)
-    covars  (states, channels), or (states, channels, channels) where full
-    floor   (channels,): the least variance that an M-step estimates
-    floored how many variances the last M-step raised to it
+    means       (states, channels)
+    covars      (states,), (states, channels), (states, channels, channels) or (channels, channels): see `emissions.covariances`
+    floor       (channels,): the least variance that an M-step estimates, above 0
+    covariance  "spherical", "diag", "full" or "tied"; "full" wherever `covars` has three dimensions and nothing else was said
+    ties        of tied covariances (states,) int64: which of `covars` (groups, channels, channels) each state has; None where all
+                states share one
+    prior       of means and covariances; None for maximum likelihood
+    floored     how many variances of each state, where tied of each of `covars`, the last M-step raised to the floor; () for none
     """
 
     PARAMETERS: ClassVar[tuple[str, ...]] = ("means", "covars")
     means: np.ndarray
     covars: np.ndarray
     floor: np.ndarray
-    floored: int = 0
+    covariance: Covariance = "diag"
+    ties: np.ndarray | None = None
+    prior: GaussianPrior | None = None
+    floored: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.covariance == "diag" and self.covars.ndim == 3:
+            object.__setattr__(self, "covariance", "full")
 
     @classmethod
-    def begin(cls, readings: np.ndarray, seen: np.ndarray | None, *, variance_floor: float, full: bool) -> Gaussian:
+    def begin(
+        cls,
+        readings: np.ndarray,
+        seen: np.ndarray | None,
+        *,
+        variance_floor: float,
+        covariance: Covariance = "diag",
+        full: bool = False,
+    ) -> Gaussian:
         """One state: all readings (steps, channels). `variance_floor` is relative to the variance of each channel."""
+        kind: Covariance = "full" if full else covariance
         mean, variance, floor = moments(readings, seen, variance_floor)
-        return cls(mean[None], np.diag(variance)[None] if full else variance[None], floor)
+        covars = {
+            "spherical": lambda: np.maximum(variance.mean(keepdims=True), floor.max()),
+            "diag": lambda: variance[None],
+            "full": lambda: np.diag(variance)[None],
+            "tied": lambda: np.diag(variance),
+        }[kind]()
+        return cls(mean[None], covars, floor, kind)
 
     @property
     def full(self) -> bool:
-        return self.covars.ndim == 3
+        return self.covariance == "full"
 
     @property
     def states(self) -> int:
@@ -73,201 +100,189 @@ class Gaussian(Emission):
 
     @property
     def parameters(self) -> int:
-        C = self.channels
-        return self.states * (C + (C * (C + 1) // 2 if self.full else C))
+        return self.means.size + covariances.free(self.covariance, self.covars)
 
     @cached_property
     def centre(self) -> np.ndarray:
         return self.means.mean(axis=0)
 
+    @cached_property
+    def expanded(self) -> np.ndarray:
+        """The covariances of each state: (states, channels) where channels are independent, else (states, channels, channels)."""
+        return covariances.expanded(self.covariance, self.covars, self.states, self.channels, self.ties)
+
     @property
     def variances(self) -> np.ndarray:
         """(states, channels)"""
-        return np.diagonal(self.covars, axis1=1, axis2=2) if self.full else self.covars
+        return self.expanded if self._independent else np.diagonal(self.expanded, axis1=1, axis2=2)
 
     @property
     def repairs(self) -> tuple[str, ...]:
-        return raised(self.floored)
+        return self.repairs_of(lambda state: f"state {state}")
+
+    def repairs_of(self, name: Callable[[int], str]) -> tuple[str, ...]:
+        """What the last M-step repaired, where `name` says what the n-th state is called."""
+        return raised(sum(self.floored), [self._whose(name)(n) for n, count in enumerate(self.floored) if count])
 
     @property
     def fault(self) -> str | None:
-        return not_positive(self.variances)
+        return self.fault_of(lambda state: f"state {state}")
+
+    def fault_of(self, name: Callable[[int], str]) -> str | None:
+        """What is wrong with the parameters, where `name` says what the n-th state is called."""
+        if self.means.ndim != 2:
+            return f"means: found shape {self.means.shape}, expected (states, channels)"
+        K, C = self.means.shape
+        for state, mean in enumerate(self.means):
+            if not np.isfinite(mean).all():
+                return f"means of {name(state)}: expected finite numbers, found {mean.tolist()}"
+        groups = None if self.ties is None or self.covars.ndim != 3 else len(self.covars)
+        if self.ties is not None and not (
+            self.ties.shape == (K,) and (self.ties >= 0).all() and (self.ties < (groups or 0)).all()
+        ):
+            return f"ties: expected {K} numbers of one of {groups or 0} covariances, found {self.ties.tolist()}"
+        shape = covariances.shape_of(self.covariance, K, C, groups)
+        return covariances.fault(self.covariance, self.covars, shape, self._whose(name)) or self._fault_of_prior
+
+    @property
+    def log_prior(self) -> float:
+        if self.prior is None:
+            return 0.0
+        prior, off = self._prior, self.means - self._prior.means
+        if self._independent:
+            squares = prior.scatter + prior.means_weight[:, None] * off**2
+            return float(-0.5 * (prior.count * np.log(self.expanded) + squares / self.expanded).sum())
+        matrices = self.expanded if self.covariance == "full" else self.covars.reshape(-1, self.channels, self.channels)
+        scatter = self._by_covariance(prior.means_weight[:, None, None] * _outer(off)) + prior.scatter
+        squares = np.trace(np.linalg.solve(matrices, scatter), axis1=1, axis2=2)
+        return float(-0.5 * (prior.count * np.linalg.slogdet(matrices)[1] + squares).sum())
 
     @property
     def landmarks(self) -> np.ndarray:
         return self.means
 
     def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """Clusters of readings."""
-        return np.split(clusters(stacked(spans.values, spans), states, rng), np.cumsum(spans.lengths)[:-1])
+        """Clusters of readings, the mean standing for what is missing."""
+        return np.split(clusters(filled(spans, self.means[0]), states, rng), np.cumsum(spans.lengths)[:-1])
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
-        if self.full:
-            _full_density(group.values, *self._whitening, out)
+        if self._independent:
+            diagonal_density(group.values, group.observed, *self._standardising, out)
+        elif group.observed is None or is_complete(group.observed, group.lengths):
+            full_density(group.values, *self._whitening, out)
         else:
-            _diagonal_density(group.values, group.observed, *self._standardising, out)
+            incomplete_density(group.values, group.observed, self.means - self.centre, self.expanded, out)
 
     def no_sums(self) -> np.ndarray:
-        """(states, channels + 1, channels + 1, LANES) where full, else (3, states, channels, LANES)."""
+        """(3, states, channels, LANES) where channels are independent, else (states, channels + 1, channels + 1, LANES)."""
         K, C = self.states, self.channels
-        return np.zeros((K, C + 1, C + 1, LANES) if self.full else (3, K, C, LANES))
+        return np.zeros((3, K, C, LANES) if self._independent else (K, C + 1, C + 1, LANES))
 
     def add_sums(self, group: Group, gamma: np.ndarray, sums: np.ndarray) -> None:
-        if self.full:
-            _full_sums(group.values, gamma, sums)
+        if self._independent:
+            diagonal_sums(group.values, group.observed, gamma, sums)
+        elif group.observed is None or is_complete(group.observed, group.lengths):
+            full_sums(group.values, gamma, sums)
         else:
-            _diagonal_sums(group.values, group.observed, gamma, sums)
+            incomplete_sums(group.values, group.observed, self.means - self.centre, self.expanded, gamma, sums)
 
     def statistics(self, sums: np.ndarray) -> GaussianStatistics:
         sums = sums.sum(axis=-1)
-        if not self.full:
+        if self._independent:
             return GaussianStatistics(*sums)
         second = sums[:, 1:, 1:] + np.tril(sums[:, 1:, 1:], -1).swapaxes(1, 2)
         return GaussianStatistics(np.repeat(sums[:, :1, 0], self.channels, axis=1), sums[:, 1:, 0], second)
 
     def m_step(self, statistics: GaussianStatistics) -> Gaussian:
-        seen = statistics.weight > EMPTY
-        weight = np.where(seen, statistics.weight, 1.0)
-        shift = statistics.first / weight
-        means = np.where(seen, self.centre + shift, self.means)
-        if not self.full:
-            covars = statistics.second / weight - shift**2
-            floored = seen & (covars < self.floor)
-            covars = np.where(seen, np.maximum(covars, self.floor), self.covars)
-            return self.moved(means=means, covars=covars, floored=int(floored.sum()))
-        covars = statistics.second / weight[:, :, None] - shift[:, :, None] * shift[:, None, :]
-        raised, floored = _raise_eigenvalues(covars, self.floor)
-        covars = np.where(seen[:, :, None], raised, self.covars)
-        return self.moved(means=means, covars=covars, floored=int(floored[seen[:, 0]].sum()))
+        """The covariances are about the new means, or about those that are fixed."""
+        weight, prior = statistics.weight, self._prior
+        seen, pull = weight > EMPTY, prior.means_weight[:, None]
+        shift = statistics.first / np.where(seen, weight, 1.0)
+        toward = (pull * (prior.means - self.centre) + statistics.first) / np.where(seen, pull + weight, 1.0)
+        means = self.means if "means" in self.fixed else np.where(seen, self.centre + toward, self.means)
+        off, surplus = means - self.centre - shift, means - prior.means
+        if self._independent:
+            scatter = statistics.second - weight * shift**2 + weight * off**2 + pull * surplus**2 + prior.scatter
+            total = weight
+        else:
+            moved = weight[:, :, None] * (_outer(off) - _outer(shift))
+            scatter = self._by_covariance(statistics.second + moved + pull[:, :, None] * _outer(surplus)) + prior.scatter
+            total = self._by_covariance(weight[:, 0])
+        covars, floored = covariances.estimated(
+            self.covariance, scatter, total + prior.count, total > EMPTY, self.covars, self.floor
+        )
+        return self.moved(means=means, covars=covars, floored=tuple(floored.tolist()) if floored.any() else ())
 
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = rng.standard_normal((len(states), self.channels))
-        if self.full:
-            return self.means[states] + np.einsum("tij,tj->ti", np.linalg.cholesky(self.covars)[states], noise)
-        return self.means[states] + np.sqrt(self.covars)[states] * noise
+        if self._independent:
+            return self.means[states] + np.sqrt(self.expanded)[states] * noise
+        return self.means[states] + np.einsum("tij,tj->ti", np.linalg.cholesky(self.expanded)[states], noise)
+
+    def permuted(self, order: np.ndarray) -> Self:
+        tied = self.covariance == "tied"
+        return replace(
+            self,
+            means=self.means[order],
+            covars=self.covars if tied else self.covars[order],
+            ties=None if self.ties is None else self.ties[order],
+            prior=None if self.prior is None else self._prior.permuted(order, tied),
+            floored=self.floored if tied or not self.floored else tuple(self.floored[state] for state in order),
+        )
+
+    @property
+    def _independent(self) -> bool:
+        return covariances.independent(self.covariance)
+
+    @cached_property
+    def _prior(self) -> BroadcastPrior:
+        groups = None if self.ties is None else len(self.covars)
+        return (self.prior or GaussianPrior()).broadcast(self.covariance, self.states, self.channels, groups)
+
+    @property
+    def _fault_of_prior(self) -> str | None:
+        try:
+            return self._prior.fault
+        except ValueError as error:
+            return f"prior: does not fit {self.states} states and {self.channels} channels: {error}"
+
+    def _whose(self, name: Callable[[int], str]) -> Callable[[int], str]:
+        """What the states that have the n-th of `covars` are called."""
+        if self.covariance != "tied":
+            return name
+        ties = self.ties
+        return (lambda _: "all states") if ties is None else lambda n: ", ".join(map(name, np.flatnonzero(ties == n).tolist()))
+
+    def _by_covariance(self, of_states: np.ndarray) -> np.ndarray:
+        """Summed over the states that share a covariance, where they are tied."""
+        if self.covariance != "tied":
+            return of_states
+        if self.ties is None:
+            return of_states.sum(axis=0, keepdims=True)
+        sums = np.zeros((len(self.covars), *of_states.shape[1:]))
+        np.add.at(sums, self.ties, of_states)
+        return sums
 
     @cached_property
     def _standardising(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """y = x / deviation - shift, and log N = constant - y² / 2 for each channel."""
-        deviation = np.sqrt(self.covars)
+        deviation = np.sqrt(self.expanded)
         return 1 / deviation, (self.means - self.centre) / deviation, -np.log(deviation) - 0.5 * LOG_2PI
 
     @cached_property
     def _whitening(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """y = W x - shift with W the inverse Cholesky factor, and log N = constant - y·y / 2."""
-        W = np.tril(np.linalg.inv(np.linalg.cholesky(self.covars)))
+        W = np.tril(np.linalg.inv(np.linalg.cholesky(self.expanded)))
         shift = np.einsum("kij,kj->ki", W, self.means - self.centre)
         constant = np.log(np.diagonal(W, axis1=1, axis2=2)).sum(axis=1) - 0.5 * self.channels * LOG_2PI
         return W, shift, constant
 
 
-def moments(readings: np.ndarray, seen: np.ndarray | None, variance_floor: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(channels,) each: mean, variance at or above the floor, and the floor, relative to the variance where there is one."""
-    if seen is None:
-        mean, variance = readings.mean(axis=0, dtype=np.float64), readings.var(axis=0, dtype=np.float64)
-    else:
-        count = np.maximum(seen.sum(axis=0), 1)
-        mean = np.where(seen, readings, 0).sum(axis=0, dtype=np.float64) / count
-        variance = (np.where(seen, readings - mean, 0) ** 2).sum(axis=0) / count
-    floor = variance_floor * np.where(variance > 0, variance, 1.0)
-    return mean, np.maximum(variance, floor), floor
+def filled(spans: Spans, mean: np.ndarray) -> np.ndarray:
+    """The steps of all sequences, one after the other, with `mean` (channels,) for what was not observed: (steps, channels)."""
+    readings = stacked(spans.values, spans)
+    return readings if spans.observed is None else np.where(stacked(spans.observed, spans) > 0, readings, mean)
 
 
-def not_positive(variances: np.ndarray) -> str | None:
-    return None if (variances > 0).all() else f"expected variances above 0, found {variances.tolist()}"
-
-
-def raised(floored: int) -> tuple[str, ...]:
-    return (f"{floored} variances were raised to the floor",) if floored else ()
-
-
-def _raise_eigenvalues(covars: np.ndarray, floor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The likeliest covariances that are nowhere below diag(floor), and how many directions of each were raised to it."""
-    root = np.sqrt(floor)
-    values, vectors = np.linalg.eigh(covars / root[:, None] / root)
-    low = values < 1.0
-    raised = (vectors * np.where(low, 1.0, values)[:, None, :]) @ vectors.swapaxes(1, 2) * root[:, None] * root
-    return np.where(low.any(axis=1)[:, None, None], raised, covars), low.sum(axis=1)
-
-
-@njit(cache=True, fastmath=FAST)
-def _diagonal_density(x: Any, observed: Any, inverse: Any, shift: Any, constant: Any, out: Any) -> None:
-    steps, K, channels = out.shape[0], out.shape[1], x.shape[1]
-    for t in range(steps):
-        for k in range(K):
-            total = splat(0.0)
-            for c in range(channels):
-                y = load(x, (t, c)) * inverse[k, c] - shift[k, c]
-                if observed is None:
-                    total = total + (constant[k, c] - y * y * 0.5)
-                else:
-                    total = total + (constant[k, c] - y * y * 0.5) * load(observed, (t, c))
-            store(out, (t, k), total)
-
-
-@njit(cache=True, fastmath=FAST)
-def _diagonal_sums(x: Any, observed: Any, gamma: Any, sums: Any) -> None:
-    """Adds to `sums` (3, states, channels, LANES), a tile of steps at a time that the nearest cache holds."""
-    steps, K, channels = gamma.shape[0], gamma.shape[1], x.shape[1]
-    for tile in range(0, steps, TILE):
-        end = min(tile + TILE, steps)
-        for k in range(K):
-            for c in range(channels):
-                first, second = load(sums, (1, k, c)), load(sums, (2, k, c))
-                for t in range(tile, end):
-                    here = load(x, (t, c))
-                    g = load(gamma, (t, k)) if observed is None else load(gamma, (t, k)) * load(observed, (t, c))
-                    product = g * here
-                    first = first + product
-                    second = second + product * here
-                store(sums, (1, k, c), first)
-                store(sums, (2, k, c), second)
-            for c in range(channels):
-                weight = load(sums, (0, k, c))
-                if observed is None and c > 0:
-                    weight = load(sums, (0, k, 0))
-                else:
-                    for t in range(tile, end):
-                        g = load(gamma, (t, k))
-                        weight = weight + (g if observed is None else g * load(observed, (t, c)))
-                store(sums, (0, k, c), weight)
-
-
-@njit(cache=True, fastmath=FAST)
-def _full_density(x: Any, W: Any, shift: Any, constant: Any, out: Any) -> None:
-    steps, K, channels = out.shape[0], out.shape[1], x.shape[1]
-    for t in range(steps):
-        for k in range(K):
-            total = splat(0.0)
-            for i in range(channels):
-                y = splat(-shift[k, i])
-                for j in range(i + 1):
-                    y = y + load(x, (t, j)) * W[k, i, j]
-                total = total + y * y
-            store(out, (t, k), constant[k] - total * 0.5)
-
-
-@njit(cache=True, fastmath=FAST)
-def _full_sums(x: Any, gamma: Any, sums: Any) -> None:
-    """Adds to `sums` (states, channels + 1, channels + 1, LANES): products of (1, the channels), below the diagonal and on it."""
-    steps, K, channels = gamma.shape[0], gamma.shape[1], x.shape[1]
-    weighted = np.empty((TILE, LANES))
-    for tile in range(0, steps, TILE):
-        end = min(tile + TILE, steps)
-        for k in range(K):
-            weight = load(sums, (k, 0, 0))
-            for t in range(tile, end):
-                weight = weight + load(gamma, (t, k))
-            store(sums, (k, 0, 0), weight)
-            for i in range(channels):
-                first = load(sums, (k, i + 1, 0))
-                for t in range(tile, end):
-                    product = load(gamma, (t, k)) * load(x, (t, i))
-                    first = first + product
-                    store(weighted, (t - tile,), product)
-                store(sums, (k, i + 1, 0), first)
-                for j in range(i + 1):
-                    second = load(sums, (k, i + 1, j + 1))
-                    for t in range(tile, end):
-                        second = second + load(weighted, (t - tile,)) * load(x, (t, j))
-                    store(sums, (k, i + 1, j + 1), second)
+def _outer(vectors: np.ndarray) -> np.ndarray:
+    return vectors[:, :, None] * vectors[:, None, :]

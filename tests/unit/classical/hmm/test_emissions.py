@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -49,16 +48,6 @@ def test_an_m_step_is_the_weighted_estimate(family: str, random_model: Any) -> N
             covariance = (values[0] - mean).T @ ((values[0] - mean) * w[:, None])
             np.testing.assert_allclose(after.means[k], mean, rtol=1e-11)
             np.testing.assert_allclose(after.covars[k], covariance if family == "full" else np.diag(covariance), rtol=1e-10)
-
-
-def test_the_floor_keeps_a_full_covariance_the_likeliest_above_it(random_model: Any) -> None:
-    emission = replace(random_model("full").emission, floor=np.array([0.5, 2.0]))
-    values = np.random.default_rng(0).normal(size=(1, 50, 2)) * [0.1, 3.0]
-    model = replace(random_model("full"), emission=emission)
-    after = model.m_step(model.e_step(whole(values))).emission
-    assert after.floored >= 1
-    excess = np.linalg.eigvalsh(after.covars - np.diag(emission.floor))
-    assert (excess > -1e-12).all()
 
 
 def test_rows_condition_on_the_steps_before_those_they_own(random_model: Any, block_of: Any) -> None:
