@@ -64,10 +64,6 @@ class FileCheckpoint:
                 raise InputError(f"{self.file}: is of another fit, whose {name} is {found!r}; this one's is {wanted!r}: {mend}")
         return iteration, restored
 
-    def remove(self) -> None:
-        """Once the model is kept elsewhere."""
-        self.file.unlink(missing_ok=True)
-
 
 def _fit(stored: Any, classes: Mapping[str, type]) -> Fit[Any]:
     fit = decoded(stored, {**classes, "Fit": Fit})

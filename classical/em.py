@@ -137,7 +137,7 @@ def fit(
     model: AnyModel, data: Sequence[Source] | Any, *, on_iteration: OnIteration | None = None, **how: Any
 ) -> tuple[AnyModel, History]:
     """One model: see `fit_several`. `on_iteration` is told the iteration and its log-likelihood."""
-    on_each = None if on_iteration is None else lambda _, iteration, likelihood: on_iteration(iteration, likelihood)
+    on_each = None if on_iteration is None else lambda iteration, likelihoods: on_iteration(iteration, likelihoods[0])
     return fit_several([model], data, on_iteration=on_each, **how)[0]
 
 
@@ -153,7 +153,7 @@ def fit_several(
     threads: int = 1,
     reader: Reader = read,
     checkpoint: Checkpoint | None = None,
-    on_iteration: Callable[[int, int, float], None] | None = None,
+    on_iteration: Callable[[int, dict[int, float]], None] | None = None,
 ) -> list[tuple[AnyModel, History]]:
     """Each model after at most `iterations` EM iterations on all of `data`, of which every pass serves all that go on.
 
@@ -164,7 +164,7 @@ def fit_several(
     threads         without Spark: how many E-steps are taken at once; the result is the same for any number
     reader          what makes rows of an address
     checkpoint      saves the state, and hands back what was saved: then the fit goes on from there
-    on_iteration    is told which model, the iteration and its log-likelihood
+    on_iteration    is told the iteration, and the log-likelihood of each model that went through it
 
     Raises InputError where there are no data, FallingLikelihoodError where a log-likelihood falls by more than rounding: the EM
     theorem says that it cannot, so a step is wrong, or files changed between iterations.
@@ -185,8 +185,8 @@ def fit_several(
         for which in going:
             fits[which].seconds.append(wall)
             fits[which].cpu_seconds.append(cpu)
-            if on_iteration is not None:
-                on_iteration(which, iteration, fits[which].log_likelihood[-1])
+        if on_iteration is not None:
+            on_iteration(iteration, {which: fits[which].log_likelihood[-1] for which in going})
         if checkpoint is not None:
             checkpoint.save(iteration, fits)
     return [(one.model, one.history) for one in fits]

@@ -160,8 +160,17 @@ Out = Annotated[Path, typer.Option("--out", help="The folder for the model.", sh
 
 
 @fit.command("hmm")
-def fit_hmm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsFile = None, overwrite: Overwrite = False) -> None:
-    """A hidden Markov model, by EM on Spark."""
+def fit_hmm(
+    ctx: typer.Context,
+    dataset: Dataset,
+    out: Out,
+    settings: SettingsFile = None,
+    overwrite: Overwrite = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint that a killed fit left beside --out.")
+    ] = False,
+) -> None:
+    """A hidden Markov model, by EM on Spark. Every few iterations the fit is saved in OUT.checkpoint, until OUT is there."""
     chosen = settings_.load(settings, ctx.obj)
     from classical.hmm.saving import save
     from launch.fitting import fit_hmm as fit_
@@ -170,8 +179,12 @@ def fit_hmm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsFi
 
     opened, progress = open_to_fit(dataset), Progress()
     refuse_taken(out, overwrite, must_be_model)
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    if checkpoint.exists() and not resume:
+        console.print(f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it")
     with spark_session(chosen.cluster.master, "hindcast fit hmm") as spark:
-        save(fit_(spark, opened, chosen, progress), out, overwrite=overwrite)
+        save(fit_(spark, opened, chosen, progress, checkpoint, resume), out, overwrite=overwrite)
+    checkpoint.unlink(missing_ok=True)
     console.print(f"model: {out}")
 
 

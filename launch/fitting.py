@@ -36,14 +36,23 @@ def open_to_fit(location: str) -> SequenceDataset:
     return dataset
 
 
-def fit_hmm(spark: SparkSession, dataset: SequenceDataset, settings: Settings, progress: Progress) -> HmmForecaster:
-    """An HMM of the training split, by EM on Spark."""
+def fit_hmm(
+    spark: SparkSession,
+    dataset: SequenceDataset,
+    settings: Settings,
+    progress: Progress,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> HmmForecaster:
+    """An HMM of the training split, by EM on Spark. See `classical.hmm.fitting.fit_hmm` for checkpoints."""
     hmm = settings.hmm
     with progress.stage(f"HMM: EM on Spark, {hmm.states} states", spark):
         fitted = fit_by_em(
             dataset,
             hmm,
             spark=spark,
+            checkpoint=checkpoint,
+            resume=resume,
             on_iteration=lambda iteration, likelihood: progress.update(
                 f"iteration {iteration}, log-likelihood {likelihood:,.1f}"
             ),

@@ -5,16 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from classical import em
+from classical.checkpoints import FileCheckpoint
 from classical.hmm.emissions.autoregressive import Autoregressive
 from classical.hmm.emissions.gaussian import Gaussian
 from classical.hmm.initial import Begin, initialise, sample
-from classical.hmm.model import HiddenMarkov, stationary
+from classical.hmm.model import HiddenMarkov
 from classical.hmm.settings import HmmSettings
+from classical.hmm.stored import CLASSES
 from classical.passing import Reader
 from forecasting.inputs import must_be_numbers
 from prep.blocks import Address, Block, read
@@ -41,11 +44,17 @@ def fit_hmm(
     *,
     spark: Any = None,
     partitions: int | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
     on_iteration: em.OnIteration | None = None,
 ) -> FittedHmm:
     """Fits the training split by EM; on Spark where a session is given. States are numbered by share of time, largest first.
 
-    Raises InputError where a channel is a category, or the training split has no sequence to fit.
+    checkpoint      a file that the fit is saved in every few iterations; it stays there until somebody removes it
+    resume          goes on from that file
+    on_iteration    is told the iteration and the log-likelihood, of the likeliest restart
+
+    Raises InputError where a channel is a category, the training split has no sequence to fit, or the checkpoint cannot be used.
     """
     must_be_numbers(dataset)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -60,16 +69,31 @@ def fit_hmm(
     if not addresses:
         raise InputError(f"{dataset.location}: the training split has no rows: there is nothing to fit")
     order = settings.order if settings.emission == "autoregressive" else 0
-    begin = initialise(beginning(settings), sample(addresses, reader), settings.states, order=order, seed=settings.seed)
+    some, begin = sample(addresses, reader), beginning(settings)
+    begins = [
+        initialise(begin, some, settings.states, order=order, seed=[settings.seed, number] if number else settings.seed)
+        for number in range(settings.restarts)
+    ]
     driver_cpu = time.process_time()
-    model, history = em.fit(
-        begin, addresses, iterations=settings.iterations, tolerance=settings.tolerance, spark=spark, partitions=partitions,
-        reader=reader, on_iteration=on_iteration,
+    fits = em.fit_several(
+        begins, addresses, iterations=settings.iterations, tolerance=settings.tolerance, spark=spark, partitions=partitions,
+        reader=reader, checkpoint=checkpoint_of(checkpoint, dataset, settings, resume) if checkpoint else None,
+        on_iteration=on_iteration and (lambda iteration, likelihoods: on_iteration(iteration, max(likelihoods.values()))),
     )  # fmt: skip
-    cpu_seconds = driver_cpu - cpu + sum(history.cpu_seconds)
-    by_share = np.argsort(-stationary(model.start, model.transition), kind="stable")
-    model = model.permuted(by_share)
+    model, history = max(fits, key=lambda fit: fit[1].log_likelihood[-1])
+    longest = max((history.cpu_seconds for _, history in fits), key=len)
+    cpu_seconds = driver_cpu - cpu + sum(longest)
+    if len(fits) > 1:
+        last = sorted(round(fit[1].log_likelihood[-1], 1) for fit in fits)
+        notes.append(f"the likeliest of {len(fits)} restarts, whose log-likelihoods were {', '.join(map(str, last))}")
+    model = model.ordered("share")
     return FittedHmm(model, settings, history, time.perf_counter() - wall, cpu_seconds, (*notes, *repairs(model)))
+
+
+def checkpoint_of(file: Path, dataset: SequenceDataset, settings: HmmSettings, resume: bool) -> FileCheckpoint:
+    """Of this fit: of the same rows with the same settings, but for when to stop."""
+    chosen = settings.model_dump(exclude={"iterations", "tolerance"})
+    return FileCheckpoint(file, {"dataset": dataset.digest, **chosen}, CLASSES, resume)
 
 
 def beginning(settings: HmmSettings) -> Begin:

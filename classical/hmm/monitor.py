@@ -45,6 +45,7 @@ class Monitor:
         return ". ".join([said, *self.repairs])
 
 
-def report(which: int, iteration: int, likelihood: float) -> None:
-    """A line on standard error."""
-    print(f"fit {which:>3}  iteration {iteration:>5}  log-likelihood {likelihood:>20.8f}", file=sys.stderr)
+def report(iteration: int, likelihoods: dict[int, float]) -> None:
+    """A line on standard error for each model that went through an iteration."""
+    for which, likelihood in likelihoods.items():
+        print(f"fit {which:>3}  iteration {iteration:>5}  log-likelihood {likelihood:>20.8f}", file=sys.stderr)

@@ -6,17 +6,11 @@ import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from classical.hmm.emissions import Emission
-from classical.hmm.emissions.autoregressive import Autoregressive
-from classical.hmm.emissions.categorical import Categorical
-from classical.hmm.emissions.gaussian import Gaussian
-from classical.hmm.emissions.poisson import Poisson
 from classical.hmm.fitting import FittedHmm
 from classical.hmm.forecast import HmmForecaster
-from classical.hmm.model import HiddenMarkov
-from classical.persistence import decoded, encoded
+from classical.hmm.stored import read_model
+from classical.persistence import encoded
 from forecasting.card import CARD, Card, must_be_model, read_card
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -24,7 +18,6 @@ from prep.placing import placed_folder
 
 PARAMETERS = "parameters.json"
 PACKAGES = ("hindcast", "numpy", "numba")
-CLASSES: dict[str, type] = {family.__name__: family for family in (HiddenMarkov, Autoregressive, Categorical, Gaussian, Poisson)}
 
 
 def forecaster_of(fitted: FittedHmm, dataset: SequenceDataset) -> HmmForecaster:
@@ -84,23 +77,3 @@ def load(folder: str | Path) -> HmmForecaster:
             f"{len(card.channels)}: the model is damaged; fit it again"
         )
     return HmmForecaster(model, card.horizon, card, card.lead)
-
-
-def read_model(file: Path) -> HiddenMarkov[Any]:
-    """The parameters in a file. Raises InputError, naming it, where it is missing, damaged, or holds what cannot be."""
-    try:
-        return model_of(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError:
-        raise InputError(f"{file}: is missing: the model is damaged; fit it again") from None
-    except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{file}: not the parameters of a model, or damaged ({error}): fit the model again") from None
-
-
-def model_of(stored: Any) -> HiddenMarkov[Any]:
-    """What `encoded` made of a model. Raises ValueError where it is none, or cannot be."""
-    model = decoded(stored, CLASSES)
-    if not isinstance(model, HiddenMarkov) or not isinstance(model.emission, Emission):
-        raise ValueError("expected a hidden Markov model with emissions")
-    if model.fault:
-        raise ValueError(model.fault)
-    return model

@@ -86,6 +86,30 @@ def test_spark_on_k_partitions_is_the_local_fit(
         assert all(seconds > 0 for seconds in spread.history.cpu_seconds)
 
 
+def test_a_fit_with_restarts_goes_on_where_it_was_killed(spark: SparkSession, dataset: SequenceDataset, tmp_path: Path) -> None:
+    settings = HmmSettings(emission="diagonal", states=3, restarts=3, iterations=12, tolerance=0.0)
+    whole = fit_hmm(dataset, settings, spark=spark)
+    assert any("the likeliest of 3 restarts" in note for note in whole.notes)
+    alone = fit_hmm(dataset, settings.model_copy(update={"restarts": 1}), spark=spark)
+    assert whole.history.log_likelihood[-1] >= alone.history.log_likelihood[-1] - 1e-8
+
+    def killed(iteration: int, _: float) -> None:
+        if iteration == 7:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_hmm(dataset, settings, spark=spark, checkpoint=tmp_path / "fit", on_iteration=killed)
+    seen: list[int] = []
+    again: dict[str, Any] = {"checkpoint": tmp_path / "fit", "resume": True}
+    resumed = fit_hmm(dataset, settings, spark=spark, **again, on_iteration=lambda number, _: seen.append(number))
+    assert seen[0] == 6
+    assert resumed.history.log_likelihood == whole.history.log_likelihood
+    for name, array in arrays(whole).items():
+        np.testing.assert_array_equal(arrays(resumed)[name], array, err_msg=name)
+    with pytest.raises(InputError, match="of another fit, whose states is 3; this one's is 2"):
+        fit_hmm(dataset, settings.model_copy(update={"states": 2}), checkpoint=tmp_path / "fit", resume=True)
+
+
 def test_every_kept_training_step_is_scored_once_or_conditioned_on(dataset: SequenceDataset, fitted: FittedHmm) -> None:
     owned = sum(int((block.own_stop - block.own_start).sum()) for block in dataset.blocks("train"))
     assert owned == 3 * SPLIT["train"] - 10

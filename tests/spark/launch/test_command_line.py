@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,6 +102,27 @@ def test_forecasts_are_written_in_sensor_units_with_what_happened(run: Run, made
     assert heat.actual.between(12, 28).all()
     assert (heat["mean"] - heat.actual).abs().mean() < 6
     assert heat.deviation.notna().all() == (kind == "hmm")
+
+
+@pytest.mark.cluster
+def test_a_fit_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(run: Run, made: Path) -> None:
+    fit = ["fit", "hmm", "--settings", str(made / "spec.toml"), "--hmm.iterations", "30", "--hmm.tolerance", "0"]
+    killed, whole = made / "killed.hmm", made / "whole.hmm"
+    checkpoint = made / "killed.hmm.checkpoint"
+    assert run("fit", "hmm", made / "data.seq", "--out", killed, "--resume")[0] == 2
+    command = [sys.executable, "-m", "launch", *fit, str(made / "data.seq"), "--out", str(killed)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as process:
+        limit = time.monotonic() + 120
+        while not checkpoint.exists() and process.poll() is None and time.monotonic() < limit:
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+    assert checkpoint.exists()
+    assert not killed.exists()
+    status, printed = run(*fit, made / "data.seq", "--out", killed, "--resume")
+    assert status == 0, printed
+    assert not checkpoint.exists()
+    assert run(*fit, made / "data.seq", "--out", whole)[0] == 0
+    assert (killed / "parameters.json").read_bytes() == (whole / "parameters.json").read_bytes()
 
 
 def test_csv_holds_the_same_forecasts(run: Run, made: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from classical import em
 from classical.checkpoints import FileCheckpoint
 from classical.hmm.lanes import whole
-from classical.hmm.saving import CLASSES
+from classical.hmm.stored import CLASSES
 from prep.errors import InputError
 
 ABOUT = {"data": "abc", "states": 3}
@@ -23,7 +23,7 @@ class KilledError(Exception):
 
 
 def run(models: list[Any], file: Path | None, *, resume: bool = False, kill_at: int = 0, about: Any = ABOUT) -> list[Any]:
-    def killed(_: int, iteration: int, __: float) -> None:
+    def killed(iteration: int, _: dict[int, float]) -> None:
         if iteration == kill_at:
             raise KilledError
 

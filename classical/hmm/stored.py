@@ -1,0 +1,39 @@
+"""The parameters of hidden Markov models as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from classical.hmm.emissions import Emission
+from classical.hmm.emissions.autoregressive import Autoregressive
+from classical.hmm.emissions.categorical import Categorical
+from classical.hmm.emissions.gaussian import Gaussian
+from classical.hmm.emissions.poisson import Poisson
+from classical.hmm.model import HiddenMarkov
+from classical.persistence import decoded
+from prep.errors import InputError
+
+# What a stored model may be made of.
+CLASSES: dict[str, type] = {family.__name__: family for family in (HiddenMarkov, Autoregressive, Categorical, Gaussian, Poisson)}
+
+
+def read_model(file: Path) -> HiddenMarkov[Any]:
+    """The parameters in a file. Raises InputError, naming it, where it is missing, damaged, or holds what cannot be."""
+    try:
+        return model_of(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise InputError(f"{file}: is missing: the model is damaged; fit it again") from None
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{file}: not the parameters of a model, or damaged ({error}): fit the model again") from None
+
+
+def model_of(stored: Any) -> HiddenMarkov[Any]:
+    """What `encoded` made of a model. Raises ValueError where it is none, or cannot be."""
+    model = decoded(stored, CLASSES)
+    if not isinstance(model, HiddenMarkov) or not isinstance(model.emission, Emission):
+        raise ValueError("expected a hidden Markov model with emissions")
+    if model.fault:
+        raise ValueError(model.fault)
+    return model
