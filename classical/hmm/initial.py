@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from classical.hmm.emissions import Emission
+from classical.hmm.emissions.mixture import Mixture
 from classical.hmm.lanes import Spans, groups, owned, stacked
 from classical.hmm.model import HiddenMarkov
 from classical.hmm.vector import LANES
@@ -48,8 +49,10 @@ def initialise(begin: Begin, spans: Spans, states: int, *, order: int = 0, seed:
     readings, seen = stacked(spans.values, spans), None if spans.observed is None else stacked(spans.observed, spans) > 0
     one = begin(readings, seen)
     one = one.m_step(_summed(one, spans, [np.zeros(length, np.int64) for length in spans.lengths], 1))
-    labels = one.first_states(spans, states, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    labels = one.first_states(spans, states, rng)
     many = one.permuted(np.zeros(states, np.int64))
+    many = many.separated(spans, labels, rng) if isinstance(many, Mixture) else many
     emission = many.m_step(_summed(many, spans, labels, states))
     return HiddenMarkov(*_chain(labels, states), emission)
 

@@ -14,14 +14,14 @@ from typing import ClassVar, Self
 import numpy as np
 
 from classical.additive import Additive
-from classical.hmm.clusters import clusters
 from classical.hmm.emissions import EMPTY, Emission, covariances
 from classical.hmm.emissions.covariances import Covariance, moments, raised
 from classical.hmm.emissions.covariances import not_positive as not_positive
 from classical.hmm.emissions.gaussian_kernels import diagonal_density, diagonal_sums, full_density, full_sums
 from classical.hmm.emissions.gaussian_prior import BroadcastPrior, GaussianPrior
 from classical.hmm.emissions.incomplete import LOG_2PI, incomplete_density, incomplete_sums, is_complete
-from classical.hmm.lanes import Group, Spans, stacked
+from classical.hmm.emissions.incomplete_clusters import incomplete_clusters, readings_of
+from classical.hmm.lanes import Group, Spans
 from classical.hmm.vector import LANES
 
 
@@ -118,21 +118,21 @@ class Gaussian(Emission):
 
     @property
     def repairs(self) -> tuple[str, ...]:
-        return self.repairs_of(lambda state: f"state {state}")
-
-    def repairs_of(self, name: Callable[[int], str]) -> tuple[str, ...]:
-        """What the last M-step repaired, where `name` says what the n-th state is called."""
-        return raised(sum(self.floored), [self._whose(name)(n) for n, count in enumerate(self.floored) if count])
+        return raised(sum(self.floored), [self._whose(n) for n, count in enumerate(self.floored) if count])
 
     @property
     def fault(self) -> str | None:
-        return self.fault_of(lambda state: f"state {state}")
+        return self.fault_of(lambda state: f"state {state}", self._whose)
 
-    def fault_of(self, name: Callable[[int], str]) -> str | None:
-        """What is wrong with the parameters, where `name` says what the n-th state is called."""
+    def fault_of(self, name: Callable[[int], str], whose: Callable[[int], str]) -> str | None:
+        """What is wrong with the parameters, where these say what the n-th state is called, and whose the n-th covariance is."""
         if self.means.ndim != 2:
             return f"means: found shape {self.means.shape}, expected (states, channels)"
         K, C = self.means.shape
+        if self.covariance not in covariances.KINDS:
+            return f"covariance: found {self.covariance!r}, expected one of {', '.join(covariances.KINDS)}"
+        if self.floor.shape != (C,) or not (self.floor >= 0).all():
+            return f"floor: expected {C} variances of 0 or more, found {self.floor.tolist()}"
         for state, mean in enumerate(self.means):
             if not np.isfinite(mean).all():
                 return f"means of {name(state)}: expected finite numbers, found {mean.tolist()}"
@@ -142,7 +142,7 @@ class Gaussian(Emission):
         ):
             return f"ties: expected {K} numbers of one of {groups or 0} covariances, found {self.ties.tolist()}"
         shape = covariances.shape_of(self.covariance, K, C, groups)
-        return covariances.fault(self.covariance, self.covars, shape, self._whose(name)) or self._fault_of_prior
+        return covariances.fault(self.covariance, self.covars, shape, whose) or self._fault_of_prior
 
     @property
     def log_prior(self) -> float:
@@ -162,8 +162,9 @@ class Gaussian(Emission):
         return self.means
 
     def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """Clusters of readings, the mean standing for what is missing."""
-        return np.split(clusters(filled(spans, self.means[0]), states, rng), np.cumsum(spans.lengths)[:-1])
+        """Clusters of readings."""
+        labels = incomplete_clusters(*readings_of(spans), states, rng)
+        return np.split(labels, np.cumsum(spans.lengths)[:-1])
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
         if self._independent:
@@ -246,12 +247,11 @@ class Gaussian(Emission):
         except ValueError as error:
             return f"prior: does not fit {self.states} states and {self.channels} channels: {error}"
 
-    def _whose(self, name: Callable[[int], str]) -> Callable[[int], str]:
-        """What the states that have the n-th of `covars` are called."""
+    def _whose(self, n: int) -> str:
+        """Which states have the n-th of `covars`."""
         if self.covariance != "tied":
-            return name
-        ties = self.ties
-        return (lambda _: "all states") if ties is None else lambda n: ", ".join(map(name, np.flatnonzero(ties == n).tolist()))
+            return f"state {n}"
+        return "all states" if self.ties is None else f"states {', '.join(map(str, np.flatnonzero(self.ties == n)))}"
 
     def _by_covariance(self, of_states: np.ndarray) -> np.ndarray:
         """Summed over the states that share a covariance, where they are tied."""
@@ -276,12 +276,6 @@ class Gaussian(Emission):
         shift = np.einsum("kij,kj->ki", W, self.means - self.centre)
         constant = np.log(np.diagonal(W, axis1=1, axis2=2)).sum(axis=1) - 0.5 * self.channels * LOG_2PI
         return W, shift, constant
-
-
-def filled(spans: Spans, mean: np.ndarray) -> np.ndarray:
-    """The steps of all sequences, one after the other, with `mean` (channels,) for what was not observed: (steps, channels)."""
-    readings = stacked(spans.values, spans)
-    return readings if spans.observed is None else np.where(stacked(spans.observed, spans) > 0, readings, mean)
 
 
 def _outer(vectors: np.ndarray) -> np.ndarray:

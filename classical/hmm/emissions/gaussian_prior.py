@@ -78,7 +78,7 @@ class BroadcastPrior(GaussianPrior):
         fine = (least >= -RESOLUTION * np.abs(self.scatter).max()).all()
         return None if fine else "prior: expected a scatter that is nowhere negative"
 
-    def permuted(self, order: np.ndarray, tied: bool) -> BroadcastPrior:
+    def permuted(self, order: np.ndarray, tied: bool) -> GaussianPrior:
         """With state `order[k]` called k."""
         scatter, count = (self.scatter, self.count) if tied else (self.scatter[order], self.count[order])
-        return BroadcastPrior(self.means[order], self.means_weight[order], scatter, count)
+        return GaussianPrior(self.means[order], self.means_weight[order], scatter, count)
