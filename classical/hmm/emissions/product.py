@@ -158,9 +158,9 @@ class Product(Emission):
 
     def _share(self, group: Group, i: int) -> Group:
         """What a part sees of a group: its channels, with no more history than it needs."""
-        late, where = self.order - self.parts[i].order, _index(self.columns[i])
-        observed = None if group.observed is None else group.observed[late:, where]
-        return replace(group, values=group.values[late:, where], observed=observed)
+        late, columns = self.order - self.parts[i].order, self.columns[i]
+        observed = None if group.observed is None else _picked(group.observed[late:], columns, axis=1)
+        return replace(group, values=_picked(group.values[late:], columns, axis=1), observed=observed)
 
     def _split(self, spans: Spans, labels: Sequence[np.ndarray], states: int) -> Product:
         """So many states, each fitted to the steps that have its label."""
@@ -175,16 +175,17 @@ class Product(Emission):
         return many.m_step(many.statistics(sums))
 
 
-def _index(columns: tuple[int, ...]) -> slice | list[int]:
-    """A slice where there is one: what it takes is not copied."""
+def _picked(array: np.ndarray, columns: tuple[int, ...], axis: int) -> np.ndarray:
+    """Some columns along an axis; neighbours are not copied."""
     first, stop = columns[0], columns[0] + len(columns)
-    return slice(first, stop) if columns == tuple(range(first, stop)) else list(columns)
+    if columns == tuple(range(first, stop)):
+        return array[(slice(None),) * axis + (slice(first, stop),)]
+    return array.take(columns, axis=axis)
 
 
 def _taken(spans: Spans, columns: tuple[int, ...]) -> Spans:
-    where = _index(columns)
-    observed = None if spans.observed is None else spans.observed[:, :, where]
-    return replace(spans, values=spans.values[:, :, where], observed=observed)
+    observed = None if spans.observed is None else _picked(spans.observed, columns, axis=2)
+    return replace(spans, values=_picked(spans.values, columns, axis=2), observed=observed)
 
 
 def _densities(emission: Emission, spans: Spans) -> np.ndarray:
