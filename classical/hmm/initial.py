@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from classical.hmm.emissions import Emission
-from classical.hmm.emissions.mixture import Mixture
 from classical.hmm.lanes import Spans, groups, owned, stacked
 from classical.hmm.model import HiddenMarkov
+from classical.hmm.structure import Structure
 from classical.hmm.vector import LANES
 from prep.blocks import Address, Block
 from prep.errors import InputError
@@ -38,23 +38,37 @@ def sample(addresses: Sequence[Address], reader: Callable[[Address], Block], ste
     return Spans(values, None if observed.all() else observed, np.arange(len(first)), first, start, stop)
 
 
-def initialise(begin: Begin, spans: Spans, states: int, *, order: int = 0, seed: int | list[int] | None = 0) -> HiddenMarkov[Any]:
+def initialise(
+    begin: Begin,
+    spans: Spans,
+    states: int,
+    *,
+    order: int = 0,
+    seed: int | list[int] | None = 0,
+    structure: Structure | None = None,
+) -> HiddenMarkov[Any]:
     """A model to begin with, from a sample: `begin` says of what family, `order` how many steps it is conditioned on.
 
-    Raises InputError where no sequence is longer than `order`.
+    Raises InputError where no sequence is longer than `order`, or there are fewer steps than states.
     """
     spans = spans.after_history(order)
     if not (spans.lengths > 0).any():
         raise InputError(f"no sequence is longer than {order} steps: give longer sequences, or a lower order")
+    steps = int(spans.lengths.sum())
+    if steps < states:
+        raise InputError(f"found {steps} steps, and {states} states: a state needs at least one step to begin with")
     readings, seen = stacked(spans.values, spans), None if spans.observed is None else stacked(spans.observed, spans) > 0
     one = begin(readings, seen)
     one = one.m_step(_summed(one, spans, [np.zeros(length, np.int64) for length in spans.lengths], 1))
     rng = np.random.default_rng(seed)
-    labels = one.first_states(spans, states, rng)
-    many = one.permuted(np.zeros(states, np.int64))
-    many = many.separated(spans, labels, rng) if isinstance(many, Mixture) else many
+    structure = Structure.of("ergodic", states) if structure is None else structure
+    if structure.in_order:
+        labels = structure.stretches(spans.lengths)
+    else:
+        labels = one.first_states(spans, states, rng)
+    many = one.permuted(np.zeros(states, np.int64)).separated(spans, labels, rng)
     emission = many.m_step(_summed(many, spans, labels, states))
-    return HiddenMarkov(*_chain(labels, states), emission)
+    return HiddenMarkov(*structure.chain(*_counted(labels, states)), emission)
 
 
 def _summed(emission: Any, spans: Spans, labels: Sequence[np.ndarray], states: int) -> Any:
@@ -69,10 +83,10 @@ def _summed(emission: Any, spans: Spans, labels: Sequence[np.ndarray], states: i
     return emission.statistics(sums)
 
 
-def _chain(labels: Sequence[np.ndarray], states: int) -> tuple[np.ndarray, np.ndarray]:
-    """Start and transition probabilities counted from labels, one of each added so that nothing begins as impossible."""
-    visits, moves = np.ones(states), np.ones((states, states))
+def _counted(labels: Sequence[np.ndarray], states: int) -> tuple[np.ndarray, np.ndarray]:
+    """Visits (states,) and moves (states, states)."""
+    visits, moves = np.zeros(states), np.zeros((states, states))
     for label in labels:
         visits += np.bincount(label, minlength=states)
         np.add.at(moves, (label[:-1], label[1:]), 1)
-    return visits / visits.sum(), moves / moves.sum(axis=1, keepdims=True)
+    return visits, moves

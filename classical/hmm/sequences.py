@@ -51,7 +51,19 @@ def empty(spans: Spans) -> list[str]:
     none = np.flatnonzero(spans.lengths == 0)
     if not len(none):
         return []
-    return [f"{len(none)} of {len(spans.lengths)} sequences have no step, the first of them sequence {none[0]}: they say nothing"]
+    return [
+        f"{len(none)} of {len(spans.lengths)} sequences without a step, the first of them sequence {none[0]}: they say nothing"
+    ]
+
+
+def unmeasured(spans: Spans) -> list[str]:
+    """In words, which channels have no reading in any sequence, if there are some: nothing is learned of them."""
+    if spans.observed is None:
+        return []
+    never = np.ones(spans.values.shape[2], bool)
+    for row, start, stop in zip(spans.row, spans.start, spans.stop, strict=True):
+        never &= ~spans.observed[row, start:stop].any(axis=0)
+    return [f"channel {channel} was never measured: it says nothing of the states" for channel in np.flatnonzero(never)]
 
 
 def parts(spans: Spans) -> list[Spans]:

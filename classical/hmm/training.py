@@ -11,7 +11,7 @@ from classical.hmm.fitting import reader_for
 from classical.hmm.frames import is_frame, packed
 from classical.hmm.initial import sample
 from classical.hmm.lanes import Spans
-from classical.hmm.sequences import Check, Lengths, empty, parts, sampled, sequences_of
+from classical.hmm.sequences import Check, Lengths, empty, parts, sampled, sequences_of, unmeasured
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 
@@ -53,7 +53,7 @@ def training(
             raise InputError("lengths: a DataFrame has one sequence a row, whose lengths are known")
         found = packed(X, column, weights, check, SAMPLE_STEPS)
         try:
-            notes = [f"{found.empty} sequences have no step: they say nothing"] if found.empty else []
+            notes = [f"sequences without a step: {found.empty}, which say nothing"] if found.empty else []
             yield Training(found.spans, {}, found.sample, found.highest, notes)
         finally:
             found.release()
@@ -66,7 +66,9 @@ def training(
         if not spans.lengths.sum():
             raise InputError("X: there is nothing to fit: no sequence has a step")
         highest = float(spans.values.max(initial=0))
-        yield Training(parts(spans), {"threads": threads}, sampled(spans, SAMPLE_STEPS), highest, empty(spans))
+        yield Training(
+            parts(spans), {"threads": threads}, sampled(spans, SAMPLE_STEPS), highest, empty(spans) + unmeasured(spans)
+        )
 
 
 def _of_dataset(dataset: SequenceDataset, spark: Any) -> Training:

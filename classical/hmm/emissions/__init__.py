@@ -71,6 +71,11 @@ class Emission(ABC):
     def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Of each sequence, which of so many states its steps begin in. Asked of one state that was fitted to all of them."""
 
+    def separated(self, spans: Spans, labels: list[np.ndarray], rng: np.random.Generator) -> Self:
+        """With what no M-step could tell apart, the components of a state, begun as different. Asked of equal states before the
+        first M-step, with the states that each sequence's steps begin in."""
+        return self
+
     @abstractmethod
     def log_density(self, group: Group, out: np.ndarray) -> None:
         """Writes log p(reading | state, history) into `out` (steps, states, LANES); any finite number after a lane's end."""

@@ -20,6 +20,7 @@ from classical.hmm.lanes import Spans
 from classical.hmm.model import HiddenMarkov
 from classical.hmm.monitor import Monitor, report
 from classical.hmm.sequences import Lengths, sequences_of
+from classical.hmm.structure import Structure
 from classical.hmm.training import Training, training
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -42,6 +43,8 @@ class Estimator(Asking):
     implementation  "log" or "scaling", as hmmlearn has them; both mean the same here: scaled, and in logs where that underflows
     n_init          beginnings that are fitted side by side, each pass over the data serving all; the likeliest is kept
     warm_start      `fit` goes on from the parameters that there are
+    structure       what is possible: "ergodic", "left-right", or an array (n_components, n_components) with 0 for a transition
+                    that is not; what begins as 0 stays 0
     n_jobs          threads that take E-steps; the result does not depend on it
     """
 
@@ -59,6 +62,7 @@ class Estimator(Asking):
     implementation: str = "log"
     n_init: int = 1
     warm_start: bool = False
+    structure: str | np.ndarray = "ergodic"
     n_jobs: int = 1
 
     # The family's letters, and the fields of the family that they stand for.
@@ -78,6 +82,8 @@ class Estimator(Asking):
             self._must_be(name, set(getattr(self, name) or "") <= known, f"letters of {''.join(sorted(known))!r}")
         for name in ("startprob_prior", "transmat_prior"):
             self._must_be(name, bool(np.all(np.asarray(getattr(self, name)) >= 1)), "concentrations of 1 (no prior) or more")
+
+        self._structure()
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """The arguments of the constructor, as scikit-learn asks for them."""
@@ -204,20 +210,34 @@ class Estimator(Asking):
         begins = []
         for number in range(self.n_init):
             seeds = seed if number == 0 else [seed, number]
-            begin = initialise(self._begin(given.highest), given.sample, self.n_components, order=self._order, seed=seeds)
+            begin = initialise(
+                self._begin(given.highest), given.sample, self.n_components,
+                order=self._order, seed=seeds, structure=self._structure(),
+            )  # fmt: skip
             self._adopt(begin, letters)
             begins.append(self._model(begin.emission))
         return begins
 
     def _settle(self, fits: list[tuple[HiddenMarkov[Any], em.History]], notes: list[str]) -> None:
-        """Keeps the most probable of the fitted models."""
+        """Keeps the most probable of the fitted models. States that the fit itself has named are put in order."""
         model, self.history_ = max(fits, key=lambda fit: fit[1].log_likelihood[-1] + fit[1].log_prior[-1])
         self.restarts_ = tuple(history for _, history in fits)
+        if self._names_states():
+            model = model.ordered()
         notes = [*notes, *repairs(model)]
         for note in notes:
             log.warning("%s", note)
         self.monitor_ = Monitor(self.history_.log_likelihood, self.tol, self.n_iter, self.history_.stopped_by, tuple(notes))
         self._adopt(model, {"s", "t", *self.LETTERS})
+
+    def _names_states(self) -> bool:
+        """Whether nothing that the user gave says which state is which."""
+        everything = {"s", "t", *self.LETTERS} == self._letters(self.init_params)
+        priors = np.ndim(self.startprob_prior) or np.ndim(self.transmat_prior)
+        return everything and not self.warm_start and not priors and np.array_equal(self.structure, "ergodic")
+
+    def _structure(self) -> Structure:
+        return Structure.of(self.structure, self.n_components)
 
     def _adopt(self, model: HiddenMarkov[Any], letters: set[str]) -> None:
         if "s" in letters:
