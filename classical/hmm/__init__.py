@@ -10,16 +10,17 @@ from importlib import import_module
 from typing import Any
 
 # Compiled code is not loaded before an estimator is asked for: the command line reads the settings beside it.
-_ESTIMATORS = {
+ESTIMATORS = {
     "AutoregressiveHMM": "gaussian",
     "CategoricalHMM": "counts",
     "GaussianHMM": "gaussian",
     "PoissonHMM": "counts",
 }
-__all__ = sorted(_ESTIMATORS)
+_HOMES = {**ESTIMATORS, "load": "loading"}
+__all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _ESTIMATORS:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.estimators.{_ESTIMATORS[name]}"), name)
+    return getattr(import_module(f"{__name__}.estimators.{_HOMES[name]}"), name)

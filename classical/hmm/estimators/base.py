@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -22,10 +24,13 @@ from classical.hmm.monitor import Monitor, report
 from classical.hmm.sequences import Lengths, sequences_of
 from classical.hmm.structure import Structure
 from classical.hmm.training import Training, training
+from classical.persistence import encoded
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
+from prep.placing import placed_file
 
 log = logging.getLogger(__name__)
+FORMAT = "hindcast-hmm"
 
 
 @dataclass(eq=False)
@@ -145,6 +150,24 @@ class Estimator(Asking):
 
     # The kinds of a dataset's channels that the family can emit.
     KINDS: ClassVar[frozenset[str]]
+
+    def adopt(self, model: HiddenMarkov[Any]) -> Self:
+        """Takes all parameters from a model of the same family, in place of a fit."""
+        self._adopt(model, {"s", "t", *self.LETTERS})
+        return self
+
+    def save(self, file: str | Path) -> None:
+        """Writes arguments, parameters and monitor as JSON, to the last digit; `classical.hmm.load` reads them again."""
+        stored = {
+            "format": FORMAT,
+            "version": 1,
+            "estimator": type(self).__name__,
+            "arguments": {name: encoded(value) for name, value in self.get_params().items()},
+            "parameters": encoded(self.parameters_),
+            "monitor": encoded(getattr(self, "monitor_", None)),
+        }
+        with placed_file(Path(file)) as staged:
+            staged.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
     @abstractmethod
     def _begin(self, highest: float) -> Begin:
