@@ -62,10 +62,7 @@ def initialise(
     one = one.m_step(_summed(one, spans, [np.zeros(length, np.int64) for length in spans.lengths], 1))
     rng = np.random.default_rng(seed)
     structure = Structure.of("ergodic", states) if structure is None else structure
-    if structure.in_order:
-        labels = structure.stretches(spans.lengths)
-    else:
-        labels = one.first_states(spans, states, rng)
+    labels = structure.stretches(spans.lengths) if structure.in_order else one.first_states(spans, states, rng)
     many = one.permuted(np.zeros(states, np.int64)).separated(spans, labels, rng)
     emission = many.m_step(_summed(many, spans, labels, states))
     return HiddenMarkov(*structure.chain(*_counted(labels, states)), emission)

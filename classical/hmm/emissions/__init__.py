@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -71,7 +72,7 @@ class Emission(ABC):
     def first_states(self, spans: Spans, states: int, rng: np.random.Generator) -> list[np.ndarray]:
         """Of each sequence, which of so many states its steps begin in. Asked of one state that was fitted to all of them."""
 
-    def separated(self, spans: Spans, labels: list[np.ndarray], rng: np.random.Generator) -> Self:
+    def separated(self, spans: Spans, labels: Sequence[np.ndarray], rng: np.random.Generator) -> Self:
         """With what no M-step could tell apart, the components of a state, begun as different. Asked of equal states before the
         first M-step, with the states that each sequence's steps begin in."""
         return self
