@@ -13,6 +13,7 @@ import numpy as np
 from classical import em
 from classical.checkpoints import FileCheckpoint
 from classical.hmm.emissions.autoregressive import Autoregressive
+from classical.hmm.emissions.covariances import Covariance
 from classical.hmm.emissions.gaussian import Gaussian
 from classical.hmm.initial import Begin, initialise, sample
 from classical.hmm.model import HiddenMarkov
@@ -100,7 +101,8 @@ def beginning(settings: HmmSettings) -> Begin:
     """Of the family that was chosen."""
     if settings.emission == "autoregressive":
         return partial(Autoregressive.begin, variance_floor=settings.variance_floor, order=settings.order)
-    return partial(Gaussian.begin, variance_floor=settings.variance_floor, full=settings.emission == "full")
+    covariance: Covariance = "full" if settings.emission == "full" else "diag"
+    return partial(Gaussian.begin, variance_floor=settings.variance_floor, covariance=covariance)
 
 
 def repairs(model: HiddenMarkov[Any]) -> list[str]:

@@ -59,7 +59,7 @@ class GaussianHMM(Real):
         self._covars = np.diagonal(covars, axis1=1, axis2=2).copy() if diagonal else covars
 
     def _begin(self, highest: float) -> Begin:
-        return partial(Gaussian.begin, variance_floor=self.variance_floor, full=self.covariance_type == "full")
+        return partial(Gaussian.begin, variance_floor=self.variance_floor, covariance=self.covariance_type)
 
     def _emission(self, like: Gaussian | None) -> Gaussian:
         means = self._array("means")
