@@ -19,6 +19,7 @@ import numpy as np
 from numba import njit
 
 from classical.hmm.emissions.gaussian_kernels import full_density, full_sums
+from classical.hmm.lattice import FAST
 from classical.hmm.vector import LANES
 
 LOG_2PI = float(np.log(2 * np.pi))
@@ -94,20 +95,19 @@ def incomplete_sums(x: Any, observed: Any, means: Any, covars: Any, gamma: Any, 
 @njit(cache=True, nogil=True)
 def _by_pattern(observed: Any) -> Any:
     """All frames, step · LANES + lane, those of one pattern together, and where each pattern begins and the last one ends."""
-    steps, channels, _ = observed.shape
-    total = steps * LANES
-    slots = 2
+    codes, exact = _codes(observed)
+    total, slots = len(codes), 2
     while slots < 2 * total:
         slots *= 2
     table, examples, number = np.full(slots, -1), np.empty(total, np.int64), np.empty(total, np.int64)
     found = 0
     for frame in range(total):
-        t, v = frame // LANES, frame % LANES
-        mixed = np.uint64(14695981039346656037)  # Fowler, Noll and Vo's hash
-        for c in range(channels):
-            mixed = (mixed ^ np.uint64(observed[t, c, v] > 0)) * np.uint64(1099511628211)
-        slot = np.int64((mixed ^ (mixed >> np.uint64(32))) & np.uint64(slots - 1))
-        while table[slot] >= 0 and not _alike(observed, examples[table[slot]], frame):
+        code = codes[frame]
+        slot = np.int64((code * np.uint64(11400714819323198485) >> np.uint64(20)) & np.uint64(slots - 1))  # Knuth's hash
+        while table[slot] >= 0:
+            example = examples[table[slot]]
+            if codes[example] == code and (exact or _alike(observed, example, frame)):
+                break
             slot = (slot + 1) % slots
         if table[slot] < 0:
             table[slot] = found
@@ -123,6 +123,20 @@ def _by_pattern(observed: Any) -> Any:
         frames[filled[pattern]] = frame
         filled[pattern] += 1
     return frames, bounds
+
+
+@njit(cache=True, nogil=True)
+def _codes(observed: Any) -> Any:
+    """A number of each frame's pattern, and whether other patterns surely have others: bits, if there are not too many."""
+    steps, channels, _ = observed.shape
+    exact = channels <= 64
+    factor = np.uint64(2 if exact else 1099511628211)  # Fowler, Noll and Vo's prime
+    codes = np.zeros((steps, LANES), np.uint64)
+    for t in range(steps):
+        for c in range(channels):
+            for v in range(LANES):
+                codes[t, v] = codes[t, v] * factor + np.uint64(observed[t, c, v] > 0)
+    return codes.ravel(), exact
 
 
 @njit(cache=True, nogil=True)
@@ -173,45 +187,40 @@ def _whitening(means: Any, covars: Any, seen: Any) -> Any:
     return W, shift, constant
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, fastmath=FAST)
 def _complete(mean: Any, covar: Any, W: Any, seen: Any, unseen: Any, partial: Any, sums: Any) -> None:
     """Adds A M A' + M[0, 0] · (S_uu − B S_ou) to `sums` (channels + 1, channels + 1, LANES), in the first lane.
 
-    M are the sums (o + 1, o + 1, LANES) of (1, x_o); A maps that to (1, E[x | x_o]).
+    M are the sums (o + 1, o + 1, LANES) of (1, x_o), and A maps that to (1, E[x | x_o]): unmoved where seen.
     """
-    channels, o, u = len(mean), len(seen), len(unseen)
-    M = np.empty((o + 1, o + 1))
+    o, u = len(seen), len(unseen)
+    M, row = np.zeros((o + 1, o + 1)), np.zeros(o + 1, np.int64)
+    row[1:] = seen + 1
     for i in range(o + 1):
         for j in range(i + 1):
-            M[i, j] = M[j, i] = partial[i, j].sum()
-    whitened = np.zeros((u, o))  # S_uo W'
-    A = np.zeros((channels + 1, o + 1))
-    A[0, 0] = 1.0
-    for i in range(o):
-        A[seen[i] + 1, i + 1] = 1.0
+            for v in range(LANES):
+                M[i, j] += partial[i, j, v]
+            M[j, i] = M[i, j]
+            sums[row[i], row[j], 0] += M[i, j]
+    whitened, A, moved = np.zeros((u, o)), np.zeros((u, o + 1)), np.zeros((u, o + 1))  # S_uo W', and rows of A and A M
     for r in range(u):
-        row = unseen[r] + 1
-        A[row, 0] = mean[unseen[r]]
+        at = unseen[r] + 1
+        A[r, 0] = mean[unseen[r]]
         for i in range(o):
             for j in range(i + 1):
                 whitened[r, i] += covar[unseen[r], seen[j]] * W[i, j]
         for j in range(o):
             for i in range(j, o):
-                A[row, j + 1] += whitened[r, i] * W[i, j]
-            A[row, 0] -= A[row, j + 1] * mean[seen[j]]
-    mapped = np.zeros((channels + 1, o + 1))
-    for row in range(channels + 1):
+                A[r, j + 1] += whitened[r, i] * W[i, j]
+            A[r, 0] -= A[r, j + 1] * mean[seen[j]]
         for i in range(o + 1):
-            if A[row, i] != 0.0:
-                for j in range(o + 1):
-                    mapped[row, j] += A[row, i] * M[i, j]
-    for row in range(channels + 1):
-        for column in range(row + 1):
             for j in range(o + 1):
-                sums[row, column, 0] += mapped[row, j] * A[column, j]
-    for r in range(u):
+                moved[r, i] += A[r, j] * M[j, i]
+            sums[max(at, row[i]), min(at, row[i]), 0] += moved[r, i]
         for s in range(r + 1):
-            rest = covar[unseen[r], unseen[s]]
+            here = M[0, 0] * covar[unseen[r], unseen[s]]
             for i in range(o):
-                rest -= whitened[r, i] * whitened[s, i]
-            sums[unseen[r] + 1, unseen[s] + 1, 0] += M[0, 0] * rest
+                here -= M[0, 0] * whitened[r, i] * whitened[s, i]
+            for i in range(o + 1):
+                here += moved[r, i] * A[s, i]
+            sums[at, unseen[s] + 1, 0] += here
