@@ -18,12 +18,14 @@ from numba import njit
 
 from classical.additive import Additive
 from classical.hmm.emissions import EMPTY, Emission
-from classical.hmm.emissions.gaussian import LOG_2PI, moments, not_positive, raised
+from classical.hmm.emissions.covariances import moments, raised
+from classical.hmm.emissions.incomplete import LOG_2PI
 from classical.hmm.lanes import Group, Spans, groups
 from classical.hmm.lattice import FAST
 from classical.hmm.vector import LANES, load, splat, store
 
 RUN = 12  # steps over which the misfit is averaged
+TILE = 128  # steps at a time: a channel's values, and what they are multiplied with, stay in a near cache
 DEPENDENT = 1e-13  # relative eigenvalue under which a direction of the regressors is taken to hold no information
 
 
@@ -80,7 +82,18 @@ class Autoregressive(Emission):
 
     @property
     def fault(self) -> str | None:
-        return not_positive(self.variances)
+        if self.weights.ndim != 3:
+            return f"weights: found shape {self.weights.shape}, expected (states, channels, order)"
+        for name, array in (("intercepts", self.intercepts), ("weights", self.weights), ("variances", self.variances)):
+            if array.shape[:2] != self.weights.shape[:2] or array.ndim != (3 if name == "weights" else 2):
+                return f"{name}: found shape {array.shape} for weights of shape {self.weights.shape}"
+            for state, one in enumerate(array):
+                if not np.isfinite(one).all():
+                    return f"{name} of state {state}: expected finite numbers, found {one.tolist()}"
+        for state, one in enumerate(self.variances):
+            if not (one > 0).all():
+                return f"variances of state {state}: expected variances above 0, found {one.tolist()}"
+        return None
 
     @property
     def landmarks(self) -> np.ndarray:
@@ -92,48 +105,49 @@ class Autoregressive(Emission):
         for group in groups(spans, self.order, self.centre):
             density = np.empty((group.steps, 1, LANES))
             self.log_density(group, density)
-            for lane in np.flatnonzero(group.members >= 0):
-                here = -density[: group.lengths[lane], 0, lane]
+            scored = self._scored(group)
+            counts = np.full((group.steps, LANES), self.channels) if scored is None else scored.sum(axis=1)
+            for (sequence, here), (_, count) in zip(group.each(-density[:, 0]), group.each(counts), strict=True):
                 run = np.ones(min(RUN, len(here)))
-                misfit[group.members[lane]] = np.convolve(here, run, "same") / np.convolve(np.ones_like(here), run, "same")
+                misfit[sequence] = np.convolve(here, run, "same") / np.maximum(np.convolve(count, run, "same"), 1)
         borders = np.quantile(np.concatenate(misfit), np.arange(1, states) / states)
         return [np.searchsorted(borders, here) for here in misfit]
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
         constant = -0.5 * np.log(self.variances) - 0.5 * LOG_2PI
         precision = 1 / self.variances
-        _density(group.values, group.observed, self.intercepts, self.weights, precision, constant, out)
+        _density(group.values, self._scored(group), self.intercepts, self.weights, precision, constant, out)
 
     def no_sums(self) -> np.ndarray:
         """(states, channels, order + 2, order + 2)"""
         return np.zeros((self.states, self.channels, self.order + 2, self.order + 2))
 
     def add_sums(self, group: Group, gamma: np.ndarray, sums: np.ndarray) -> None:
-        for lane, length in enumerate(group.lengths):
-            if length == 0:
-                continue
-            weight = np.ascontiguousarray(gamma[:length, :, lane].T)
-            for c in range(self.channels):
-                design = _design(group.values[: self.order + length, c, lane], self.order)
-                seen = weight if group.observed is None else weight * group.observed[self.order : self.order + length, c, lane]
-                sums[:, c] += np.matmul(design.T, seen[:, :, None] * design)
+        _sums(group.values, self._scored(group), gamma, sums)
 
     def statistics(self, sums: np.ndarray) -> AutoregressiveStatistics:
-        return AutoregressiveStatistics(sums)
+        return AutoregressiveStatistics(np.tril(sums) + np.tril(sums, -1).swapaxes(-1, -2))
 
     def m_step(self, statistics: AutoregressiveStatistics) -> Autoregressive:
+        """Coefficients that are fixed are taken off the target; variances are about the regression that is kept."""
         gram = statistics.gram
         weight = gram[:, :, 0, 0]
         seen = weight > EMPTY
-        solution, residual = regress(gram)
+        before = np.concatenate([self.intercepts[:, :, None], self.weights], axis=-1)
+        free = np.array(["intercepts" not in self.fixed] + ["weights" not in self.fixed] * self.order)
+        solution, residual = regress(gram, before, free)
         variances = residual / np.where(seen, weight, 1.0)
-        floored = seen & (variances < self.floor)
+        floored = seen & (variances < self.floor) & ("variances" not in self.fixed)
         return self.moved(
             intercepts=np.where(seen, solution[:, :, 0], self.intercepts),
             weights=np.where(seen[:, :, None], solution[:, :, 1:], self.weights),
             variances=np.where(seen, np.maximum(variances, self.floor), self.variances),
             floored=int(floored.sum()),
         )
+
+    def _scored(self, group: Group) -> np.ndarray | None:
+        """(steps, channels, LANES): whether a value has a density; None where all have."""
+        return None if group.observed is None else group.observed[self.order :]
 
     def sample(self, states: np.ndarray, rng: np.random.Generator, history: np.ndarray | None = None) -> np.ndarray:
         """After `history` (order, channels); zeros without it."""
@@ -146,31 +160,41 @@ class Autoregressive(Emission):
         return readings[self.order :]
 
 
-def regress(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def regress(gram: np.ndarray, before: np.ndarray | None = None, free: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Least squares from products (..., q, q) of (regressors, target): coefficients (..., q − 1), sum of squared residuals (...).
+
+    before, free    coefficients (..., q − 1) that are kept where `free` (q − 1,) is False; all are estimated without them
 
     The shortest solution, where regressors depend on each other (a constant channel, fewer steps than lags).
     """
-    A, b = gram[..., :-1, :-1], gram[..., :-1, -1]
+    if before is None or free is None:
+        before, free = np.zeros((*gram.shape[:-2], gram.shape[-1] - 1)), np.ones(gram.shape[-1] - 1, bool)
+    solution = np.where(free, 0.0, before)
+    if free.any():
+        A = gram[..., :-1, :-1][..., free, :][..., free]
+        solution[..., free] = _shortest(A, (gram[..., :-1, :] @ _signed(solution)[..., None])[..., free, 0])
+    signed = _signed(solution)
+    residual = np.einsum("...i,...ij,...j->...", signed, gram, signed)
+    return solution, np.maximum(residual, 0.0)
+
+
+def _signed(solution: np.ndarray) -> np.ndarray:
+    """What makes residuals of (regressors, target)."""
+    return np.concatenate([-solution, np.ones((*solution.shape[:-1], 1))], axis=-1)
+
+
+def _shortest(A: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """The shortest solution of A x = b, of regressors scaled to length 1."""
     size = np.sqrt(np.maximum(np.diagonal(A, axis1=-2, axis2=-1), np.finfo(float).tiny))
     values, vectors = np.linalg.eigh(A / size[..., :, None] / size[..., None, :])
     informative = values > DEPENDENT * np.maximum(values[..., -1:], np.finfo(float).tiny)
     rotated = np.einsum("...ji,...j->...i", vectors, b / size)
     rotated = np.where(informative, rotated / np.where(informative, values, 1.0), 0.0)
-    solution = np.einsum("...ij,...j->...i", vectors, rotated) / size
-    signed = np.concatenate([-solution, np.ones((*solution.shape[:-1], 1))], axis=-1)
-    residual = np.einsum("...i,...ij,...j->...", signed, gram, signed)
-    return solution, np.maximum(residual, 0.0)
+    return np.einsum("...ij,...j->...i", vectors, rotated) / size
 
 
-def _design(values: np.ndarray, order: int) -> np.ndarray:
-    """(steps, order + 2): 1, the last `order` values, the value."""
-    windows = np.lib.stride_tricks.sliding_window_view(values, order + 1)
-    return np.concatenate([np.ones((len(windows), 1)), windows], axis=1)
-
-
-@njit(cache=True, fastmath=FAST)
-def _density(x: Any, observed: Any, intercepts: Any, weights: Any, precision: Any, constant: Any, out: Any) -> None:
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _density(x: Any, scored: Any, intercepts: Any, weights: Any, precision: Any, constant: Any, out: Any) -> None:
     steps, (K, channels, order) = out.shape[0], weights.shape
     for t in range(steps):
         for k in range(K):
@@ -180,5 +204,63 @@ def _density(x: Any, observed: Any, intercepts: Any, weights: Any, precision: An
                 for lag in range(order):
                     e = e - load(x, (t + lag, c)) * weights[k, c, lag]
                 density = constant[k, c] - e * e * (0.5 * precision[k, c])
-                total = total + (density if observed is None else density * load(observed, (t + order, c)))
+                total = total + (density if scored is None else density * load(scored, (t, c)))
             store(out, (t, k), total)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _sums(x: Any, scored: Any, gamma: Any, sums: Any) -> None:
+    """Adds to `sums` (states, channels, order + 2, order + 2) on and below the diagonal: weighted products of 1 and neighbours.
+
+    Four columns of a row at a time, so that four sums are on their way at once.
+    """
+    steps, K, channels = gamma.shape[0], gamma.shape[1], x.shape[1]
+    near = len(x) - steps + 1
+    values, weights, row = np.empty((len(x), LANES)), np.empty((TILE, LANES)), np.empty((TILE, LANES))
+    for c in range(channels):
+        values[:] = x[:, c]
+        for tile in range(0, steps, TILE):
+            here = min(TILE, steps - tile)
+            for k in range(K):
+                weight = splat(0.0)
+                for t in range(here):
+                    g = load(gamma, (tile + t, k))
+                    if scored is not None:
+                        g = g * load(scored, (tile + t, c))
+                    weight = weight + g
+                    store(weights, (t,), g)
+                sums[k, c, 0, 0] += _total(weight)
+                for i in range(near):
+                    first = splat(0.0)
+                    for t in range(here):
+                        product = load(weights, (t,)) * load(values, (tile + t + i,))
+                        first = first + product
+                        store(row, (t,), product)
+                    sums[k, c, i + 1, 0] += _total(first)
+                    j = 0
+                    while j <= i and j + 4 <= near:
+                        s0, s1, s2, s3 = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+                        for t in range(here):
+                            product, at = load(row, (t,)), tile + t + j
+                            s0 = s0 + product * load(values, (at,))
+                            s1 = s1 + product * load(values, (at + 1,))
+                            s2 = s2 + product * load(values, (at + 2,))
+                            s3 = s3 + product * load(values, (at + 3,))
+                        sums[k, c, i + 1, j + 1] += _total(s0)
+                        sums[k, c, i + 1, j + 2] += _total(s1)
+                        sums[k, c, i + 1, j + 3] += _total(s2)
+                        sums[k, c, i + 1, j + 4] += _total(s3)
+                        j += 4
+                    while j <= i:
+                        s0 = splat(0.0)
+                        for t in range(here):
+                            s0 = s0 + load(row, (t,)) * load(values, (tile + t + j,))
+                        sums[k, c, i + 1, j + 1] += _total(s0)
+                        j += 1
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
+def _total(of_lanes: Any) -> Any:
+    each = np.empty((1, LANES))
+    store(each, (0,), of_lanes)
+    return each.sum()
