@@ -11,10 +11,13 @@ from typing import Any
 
 # Compiled code is not loaded before an estimator is asked for: the command line reads the settings beside it.
 ESTIMATORS = {
-    "AutoregressiveHMM": "gaussian",
+    "AutoregressiveHMM": "real",
     "CategoricalHMM": "counts",
+    "GMMHMM": "gaussian",
     "GaussianHMM": "gaussian",
+    "MultinomialHMM": "counts",
     "PoissonHMM": "counts",
+    "StudentHMM": "real",
 }
 _HOMES = {**ESTIMATORS, "load": "loading"}
 __all__ = sorted(_HOMES)

@@ -82,12 +82,15 @@ class HiddenMarkov(Generic[AnyEmission]):
         """Expected counts, by forward-backward. Of a block every row is one sequence: the steps that it owns."""
         spans, K = block if isinstance(block, Spans) else owned(block), self.states
         starts, transitions, sums, log_likelihood = np.zeros(K), np.zeros((K, K)), self.emission.no_sums(), 0.0
-        for group, gamma, likelihoods in smoothed(self, spans, starts, transitions):
+        for group, gamma, likelihoods in smoothed(self, spans, starts, transitions, weighted=True):
             self.emission.add_sums(group, gamma, sums)
-            log_likelihood += float(likelihoods.sum())
+            log_likelihood += float(np.where(group.weights > 0, group.weights * likelihoods, 0.0).sum())
         steps = spans.after_history(self.emission.order).lengths
+        weight = np.ones(len(steps)) if spans.weight is None else spans.weight
         emission = self.emission.statistics(sums)
-        return Statistics(starts, transitions, emission, log_likelihood, float(steps.sum()), int((steps > 0).sum()))
+        return Statistics(
+            starts, transitions, emission, log_likelihood, float((weight * steps).sum()), float(weight[steps > 0].sum())
+        )
 
     def m_step(self, statistics: Statistics) -> Self:
         """The likeliest parameters given the expected counts, or the most probable where there are priors.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -91,7 +92,10 @@ def sampled(spans: Spans, steps: int) -> Spans:
 def _joined(X: Any, lengths: Lengths, what: str) -> tuple[np.ndarray, Lengths]:
     if not (isinstance(X, list | tuple) and len(X) and np.ndim(X[0]) == 2):
         readings = np.ascontiguousarray(X)
-        return readings if readings.dtype.kind in "fiu" else readings.astype(np.float64), lengths
+        if readings.dtype.kind in "bO":  # such as None among numbers: nothing is measured
+            with suppress(TypeError, ValueError):
+                readings = readings.astype(np.float64)
+        return readings, lengths
     if lengths is not None:
         raise InputError(f"lengths: given with a list of {len(X)} sequences, whose lengths are known")
     arrays = [np.asarray(one) for one in X]

@@ -10,13 +10,23 @@ from classical.hmm.emissions import Emission
 from classical.hmm.emissions.autoregressive import Autoregressive
 from classical.hmm.emissions.categorical import Categorical
 from classical.hmm.emissions.gaussian import Gaussian
+from classical.hmm.emissions.gaussian_prior import GaussianPrior
+from classical.hmm.emissions.mixture import Mixture
+from classical.hmm.emissions.mixture_prior import MixturePrior
+from classical.hmm.emissions.multinomial import Multinomial
 from classical.hmm.emissions.poisson import Poisson
+from classical.hmm.emissions.student import Student
 from classical.hmm.model import HiddenMarkov
 from classical.persistence import decoded
 from prep.errors import InputError
 
 # What a stored model may be made of.
-CLASSES: dict[str, type] = {family.__name__: family for family in (HiddenMarkov, Autoregressive, Categorical, Gaussian, Poisson)}
+CLASSES: dict[str, type] = {
+    one.__name__: one
+    for one in (
+        HiddenMarkov, Autoregressive, Categorical, Gaussian, GaussianPrior, Mixture, MixturePrior, Multinomial, Poisson, Student,
+    )
+}  # fmt: skip
 
 
 def read_model(file: Path) -> HiddenMarkov[Any]:

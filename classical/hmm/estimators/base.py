@@ -256,8 +256,8 @@ class Estimator(Asking):
     def _names_states(self) -> bool:
         """Whether nothing that the user gave says which state is which."""
         everything = {"s", "t", *self.LETTERS} == self._letters(self.init_params)
-        priors = np.ndim(self.startprob_prior) or np.ndim(self.transmat_prior)
-        return everything and not self.warm_start and not priors and np.array_equal(self.structure, "ergodic")
+        by_state = any(np.ndim(value) for value in self.get_params().values())
+        return everything and not self.warm_start and not by_state and self.structure == "ergodic"
 
     def _structure(self) -> Structure:
         return Structure.of(self.structure, self.n_components)
@@ -289,8 +289,14 @@ def as_array(values: Any) -> np.ndarray:
     return np.ascontiguousarray(values, np.float64)
 
 
+def number_or_array(given: float | np.ndarray) -> float | np.ndarray:
+    """Of a prior: one number for all, or an array, which a file holds as a list."""
+    array = np.asarray(given, np.float64)
+    return array if array.ndim else float(array)
+
+
 def _prior(given: float | np.ndarray, shape: tuple[int, ...], name: str) -> float | np.ndarray:
-    prior = as_array(given)
-    if prior.size > 1 and prior.shape != shape:
+    prior = number_or_array(given)
+    if isinstance(prior, np.ndarray) and prior.shape != shape:
         raise InputError(f"{name}: found shape {prior.shape}, expected one number or {shape}")
-    return prior if prior.size > 1 else float(prior.ravel()[0])
+    return prior

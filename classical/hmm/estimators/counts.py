@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from classical.hmm.emissions.categorical import Categorical
+from classical.hmm.emissions.multinomial import Multinomial
 from classical.hmm.emissions.poisson import Poisson
-from classical.hmm.estimators.base import Estimator
+from classical.hmm.estimators.base import Estimator, number_or_array
 from classical.hmm.initial import Begin
 from prep.errors import InputError
 
@@ -20,12 +21,14 @@ from prep.errors import InputError
 class CategoricalHMM(Estimator):
     """One symbol a step, 0 … n_features − 1: `X` (steps, 1). NaN is a missing symbol, and is marginalised.
 
-    n_features      how many symbols there are; by default as many as the data have
-    emissionprob_   (n_components, n_features); "e"
+    n_features          how many symbols there are; by default as many as the data have
+    emissionprob_prior  concentration of a Dirichlet prior; 1 is none
+    emissionprob_       (n_components, n_features); "e"
     """
 
     _: KW_ONLY
     n_features: int | None = None
+    emissionprob_prior: float | np.ndarray = 1.0
 
     KINDS: ClassVar[frozenset[str]] = frozenset({"category"})
     LETTERS: ClassVar[Mapping[str, str]] = {"e": "probabilities"}
@@ -46,15 +49,52 @@ class CategoricalHMM(Estimator):
         return partial(Categorical.begin, symbols=int(highest) + 1 if self.n_features is None else self.n_features)
 
     def _emission(self, like: Any) -> Categorical:
-        return Categorical(self._array("probabilities"))
+        return Categorical(self._array("probabilities"), number_or_array(self.emissionprob_prior))
+
+
+@dataclass(eq=False)
+class MultinomialHMM(Estimator):
+    """Counts of each symbol among the trials of a step: `X` (steps, symbols).
+
+    n_trials            how many each step has, where all have as many: readings are checked against it, and missing counts (NaN)
+                        marginalised with it; by default what each step adds up to, and then only whole steps may be missing
+    emissionprob_prior  concentration of a Dirichlet prior; 1 is none
+    emissionprob_       (n_components, symbols); "e"
+    """
+
+    n_trials: int | None = None
+    _: KW_ONLY
+    emissionprob_prior: float | np.ndarray = 1.0
+
+    KINDS: ClassVar[frozenset[str]] = frozenset({"count"})
+    LETTERS: ClassVar[Mapping[str, str]] = {"e": "probabilities"}
+    ATTRIBUTES: ClassVar[Mapping[str, str]] = {"probabilities": "emissionprob_"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._must_be("n_trials", self.n_trials is None or self.n_trials >= 1, "at least 1")
+
+    def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
+        return _whole(readings), "a count, whole and not negative"
+
+    def _begin(self, highest: float) -> Begin:
+        return partial(Multinomial.begin, trials=self.n_trials)
+
+    def _emission(self, like: Any) -> Multinomial:
+        return Multinomial(self._array("probabilities"), self.n_trials, number_or_array(self.emissionprob_prior))
 
 
 @dataclass(eq=False)
 class PoissonHMM(Estimator):
     """Counts, independent in each state. NaN is a missing count, and is marginalised.
 
-    lambdas_    (n_components, channels): the mean counts; "l"
+    lambdas_prior, lambdas_weight   of a Gamma prior, as if so many counts had been seen in so many steps before; 0 and 0 is none
+    lambdas_                        (n_components, channels): the mean counts; "l"
     """
+
+    _: KW_ONLY
+    lambdas_prior: float | np.ndarray = 0.0
+    lambdas_weight: float | np.ndarray = 0.0
 
     KINDS: ClassVar[frozenset[str]] = frozenset({"count"})
     LETTERS: ClassVar[Mapping[str, str]] = {"l": "rates"}
@@ -67,7 +107,7 @@ class PoissonHMM(Estimator):
         return Poisson.begin
 
     def _emission(self, like: Any) -> Poisson:
-        return Poisson(self._array("rates"))
+        return Poisson(self._array("rates"), number_or_array(self.lambdas_prior), number_or_array(self.lambdas_weight))
 
 
 def _whole(readings: np.ndarray) -> np.ndarray:

@@ -1,111 +1,150 @@
-"""Gaussian readings, and regressions on past readings."""
+"""Gaussian readings, and mixtures of Gaussians."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
-from classical.hmm.emissions.autoregressive import Autoregressive
+from classical.hmm.emissions.covariances import KINDS, Covariance
 from classical.hmm.emissions.gaussian import Gaussian
-from classical.hmm.estimators.base import Estimator, as_array
+from classical.hmm.emissions.gaussian_prior import GaussianPrior
+from classical.hmm.emissions.mixture import Mixture
+from classical.hmm.emissions.mixture_prior import MixturePrior
+from classical.hmm.estimators.base import as_array, number_or_array
+from classical.hmm.estimators.real import Real
 from classical.hmm.initial import Begin
-from prep.errors import InputError
-
-
-class Real(Estimator):
-    """Of any number. NaN is a missing reading, and is marginalised."""
-
-    KINDS: ClassVar[frozenset[str]] = frozenset({"real", "count"})
-
-    def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
-        return np.isfinite(readings), "a finite number"
 
 
 @dataclass(eq=False)
 class GaussianHMM(Real):
-    """Gaussian readings. NaN in `X` is a missing reading, and is marginalised.
+    """Gaussian readings.
 
     covariance_type "spherical", "diag", "full" or "tied"
-    variance_floor  the least variance that is estimated, relative to each channel's own
+    min_covar       the least variance that is estimated, in squared units of the readings, beside `variance_floor`
+    means_prior, means_weight, covars_prior, covars_weight      as in hmmlearn, but by default there is no prior
     means_          (n_components, channels); "m"
-    covars_         (n_components, channels, channels) whatever the type, as in hmmlearn; set as that, or in the type's
-                    own shape; "c"
+    covars_         (n_components, channels, channels) whatever the type, as in hmmlearn; set as that, or in the type's own shape:
+                    (n_components,), (n_components, channels), the same, or (channels, channels); "c"
     """
 
-    covariance_type: Literal["diag", "full"] = "diag"
+    covariance_type: Covariance = "diag"
     _: KW_ONLY
-    variance_floor: float = 1e-6
+    min_covar: float = 0.0
+    means_prior: float | np.ndarray = 0.0
+    means_weight: float | np.ndarray = 0.0
+    covars_prior: float | np.ndarray = 0.0
+    covars_weight: float | np.ndarray = 1.0
 
     LETTERS: ClassVar[Mapping[str, str]] = {"m": "means", "c": "covars"}
     ATTRIBUTES: ClassVar[Mapping[str, str]] = {"means": "means_", "covars": "covars_"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._must_be("covariance_type", self.covariance_type in ("diag", "full"), "'diag' or 'full'")
-        self._must_be("variance_floor", self.variance_floor > 0, "a number above 0")
+        self._must_be("covariance_type", self.covariance_type in KINDS, f"one of {', '.join(KINDS)}")
+        self._must_be("min_covar", self.min_covar >= 0, "a variance of 0 or more")
 
     @property
     def covars_(self) -> np.ndarray:
-        return self._covars if self._covars.ndim == 3 else self._covars[:, :, None] * np.eye(self._covars.shape[1])
+        channels, kept = self._array("means").shape[1], self._covars
+        if self.covariance_type == "full":
+            return kept
+        if self.covariance_type == "tied":
+            return np.repeat(kept[None], self.n_components, axis=0)
+        variances = kept if kept.ndim == 2 else np.repeat(kept[:, None], channels, axis=1)
+        return variances[:, :, None] * np.eye(channels)
 
     @covars_.setter
     def covars_(self, covars: Any) -> None:
         covars = as_array(covars)
-        diagonal = self.covariance_type == "diag" and covars.ndim == 3
-        self._covars = np.diagonal(covars, axis1=1, axis2=2).copy() if diagonal else covars
+        if covars.ndim == 3 and self.covariance_type != "full":
+            diagonal = np.diagonal(covars, axis1=1, axis2=2)
+            covars = {"spherical": diagonal[:, 0], "diag": diagonal, "tied": covars[0]}[self.covariance_type].copy()
+        self._covars = covars
 
     def _begin(self, highest: float) -> Begin:
-        return partial(Gaussian.begin, variance_floor=self.variance_floor, covariance=self.covariance_type)
+        return lambda readings, seen: _with_floor(
+            Gaussian.begin(readings, seen, variance_floor=self.variance_floor, covariance=self.covariance_type), self.min_covar
+        )
 
     def _emission(self, like: Gaussian | None) -> Gaussian:
         means = self._array("means")
-        wanted = means.shape if self.covariance_type == "diag" else (*means.shape, means.shape[-1])
-        if means.ndim != 2 or self._covars.shape != wanted:
-            raise InputError(f"covars_: found shape {self._covars.shape} for means_ of shape {means.shape}, expected {wanted}")
-        if self._covars.ndim == 3 and not (np.linalg.eigvalsh(self._covars) > 0).all():
-            raise InputError("covars_: one is not positive definite")
-        return Gaussian(means, self._covars, like.floor if like else np.zeros(means.shape[1]))
+        floor = self._floor(like, means.shape[-1])
+        return Gaussian(means, self._covars, floor, self.covariance_type, prior=self._prior(means.shape[-1]))
+
+    def _prior(self, channels: int) -> GaussianPrior | None:
+        if not np.any(self.means_weight) and not np.any(self.covars_prior) and np.all(np.asarray(self.covars_weight) <= 1):
+            return None
+        return GaussianPrior.as_hmmlearn(
+            self.covariance_type,
+            channels,
+            means_prior=number_or_array(self.means_prior),
+            means_weight=number_or_array(self.means_weight),
+            covars_prior=number_or_array(self.covars_prior),
+            covars_weight=number_or_array(self.covars_weight),
+        )
 
 
 @dataclass(eq=False)
-class AutoregressiveHMM(Real):
-    """In each state, each channel is a regression on its own last `order` values, with Gaussian noise.
+class GMMHMM(Real):
+    """In each state a mixture of `n_mix` Gaussians.
 
-    The first `order` steps of a sequence are conditioned on: they are not scored, and no state is said of them.
-
-    variance_floor  the least variance of the noise that is estimated, relative to each channel's own variance
-    intercepts_, variances_   (n_components, channels); "i", "v"
-    weights_                  (n_components, channels, order), the oldest lag first; "w"
+    covariance_type "spherical", "diag", "full", or "tied": shared by the components of a state
+    min_covar       the least variance that is estimated, in squared units of the readings, beside `variance_floor`
+    weights_prior, means_prior, means_weight, covars_prior, covars_weight   as in hmmlearn; by default there is no prior
+    weights_        (n_components, n_mix); "w"
+    means_          (n_components, n_mix, channels); "m"
+    covars_         (n_components, n_mix), (n_components, n_mix, channels), (n_components, n_mix, channels, channels) or
+                    (n_components, channels, channels), by covariance_type; "c"
     """
 
-    order: int = 1
+    n_mix: int = 1
+    covariance_type: Covariance = "diag"
     _: KW_ONLY
-    variance_floor: float = 1e-6
+    min_covar: float = 0.0
+    weights_prior: float | np.ndarray = 1.0
+    means_prior: float | np.ndarray = 0.0
+    means_weight: float | np.ndarray = 0.0
+    covars_prior: float | np.ndarray | None = None
+    covars_weight: float | np.ndarray | None = None
 
-    LETTERS: ClassVar[Mapping[str, str]] = {"i": "intercepts", "w": "weights", "v": "variances"}
-    ATTRIBUTES: ClassVar[Mapping[str, str]] = {"intercepts": "intercepts_", "weights": "weights_", "variances": "variances_"}
+    LETTERS: ClassVar[Mapping[str, str]] = {"w": "weights", "m": "means", "c": "covars"}
+    ATTRIBUTES: ClassVar[Mapping[str, str]] = {"weights": "weights_", "means": "means_", "covars": "covars_"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._must_be("order", self.order >= 1, "at least 1; GaussianHMM is the model without a past")
-        self._must_be("variance_floor", self.variance_floor > 0, "a number above 0")
-
-    @property
-    def _order(self) -> int:
-        return self.order
+        self._must_be("n_mix", self.n_mix >= 1, "at least 1")
+        self._must_be("covariance_type", self.covariance_type in KINDS, f"one of {', '.join(KINDS)}")
+        self._must_be("min_covar", self.min_covar >= 0, "a variance of 0 or more")
 
     def _begin(self, highest: float) -> Begin:
-        return partial(Autoregressive.begin, variance_floor=self.variance_floor, order=self.order)
+        begin = partial(Mixture.begin, components=self.n_mix, variance_floor=self.variance_floor, covariance=self.covariance_type)
+        return lambda readings, seen: _with_floor(begin(readings, seen), self.min_covar)
 
-    def _emission(self, like: Autoregressive | None) -> Autoregressive:
-        intercepts, weights, variances = (self._array(name) for name in ("intercepts", "weights", "variances"))
-        if weights.shape != (*intercepts.shape, self.order) or variances.shape != intercepts.shape:
-            raise InputError(
-                f"found intercepts_ {intercepts.shape}, weights_ {weights.shape}, variances_ {variances.shape}: expected "
-                f"(states, channels), (states, channels, {self.order}), (states, channels)"
-            )
-        return Autoregressive(intercepts, weights, variances, like.floor if like else np.zeros(intercepts.shape[1]))
+    def _emission(self, like: Mixture | None) -> Mixture:
+        weights, means, covars = (self._array(name) for name in ("weights", "means", "covars"))
+        floor = self._floor(like, means.shape[-1])
+        return Mixture(weights, means, covars, floor, self.covariance_type, prior=self._prior(means.shape[-1]))
+
+    def _prior(self, channels: int) -> MixturePrior | None:
+        none = np.all(np.asarray(self.weights_prior) == 1) and not np.any(self.means_weight)
+        if none and self.covars_prior is None and self.covars_weight is None:
+            return None
+        return MixturePrior.as_hmmlearn(
+            self.covariance_type,
+            self.n_mix,
+            channels,
+            weights_prior=number_or_array(self.weights_prior),
+            means_prior=number_or_array(self.means_prior),
+            means_weight=number_or_array(self.means_weight),
+            covars_prior=None if self.covars_prior is None else number_or_array(self.covars_prior),
+            covars_weight=None if self.covars_weight is None else number_or_array(self.covars_weight),
+        )
+
+
+def _with_floor(emission: Any, least: float) -> Any:
+    """The same family, with no variance below `least`."""
+    return replace(emission, floor=np.maximum(emission.floor, least))

@@ -127,7 +127,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(InputError, match="sequence 1, step 1, channel 0: found inf"):
         GaussianHMM(1).fit(np.array([[0.0], [1.0], [2.0], [np.inf]]), [2, 2])
     with pytest.raises(InputError, match="covariance_type"):
-        GaussianHMM(1, "tied")  # type: ignore[arg-type]
+        GaussianHMM(1, "round")  # type: ignore[arg-type]
     model = GaussianHMM(1).fit(np.random.default_rng(0).normal(size=(20, 2)))
     with pytest.raises(InputError, match="3 channels, and the model has 2"):
         model.score(np.zeros((3, 3)))
