@@ -16,7 +16,8 @@ import numpy as np
 
 Covariance = Literal["spherical", "diag", "full", "tied"]
 KINDS: tuple[str, ...] = get_args(Covariance)
-RESOLUTION = 1e-14  # of a matrix's largest eigenvalue: what lies below is rounding, and could be negative
+RESOLUTION = 1e-13  # of a matrix's largest eigenvalue: what lies below is rounding, and could be negative
+SYMMETRY = 1e-8  # between correlations
 
 
 def independent(kind: Covariance) -> bool:
@@ -51,6 +52,12 @@ def free(kind: Covariance, covars: np.ndarray) -> int:
     return covars.size // (C * C) * (C * (C + 1) // 2)
 
 
+def whitening(matrices: np.ndarray) -> np.ndarray:
+    """W (n, channels, channels), lower triangular, with W S W' = 1 for each S of `matrices`: inverse Cholesky factors."""
+    correlations, deviation = _correlations(matrices)
+    return np.tril(np.linalg.inv(np.linalg.cholesky(correlations))) / deviation[:, None, :]
+
+
 def estimated(
     kind: Covariance, scatter: np.ndarray, weight: np.ndarray, seen: np.ndarray, before: np.ndarray, floor: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -80,15 +87,17 @@ def fault(kind: Covariance, covars: np.ndarray, shape: tuple[int, ...], name: Ca
     for n, one in enumerate(covars[None] if kind == "tied" and covars.ndim == 2 else covars):
         if not np.isfinite(one).all():
             return f"covars of {name(n)}: expected finite numbers, found {one.tolist()}"
+        variances = one if independent(kind) else np.diagonal(one)
+        if not (variances > 0).all():
+            return f"covars of {name(n)}: expected variances above 0, found {variances.tolist()}"
         if independent(kind):
-            if not (one > 0).all():
-                return f"covars of {name(n)}: expected variances above 0, found {one.tolist()}"
             continue
-        if not np.allclose(one, one.T, rtol=1e-6, atol=0):
+        correlations, _ = _correlations(one)
+        if not np.allclose(correlations, correlations.T, rtol=0, atol=SYMMETRY):
             return f"covars of {name(n)}: not symmetric: {one.tolist()}"
-        least = float(np.linalg.eigvalsh(one)[0])
+        least = float(np.linalg.eigvalsh(correlations)[0])
         if not least > 0:
-            return f"covars of {name(n)}: not positive definite: its least eigenvalue is {least:g}"
+            return f"covars of {name(n)}: not positive definite: the least eigenvalue of its correlations is {least:g}"
     return None
 
 
@@ -121,4 +130,11 @@ def _raise_eigenvalues(covars: np.ndarray, floor: np.ndarray) -> tuple[np.ndarra
     least = np.maximum(1.0, RESOLUTION * values[:, -1:])
     low = values < least
     raised = (vectors * np.where(low, least, values)[:, None, :]) @ vectors.swapaxes(1, 2) * root[:, None] * root
+    raised = (raised + raised.swapaxes(1, 2)) / 2
     return np.where(low.any(axis=1)[:, None, None], raised, covars), low.sum(axis=1)
+
+
+def _correlations(matrices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(..., channels, channels), and deviations (..., channels): channels may be of any scale."""
+    deviation = np.sqrt(np.diagonal(matrices, axis1=-2, axis2=-1))
+    return matrices / deviation[..., :, None] / deviation[..., None, :], deviation

@@ -154,8 +154,9 @@ class Gaussian(Emission):
             return float(-0.5 * (prior.count * np.log(self.expanded) + squares / self.expanded).sum())
         matrices = self.expanded if self.covariance == "full" else self.covars.reshape(-1, self.channels, self.channels)
         scatter = self._by_covariance(prior.means_weight[:, None, None] * _outer(off)) + prior.scatter
-        squares = np.trace(np.linalg.solve(matrices, scatter), axis1=1, axis2=2)
-        return float(-0.5 * (prior.count * np.linalg.slogdet(matrices)[1] + squares).sum())
+        W = covariances.whitening(matrices)
+        log_determinant = -2 * np.log(np.diagonal(W, axis1=1, axis2=2)).sum(axis=1)
+        return float(-0.5 * (prior.count * log_determinant + (W @ scatter * W).sum(axis=(1, 2))).sum())
 
     @property
     def landmarks(self) -> np.ndarray:
@@ -272,7 +273,7 @@ class Gaussian(Emission):
     @cached_property
     def _whitening(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """y = W x - shift with W the inverse Cholesky factor, and log N = constant - y·y / 2."""
-        W = np.tril(np.linalg.inv(np.linalg.cholesky(self.expanded)))
+        W = covariances.whitening(self.expanded)
         shift = np.einsum("kij,kj->ki", W, self.means - self.centre)
         constant = np.log(np.diagonal(W, axis1=1, axis2=2)).sum(axis=1) - 0.5 * self.channels * LOG_2PI
         return W, shift, constant

@@ -346,6 +346,26 @@ def test_outliers_constants_and_too_few_steps_stay_finite_and_are_reported(kind:
             assert sum(permuted.floored) == sum(emission.floored)
 
 
+@pytest.mark.parametrize("missing", [0.0, 0.5])
+@pytest.mark.parametrize("kind", ["diag", "full"])
+def test_channels_may_be_of_any_scale(kind: str, missing: float) -> None:
+    """The same fit in other units, up to rounding, where unscaled eigenvalues would have no digits left."""
+    rng, units = np.random.default_rng(0), np.array([1e-7, 1.0, 1e7])
+    values, observed = readings((6, 40), missing)
+    values = values @ (np.eye(C) + rng.normal(0, 0.3, (C, C)))
+    fits = []
+    for unit in (np.ones(C), units):
+        spans = whole(values * unit, observed if missing else None)
+        begin = initialise(lambda x, seen: Gaussian.begin(x, seen, variance_floor=1e-6, covariance=kind), spans, 2)
+        model, found = ascent(begin, spans, 10)
+        must_not_fall(found)
+        assert model.emission.fault is None
+        fits.append(model.emission)
+    np.testing.assert_allclose(fits[1].means / units, fits[0].means, rtol=1e-7)
+    unit = units if kind == "diag" else np.sqrt(np.outer(units, units))
+    np.testing.assert_allclose(fits[1].covars / unit**2, fits[0].covars, rtol=1e-7)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_state_without_weight_keeps_what_it_has(kind: str) -> None:
     model = replace(model_of(kind), start=np.array([1.0, 0, 0]), transition=np.eye(3))
@@ -383,11 +403,11 @@ def test_what_is_wrong_with_parameters_is_said_of_the_state() -> None:
     full, tied = model_of("full").emission, model_of("tied", groups=2).emission
     assert (full.fault, tied.fault) == (None, None)
     bent = full.covars.copy()
-    bent[1] = np.diag([1.0, -1.0, 1.0])
+    bent[1] = np.eye(3) + 2 * (1 - np.eye(3))
     twisted = full.covars.copy()
     twisted[2, 0, 1] += 1.0
     cases = [
-        (replace(full, covars=bent), "covars of state 1: not positive definite: its least eigenvalue is -1"),
+        (replace(full, covars=bent), "covars of state 1: not positive definite: the least eigenvalue of its correlations is -1"),
         (replace(full, covars=twisted), "covars of state 2: not symmetric"),
         (
             replace(full, covars=full.covars[:2]),
@@ -399,9 +419,9 @@ def test_what_is_wrong_with_parameters_is_said_of_the_state() -> None:
             "covars of state 2: expected var",
         ),
         (replace(model_of("spherical").emission, covars=np.array([1.0, np.inf, 1])), "covars of state 1: expected finite"),
-        (replace(tied, covars=np.stack([np.eye(3), -np.eye(3)])), "covars of states 1: not positive definite"),
+        (replace(tied, covars=np.stack([np.eye(3), -np.eye(3)])), "covars of states 1: expected variances above 0"),
         (replace(tied, ties=np.array([0, 1, 2])), "ties: expected 3 numbers of one of 2 covariances"),
-        (replace(model_of("tied").emission, covars=-np.eye(3)), "covars of all states: not positive definite"),
+        (replace(model_of("tied").emission, covars=np.ones((3, 3)) - 2), "covars of all states: expected variances above 0"),
         (replace(full, prior=GaussianPrior(count=-1.0)), "prior: expected weights and counts of 0 or more"),
         (replace(full, prior=GaussianPrior(means=np.zeros(7))), "prior: does not fit 3 states and 3 channels"),
         (replace(full, prior=GaussianPrior(scatter=-np.eye(3))), "prior: expected a scatter that is nowhere negative"),

@@ -318,7 +318,7 @@ def test_what_is_wrong_with_parameters_is_said_of_the_component() -> None:
     full, tied = model_of("full").emission, model_of("tied").emission
     assert (full.fault, tied.fault) == (None, None)
     bent, shared, means = full.covars.copy(), tied.covars.copy(), full.means.copy()
-    bent[1, 2], shared[1], means[1, 0, 0] = -np.eye(C), -np.eye(C), np.inf
+    bent[1, 2], shared[1], means[1, 0, 0] = 2.0 - np.eye(C), 2.0 - np.eye(C), np.inf
     cases = [
         (replace(full, weights=full.weights * 2), "weights of state 0: expected probabilities that add up to 1"),
         (replace(full, weights=full.weights[:, :2]), "found weights and means of shapes (2, 2) and (2, 3, 3)"),
