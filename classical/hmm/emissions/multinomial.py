@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from numba import njit
-from scipy.special import gammaln, xlogy  # type: ignore[import-untyped]
+from scipy.special import gammaln, xlogy
 
 from classical.additive import Additive
 from classical.hmm.clusters import clusters

@@ -19,7 +19,7 @@ import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit
 from numba.extending import intrinsic
-from scipy.special import digamma, gammaln  # type: ignore[import-untyped]
+from scipy.special import digamma, gammaln
 
 from classical.additive import Additive
 from classical.hmm.clusters import clusters
