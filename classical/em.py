@@ -190,3 +190,18 @@ def fit_several(
         if checkpoint is not None:
             checkpoint.save(iteration, fits)
     return [(one.model, one.history) for one in fits]
+
+
+def score_several(
+    models: Sequence[Any],
+    data: Sequence[Source] | Any,
+    *,
+    spark: Any = None,
+    partitions: int | None = None,
+    threads: int = 1,
+    reader: Reader = read,
+) -> list[tuple[float, float]]:
+    """Of each model, its log-likelihood and how many steps were counted, by one pass over all of `data`: see `fit_several`."""
+    gather = passes(data, spark=spark, partitions=partitions, threads=threads, reader=reader)
+    sums, _ = gather(models, "scoring")
+    return [(model.log_likelihood(statistics), statistics.count) for model, statistics in zip(models, sums, strict=True)]

@@ -19,11 +19,14 @@ ESTIMATORS = {
     "PoissonHMM": "counts",
     "StudentHMM": "real",
 }
-_HOMES = {**ESTIMATORS, "load": "loading"}
+_HOMES = {name: f"estimators.{home}" for name, home in ESTIMATORS.items()} | {
+    "load": "estimators.loading",
+    "search_states": "search",
+}
 __all__ = sorted(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.estimators.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

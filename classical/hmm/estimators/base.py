@@ -131,7 +131,7 @@ class Estimator(Asking):
             self._must_suit(X)
         with training(X, lengths, weights, check=self._check, spark=spark, column=column, threads=self.n_jobs) as given:
             before = self._held()
-            begins = self._beginnings(given)
+            begins = self.beginnings(given)
             try:
                 fits = em.fit_several(
                     begins, given.data, iterations=self.n_iter, tolerance=self.tol, tolerance_of="total",
@@ -141,7 +141,7 @@ class Estimator(Asking):
                 self._hold(before)
                 self.monitor_ = Monitor(error.history.log_likelihood, self.tol, self.n_iter, error.history.stopped_by)
                 raise
-        self._settle(fits, given.notes)
+        self.settle(fits, given.notes)
         return self
 
     def transform(self, frame: Any, column: str | None = None, output: str = "states") -> Any:
@@ -226,7 +226,7 @@ class Estimator(Asking):
                     f"{' or '.join(sorted(self.KINDS))} channels: choose another family, or prepare the dataset with others"
                 )
 
-    def _beginnings(self, given: Training) -> list[HiddenMarkov[Any]]:
+    def beginnings(self, given: Training) -> list[HiddenMarkov[Any]]:
         """One for each of `n_init`, of which the first is the one that there would be alone."""
         seed = self.random_state if self.random_state is not None else int(np.random.SeedSequence().generate_state(1)[0])
         letters = set() if self.warm_start and hasattr(self, "startprob_") else self._letters(self.init_params)
@@ -241,7 +241,7 @@ class Estimator(Asking):
             begins.append(self._model(begin.emission))
         return begins
 
-    def _settle(self, fits: list[tuple[HiddenMarkov[Any], em.History]], notes: list[str]) -> None:
+    def settle(self, fits: list[tuple[HiddenMarkov[Any], em.History]], notes: list[str]) -> None:
         """Keeps the most probable of the fitted models. States that the fit itself has named are put in order."""
         model, self.history_ = max(fits, key=lambda fit: fit[1].log_likelihood[-1] + fit[1].log_prior[-1])
         self.restarts_ = tuple(history for _, history in fits)

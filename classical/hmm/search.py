@@ -1,0 +1,100 @@
+"""How many states: models of several sizes, fitted side by side on the same passes, and what each criterion says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from classical import em
+from classical.hmm.estimators.base import Estimator
+from classical.hmm.sequences import Lengths
+from classical.hmm.training import training
+from prep.errors import InputError
+
+CRITERIA = ("bic", "aic")
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A fitted model and what it is worth: `bic` and `aic` are the smaller the better, `steps` those that were scored."""
+
+    model: Estimator
+    log_likelihood: float
+    parameters: int
+    steps: float
+
+    @property
+    def states(self) -> int:
+        return self.model.n_components
+
+    @property
+    def bic(self) -> float:
+        return float(-2 * self.log_likelihood + np.log(self.steps) * self.parameters)
+
+    @property
+    def aic(self) -> float:
+        return -2 * self.log_likelihood + 2 * self.parameters
+
+
+@dataclass(frozen=True)
+class Search:
+    """One candidate for each number of states, in the order they were asked for."""
+
+    candidates: tuple[Candidate, ...]
+    criterion: str
+
+    @property
+    def best(self) -> Candidate:
+        """The one with the smallest criterion; of equal ones the first."""
+        return min(self.candidates, key=lambda candidate: getattr(candidate, self.criterion))
+
+    def __str__(self) -> str:
+        lines = [f"{'states':>6}{'log-likelihood':>18}{'parameters':>12}{'aic':>16}{'bic':>16}  stopped by"]
+        for one in self.candidates:
+            chosen = "  ← best by " + self.criterion if one is self.best else ""
+            numbers = f"{one.log_likelihood:>18.3f}{one.parameters:>12}{one.aic:>16.2f}{one.bic:>16.2f}"
+            lines.append(f"{one.states:>6}{numbers}  {one.model.monitor_.reason}{chosen}")
+        return "\n".join(lines)
+
+
+def search_states(
+    template: Estimator,
+    X: Any,
+    lengths: Lengths = None,
+    weights: Any = None,
+    *,
+    states: Iterable[int] = range(1, 9),
+    criterion: str = "bic",
+    spark: Any = None,
+    column: str | None = None,
+) -> Search:
+    """Fits the `template` with each number of states, all of them and all their restarts in one job.
+
+    template    an estimator whose arguments all candidates share
+    X, lengths, weights, spark, column      as `fit` of estimators takes them
+    criterion   "bic" (Schwarz 1978) or "aic" (Akaike 1974). Neither knows that an HMM with a state too many is not identified
+                (Gassiat and Keribin 2000): what they say is a guide, not a test
+
+    Raises InputError where there is no number to try, or `fit` would.
+    """
+    sizes = list(states)
+    if criterion not in CRITERIA:
+        raise InputError(f"criterion: found {criterion!r}, expected {' or '.join(CRITERIA)}")
+    if not sizes:
+        raise InputError("states: there is no number of states to try")
+    models = [type(template)(**{**template.get_params(), "n_components": size}) for size in sizes]
+    with training(X, lengths, weights, check=template._check, spark=spark, column=column, threads=template.n_jobs) as given:
+        begins = [model.beginnings(given) for model in models]
+        how = {"iterations": template.n_iter, "tolerance": template.tol, "tolerance_of": "total", **given.how}
+        fits = em.fit_several([one for of_model in begins for one in of_model], given.data, **how)
+        for model, of_model in zip(models, begins, strict=True):
+            model.settle([fits.pop(0) for _ in of_model], given.notes)
+        found = em.score_several([model.parameters_ for model in models], given.data, **given.how)
+    candidates = [
+        Candidate(model, log_likelihood, model.parameters_.parameters, count)
+        for model, (log_likelihood, count) in zip(models, found, strict=True)
+    ]
+    return Search(tuple(candidates), criterion)
