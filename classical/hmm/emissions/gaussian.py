@@ -252,7 +252,9 @@ class Gaussian(Emission):
         """Which states have the n-th of `covars`."""
         if self.covariance != "tied":
             return f"state {n}"
-        return "all states" if self.ties is None else f"states {', '.join(map(str, np.flatnonzero(self.ties == n)))}"
+        if self.ties is None:
+            return "all states"
+        return ", ".join(f"state {state}" for state in np.flatnonzero(self.ties == n))
 
     def _by_covariance(self, of_states: np.ndarray) -> np.ndarray:
         """Summed over the states that share a covariance, where they are tied."""

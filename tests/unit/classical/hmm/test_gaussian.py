@@ -419,7 +419,7 @@ def test_what_is_wrong_with_parameters_is_said_of_the_state() -> None:
             "covars of state 2: expected var",
         ),
         (replace(model_of("spherical").emission, covars=np.array([1.0, np.inf, 1])), "covars of state 1: expected finite"),
-        (replace(tied, covars=np.stack([np.eye(3), -np.eye(3)])), "covars of states 1: expected variances above 0"),
+        (replace(tied, covars=np.stack([np.eye(3), -np.eye(3)])), "covars of state 1: expected variances above 0"),
         (replace(tied, ties=np.array([0, 1, 2])), "ties: expected 3 numbers of one of 2 covariances"),
         (replace(model_of("tied").emission, covars=np.ones((3, 3)) - 2), "covars of all states: expected variances above 0"),
         (replace(full, prior=GaussianPrior(count=-1.0)), "prior: expected weights and counts of 0 or more"),
