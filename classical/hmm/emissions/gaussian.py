@@ -213,7 +213,8 @@ class Gaussian(Emission):
         covars, floored = covariances.estimated(
             self.covariance, scatter, total + prior.count, total > EMPTY, self.covars, self.floor
         )
-        return self.moved(means=means, covars=covars, floored=tuple(floored.tolist()) if floored.any() else ())
+        reported = floored.any() and "covars" not in self.fixed
+        return self.moved(means=means, covars=covars, floored=tuple(floored.tolist()) if reported else ())
 
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = rng.standard_normal((len(states), self.channels))

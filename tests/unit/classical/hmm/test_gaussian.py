@@ -385,6 +385,8 @@ def test_the_floor_keeps_a_full_covariance_the_likeliest_above_it() -> None:
     values = np.random.default_rng(0).normal(size=(1, 50, 3)) * [0.1, 3.0, 1.0]
     after = model.m_step(model.e_step(whole(values))).emission
     assert sum(after.floored) >= 1
+    fixed = replace(model, emission=replace(model.emission, fixed=frozenset({"covars"})))
+    assert fixed.m_step(model.e_step(whole(values))).emission.repairs == ()
     assert (np.linalg.eigvalsh(after.covars - np.diag(after.floor)) > -1e-12).all()
 
 
