@@ -111,13 +111,17 @@ class Product(Emission):
         spans = spans.after_history(self.order)
         shares = [_taken(spans, columns) for columns in self.columns]
         labels = [part.first_states(share, states, rng) for part, share in zip(self.parts, shares, strict=True)]
-        splits = [self._split(spans, one, states) for one in labels]
+        splits = [self._split(spans, one, states, rng) for one in labels]
         said = [_densities(split.parts[i], shares[i]) for i, split in enumerate(splits)]
         said = [np.maximum(density - density.max(axis=1, keepdims=True), -FAR) for density in said]
         joint = clusters(np.concatenate(said, axis=1), states, rng)
         labels.append(np.split(joint, np.cumsum(spans.lengths)[:-1]))
-        splits.append(self._split(spans, labels[-1], states))
+        splits.append(self._split(spans, labels[-1], states, rng))
         return labels[int(np.argmax([_mixture(split, spans, one) for split, one in zip(splits, labels, strict=True)]))]
+
+    def separated(self, spans: Spans, labels: Sequence[np.ndarray], rng: np.random.Generator) -> Self:
+        shares = [_taken(spans, columns) for columns in self.columns]
+        return replace(self, parts=tuple(part.separated(one, labels, rng) for part, one in zip(self.parts, shares, strict=True)))
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
         one = np.empty_like(out) if len(self.parts) > 1 else out
@@ -162,9 +166,9 @@ class Product(Emission):
         observed = None if group.observed is None else _picked(group.observed[late:], columns, axis=1)
         return replace(group, values=_picked(group.values[late:], columns, axis=1), observed=observed)
 
-    def _split(self, spans: Spans, labels: Sequence[np.ndarray], states: int) -> Product:
+    def _split(self, spans: Spans, labels: Sequence[np.ndarray], states: int, rng: np.random.Generator) -> Product:
         """So many states, each fitted to the steps that have its label."""
-        many = self.permuted(np.zeros(states, np.int64))
+        many = self.permuted(np.zeros(states, np.int64)).separated(spans, labels, rng)
         sums = many.no_sums()
         for group in groups(spans, self.order, self.centre):
             gamma = np.zeros((group.steps, states, LANES))

@@ -14,6 +14,7 @@ from classical import em
 from classical.hmm.emissions.autoregressive import Autoregressive
 from classical.hmm.emissions.categorical import Categorical
 from classical.hmm.emissions.gaussian import Gaussian
+from classical.hmm.emissions.mixture import Mixture
 from classical.hmm.emissions.poisson import Poisson
 from classical.hmm.emissions.product import Product
 from classical.hmm.emissions.student import Student
@@ -193,6 +194,19 @@ def test_states_that_no_part_tells_apart_alone_are_found_from_what_both_say() ->
     found = fitted.emission.permuted(order)
     np.testing.assert_array_less(np.abs(found.parts[0].means[:, 0] - means), 3 / np.sqrt(n))
     np.testing.assert_array_less(np.abs(found.parts[1].rates[:, 0] - rates), 3 * np.sqrt(rates / n))
+
+
+def test_components_of_a_part_begin_as_different() -> None:
+    rng = np.random.default_rng(0)
+    states, component = np.repeat(rng.integers(0, 2, 100), 10), rng.integers(0, 2, 1000)
+    means = np.array([[-4.0, 4.0], [0.0, 9.0]])
+    values = np.column_stack([rng.poisson(np.where(states == 0, 2.0, 9.0)), rng.normal(means[states, component])])
+    parts = [Poisson.begin, partial(Mixture.begin, components=2, variance_floor=1e-6)]
+    spans = whole(values[None].astype(float))
+    begun = initialise(partial(Product.begin, parts=parts, columns=[[0], [1]]), spans, 2)
+    fitted, _ = em.fit(begun, [spans], iterations=100, tolerance=1e-9)
+    found = fitted.permuted(np.argsort(fitted.emission.parts[0].rates[:, 0])).emission.parts[1]
+    np.testing.assert_allclose(np.sort(found.means[:, :, 0], axis=1), means, atol=0.3)
 
 
 def test_regimes_of_a_regression_and_of_symbols_are_found_together() -> None:
