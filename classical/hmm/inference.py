@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from classical.hmm import lattice
+from classical.hmm import folded, lattice
 from classical.hmm.emissions import Emission
-from classical.hmm.lanes import Group, Spans, groups
+from classical.hmm.lanes import Group, Spans, batches
+from classical.hmm.vector import LANES
 from prep.errors import InputError
 
 
@@ -27,14 +28,16 @@ class Parameters(Protocol):
 
 
 def filtered(model: Parameters, spans: Spans, start: np.ndarray | None = None) -> Iterator[tuple[Group, np.ndarray, np.ndarray]]:
-    """Of LANES sequences at a time: the group, alpha (steps, states, LANES), and log-likelihoods (LANES,).
+    """Of some sequences at a time: the group, alpha (steps, states, LANES), and log-likelihoods (places,).
 
-    alpha is P(state | readings up to the step). The arrays are reused for the next group.
+    alpha is P(state | readings up to the step). Of a folded group the first place has the log-likelihood of the sequence, and the
+    others 0, so that log-likelihoods may be added up. The arrays are reused for the next group.
     """
     work = _Workspace(model, spans)
-    for group in groups(spans, model.emission.order, model.emission.centre):
-        _forward(model, group, work, model.start if start is None else start)
-        yield group, work.alpha[: group.steps], work.log_likelihood
+    for group in batches(spans, model.emission.order, model.emission.centre):
+        found = work.forward(group, model.start if start is None else start)
+        lattice.normalise(found.alpha, found.scale)
+        yield group, found.alpha, found.log_likelihood
 
 
 def smoothed(
@@ -53,47 +56,78 @@ def smoothed(
     K = len(model.start)
     starts = np.zeros(K) if starts is None else starts
     transitions = np.zeros((K, K)) if transitions is None else transitions
-    work, once = _Workspace(model, spans), np.ones(lattice.LANES)
-    for group in groups(spans, model.emission.order, model.emission.centre):
-        T = group.steps
-        _forward(model, group, work, model.start)
-        lattice.backward(
-            work.b[:T], group.lengths, group.weights if weighted else once, model.transition,
-            work.alpha[:T], work.scale[:T], starts, transitions,
-        )  # fmt: skip
-        yield group, work.alpha[:T], work.log_likelihood
+    work = _Workspace(model, spans)
+    for group in batches(spans, model.emission.order, model.emission.centre):
+        found = work.forward(group, model.start)
+        weights = group.weights if weighted else np.ones(len(group.weights))
+        kernels(group).backward(
+            found.b, group.begins, group.lengths, weights, model.transition, found.alpha, found.scale, starts, transitions
+        )
+        yield group, found.alpha, found.log_likelihood
 
 
 def decoded(model: Parameters, spans: Spans) -> Iterator[tuple[Group, np.ndarray, np.ndarray]]:
-    """As `filtered`, with the likeliest paths (steps, LANES), -1 after a lane's end, and their log-probabilities (LANES,)."""
+    """As `filtered`, with the likeliest paths (steps, LANES), -1 after a lane's end, and their log-probabilities (places,)."""
     work = _Workspace(model, spans)
     with np.errstate(divide="ignore"):
         log_start, log_transition = np.log(model.start), np.log(model.transition)
-    for group in groups(spans, model.emission.order, model.emission.centre):
-        path = np.empty((group.steps, lattice.LANES), np.int32)
-        model.emission.log_density(group, work.b[: group.steps])
-        lattice.viterbi(work.b[: group.steps], group.lengths, log_start, log_transition, path, work.log_likelihood)
-        yield group, path, work.log_likelihood
+    for group in batches(spans, model.emission.order, model.emission.centre):
+        path, found = np.empty((group.steps, LANES), np.int32), work.of(group)
+        model.emission.log_density(group, found.b)
+        kernels(group).viterbi(
+            found.b, group.begins, group.lengths, log_start, log_transition, found.alpha, path, found.log_likelihood
+        )
+        yield group, path, found.log_likelihood
 
 
-def _forward(model: Parameters, group: Group, work: _Workspace, start: np.ndarray) -> None:
-    T = group.steps
-    model.emission.log_density(group, work.b[:T])
-    lattice.forward(
-        work.b[:T], group.lengths, start, model.transition,
-        work.alpha[:T], work.scale[:T], work.log_likelihood,
-    )  # fmt: skip
+def kernels(group: Group) -> Any:
+    """The module that has forward, backward and viterbi of such a group."""
+    return folded if group.folded else lattice
+
+
+class _Lattice(NamedTuple):
+    """Arrays of one group: densities and alpha (steps, states, LANES), peaks and scale (steps, LANES), and (places,)."""
+
+    b: np.ndarray
+    alpha: np.ndarray
+    peaks: np.ndarray
+    scale: np.ndarray
+    log_likelihood: np.ndarray
 
 
 class _Workspace:
-    """Arrays of the lattice, made once for the longest sequence."""
+    """The lattice's arrays, used for one group after the other. They grow to the largest."""
 
     def __init__(self, model: Parameters, spans: Spans) -> None:
         found, expected = spans.values.shape[2], model.emission.channels
         if found != expected:
             raise InputError(f"found readings of {found} channels, and the model has {expected}")
-        longest = int(spans.after_history(model.emission.order).lengths.max(initial=0))
-        self.b = np.empty((longest, len(model.start), lattice.LANES))
-        self.alpha = np.empty_like(self.b)
-        self.scale = np.empty((longest, lattice.LANES))
-        self.log_likelihood = np.empty(lattice.LANES)
+        self.model = model
+        self.room = self._room(0)
+
+    def of(self, group: Group) -> _Lattice:
+        """Arrays for a group."""
+        T = group.steps
+        if len(self.room.b) < T:
+            self.room = self._room(T)
+        b, alpha, peaks, scale, _ = self.room
+        return _Lattice(b[:T], alpha[:T], peaks[:T], scale[:T], np.empty(len(group.members)))
+
+    def forward(self, group: Group, start: np.ndarray) -> _Lattice:
+        """Alpha of a group, not normalised."""
+        found, emission = self.of(group), self.model.emission
+        relative = getattr(emission, "relative_density", None)
+        if relative is None:
+            emission.log_density(group, found.b)
+        else:
+            relative(group, found.b, found.peaks)
+        kernels(group).forward(
+            found.b, None if relative is None else found.peaks, group.begins, group.lengths, start, self.model.transition,
+            found.alpha, found.scale, found.log_likelihood,
+        )  # fmt: skip
+        return found
+
+    def _room(self, steps: int) -> _Lattice:
+        K = len(self.model.start)
+        wide, narrow = (steps, K, LANES), (steps, LANES)
+        return _Lattice(np.empty(wide), np.empty(wide), np.empty(narrow), np.empty(narrow), np.empty(0))

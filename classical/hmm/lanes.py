@@ -13,6 +13,12 @@ from classical.hmm.vector import LANES
 from prep.blocks import Block
 
 TILE = 16  # steps at a time, so that what is written stays in the nearest cache until its cache lines are full
+PIECE = (
+    16  # steps of a piece of a folded sequence without history: a section of them, 256 steps on end, stays in the nearest cache
+)
+AT_ONCE = 512  # steps of short sequences that are laid one after the other, so that calls cost little beside what they do
+LONG = 256  # steps of the shortest sequence that is worth folding
+FULL = 0.5  # share of a section's lanes that sequences must fill, for it to be quicker than folding the longest of them
 
 
 @dataclass(frozen=True)
@@ -47,13 +53,17 @@ class Spans:
 
 @dataclass(frozen=True)
 class Group:
-    """Up to LANES sequences side by side.
+    """Sequences side by side, LANES of them a section, and sections one after the other.
 
-    members     (LANES,) int64: which sequence is in each lane; -1 for a lane that is empty
-    lengths     (LANES,) int64: steps in each lane, the longest first
-    weights     (LANES,) float64: how often each lane counts; 0 for a lane that is empty
-    values      (order + steps, channels, LANES) float64, less the centre; the first `order` are history; 0 after a lane's end
+    A place is a lane of a section: place p is lane p % LANES of section p // LANES. Where the group is `folded`, its places are,
+    in order, the pieces of one long sequence, and all sections have as many steps.
+
+    members     (places,) int64: which sequence is at each place; -1 where none is
+    lengths     (places,) int64: steps at each place, the most at the first of a section
+    values      (order + steps, channels, LANES) float64, less the centre; the first `order` are history; 0 after a place's end
     observed    the same shape, 1.0 or 0.0; None where everything was measured
+    weights     (places,) float64: how often each counts; 0 where there is none
+    begins      (sections,) int64: the step that each section begins at; one section where the order is not 0
     """
 
     members: np.ndarray
@@ -61,15 +71,36 @@ class Group:
     values: np.ndarray
     observed: np.ndarray | None
     weights: np.ndarray = field(default_factory=lambda: np.ones(LANES))
+    begins: np.ndarray = field(default_factory=lambda: np.zeros(1, np.int64))
+    folded: bool = False
 
     @property
     def steps(self) -> int:
-        return int(self.lengths[0])
+        return int(self.begins[-1] + self.lengths[0 if self.folded else -LANES])
+
+    @property
+    def inside(self) -> np.ndarray:
+        """(steps, LANES): whether a sequence has a step there."""
+        step = np.arange(self.steps)
+        section = np.searchsorted(self.begins, step, side="right") - 1
+        return (step - self.begins[section])[:, None] < self.lengths.reshape(-1, LANES)[section]
+
+    def named(self, step: int, lane: int) -> str:
+        """Which step of which sequence is there, in words."""
+        section = int(np.searchsorted(self.begins, step, side="right")) - 1
+        place = section * LANES + lane
+        before = int(self.lengths[:place].sum()) if self.folded else 0
+        return f"sequence {self.members[place]}, step {before + step - self.begins[section]}"
 
     def each(self, of_lanes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Which sequence, and its part (its steps, ...) of an array (steps, ..., LANES)."""
-        for lane in np.flatnonzero(self.members >= 0):
-            yield int(self.members[lane]), of_lanes[: self.lengths[lane], ..., lane]
+        if self.folded:
+            by_section = np.moveaxis(of_lanes.reshape(len(self.begins), -1, *of_lanes.shape[1:]), -1, 1)
+            yield int(self.members[0]), by_section.reshape(-1, *of_lanes.shape[1:-1])[: self.lengths.sum()]
+            return
+        for place in np.flatnonzero(self.members >= 0):
+            begin, lane = self.begins[place // LANES], place % LANES
+            yield int(self.members[place]), of_lanes[begin : begin + self.lengths[place], ..., lane]
 
 
 def owned(block: Block) -> Spans:
@@ -109,30 +140,93 @@ def stacked(rows: np.ndarray, spans: Spans) -> np.ndarray:
 
 
 def groups(spans: Spans, order: int, centre: np.ndarray) -> Iterator[Group]:
-    """All sequences that have a step to score, longest first, LANES at a time.
+    """All sequences that have a step to score, longest first, LANES at a time: groups of one section, nothing folded.
 
     The arrays of a group are reused for the next one: take what is needed before going on.
     """
-    spans = spans.after_history(order)
-    by_length = np.argsort(-spans.lengths, kind="stable")[: int((spans.lengths > 0).sum())]
-    if not len(by_length):
-        return
-    row, start, stop = spans.row[by_length], spans.start[by_length] - order, spans.stop[by_length]
-    spare = -len(by_length) % LANES
-    members = np.concatenate([by_length, np.full(spare, -1)])
-    lengths = np.concatenate([stop - start - order, np.zeros(spare, np.int64)])
-    weight = np.ones(len(by_length)) if spans.weight is None else spans.weight[by_length].astype(np.float64)
-    weights = np.concatenate([weight, np.zeros(spare)])
-    channels = spans.values.shape[2]
-    values = np.empty((order + int(lengths[0]), channels, LANES))
-    observed = None if spans.observed is None else np.empty_like(values)
-    for first in range(0, len(by_length), LANES):
-        here, steps = slice(first, first + LANES), order + int(lengths[first])
-        _pack(spans.values, row[here], start[here], stop[here], centre, values[:steps])
-        if observed is not None and spans.observed is not None:
-            _pack(spans.observed, row[here], start[here], stop[here], np.zeros(channels), observed[:steps])
-        seen = None if observed is None else observed[:steps]
-        yield Group(members[here], lengths[here], values[:steps], seen, weights[here])
+    packer = _Packer(spans, order, centre)
+    for first in range(0, packer.sequences, LANES):
+        yield packer.side_by_side(first, 1)
+
+
+def batches(spans: Spans, order: int, centre: np.ndarray) -> Iterator[Group]:
+    """As `groups`, but laid out for speed: short sequences in several sections, and long ones that are too few folded."""
+    packer, first = _Packer(spans, order, centre), 0
+    while first < packer.sequences:
+        longest = int(packer.lengths[first])
+        if longest >= LONG and packer.lengths[first : first + LANES].sum() < FULL * LANES * longest:
+            yield packer.folded(first)
+            first += 1
+        else:
+            sections = 1 if order else max(1, AT_ONCE // longest)
+            yield packer.side_by_side(first, sections)
+            first += sections * LANES
+
+
+class _Packer:
+    """Sequences that have a step to score, longest first, and the arrays they are laid into, which grow to the largest group."""
+
+    def __init__(self, spans: Spans, order: int, centre: np.ndarray) -> None:
+        spans = spans.after_history(order)
+        self.sequences = int((spans.lengths > 0).sum())
+        chosen = np.argsort(-spans.lengths, kind="stable")[: self.sequences]
+        weight = np.ones(len(spans.row)) if spans.weight is None else spans.weight.astype(np.float64)
+        self.members, self.weights, self.lengths = (
+            _padded(chosen, -1),
+            _padded(weight[chosen], 0),
+            _padded(spans.lengths[chosen], 0),
+        )
+        self.row, self.start = _padded(spans.row[chosen], 0), _padded(spans.start[chosen] - order, 0)
+        self.order, self.centre, self.nothing = order, np.asarray(centre, np.float64), np.zeros(len(centre))
+        self.readings, self.seen = _flat(spans.values), None if spans.observed is None else _flat(spans.observed)
+        self.values, self.observed = np.empty((2, 0, len(centre), LANES))
+
+    def side_by_side(self, first: int, sections: int) -> Group:
+        """The sequences from `first` on, each at a place of its own."""
+        here = slice(first, min(first + sections * LANES, len(self.members)))
+        lengths = self.lengths[here]
+        begins = np.zeros(len(lengths) // LANES + 1, np.int64)
+        np.cumsum(lengths[::LANES], out=begins[1:])
+        values, observed = self._packed(self.row[here], self.start[here], lengths, begins)
+        return Group(self.members[here], lengths, values, observed, self.weights[here], begins[:-1])
+
+    def folded(self, which: int) -> Group:
+        """One sequence in pieces."""
+        steps = self.lengths[which]
+        longest = -(-steps // LANES)
+        piece = longest if self.order else min(longest, PIECE)
+        begin = np.arange(0, steps, piece)
+        lengths = _padded(np.minimum(piece, steps - begin), 0)
+        begins = np.arange(len(lengths) // LANES + 1) * piece
+        start = _padded(self.start[which] + begin, 0)
+        values, observed = self._packed(np.full(len(lengths), self.row[which]), start, lengths, begins)
+        members = np.where(lengths > 0, self.members[which], -1)
+        weights = np.where(lengths > 0, self.weights[which], 0.0)
+        return Group(members, lengths, values, observed, weights, begins[:-1], folded=True)
+
+    def _packed(
+        self, row: np.ndarray, start: np.ndarray, lengths: np.ndarray, begins: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values and what was observed of them. `begins` has the end of the last section too."""
+        rows = self.order + int(begins[-1])
+        if rows > len(self.values):
+            self.values, self.observed = np.empty((2, rows, *self.values.shape[1:]))
+        _pack(self.readings, row, start, lengths, begins, self.order, self.centre, self.values[:rows])
+        if self.seen is None:
+            return self.values[:rows], None
+        _pack(self.seen, row, start, lengths, begins, self.order, self.nothing, self.observed[:rows])
+        return self.values[:rows], self.observed[:rows]
+
+
+def _padded(of_sequences: np.ndarray, empty: int) -> np.ndarray:
+    """With what stands for no sequence, up to a whole number of sections."""
+    spare = -len(of_sequences) % LANES
+    return np.concatenate([of_sequences, np.full(spare, empty, of_sequences.dtype)])
+
+
+def _flat(readings: np.ndarray) -> np.ndarray:
+    """(rows, length · channels)"""
+    return readings.reshape(len(readings), -1)
 
 
 @njit(cache=True, nogil=True)
@@ -148,18 +242,22 @@ def _all_ones(observed: Any, start: Any, stop: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _pack(source: Any, row: Any, start: Any, stop: Any, centre: Any, out: Any) -> None:
-    steps, channels, width = out.shape
-    for tile in range(0, steps, TILE):
-        end = min(tile + TILE, steps)
-        for v in range(width):
-            filled = 0
-            if v < len(row):
-                filled = max(0, min(end - tile, stop[v] - start[v] - tile))
-                line = source[row[v], start[v] + tile : start[v] + tile + filled]
-                for t in range(filled):
-                    for c in range(channels):
-                        out[tile + t, c, v] = line[t, c] - centre[c]
-            for t in range(tile + filled, end):
-                for c in range(channels):
-                    out[t, c, v] = 0.0
+def _pack(source: Any, row: Any, start: Any, lengths: Any, begins: Any, order: Any, centre: Any, out: Any) -> None:
+    """`source` (rows, length · channels); `start` with, `lengths` without the `order` steps of history."""
+    channels = len(centre)
+    less, numbers = np.empty(TILE * channels), out.reshape(-1, LANES)
+    for n in range(len(less)):
+        less[n] = centre[n % channels]
+    for section in range(len(begins) - 1):
+        begin, end = begins[section] * channels, (begins[section + 1] + order) * channels
+        for tile in range(begin, end, TILE * channels):
+            last = min(tile + TILE * channels, end)
+            for v in range(LANES):
+                place = section * LANES + v
+                steps = lengths[place] + order if lengths[place] > 0 else 0
+                filled = max(0, min(last - tile, steps * channels - (tile - begin)))
+                first = start[place] * channels + tile - begin
+                for n in range(filled):
+                    numbers[tile + n, v] = source[row[place], first + n] - less[n]
+                for n in range(tile + filled, last):
+                    numbers[n, v] = 0.0

@@ -9,7 +9,7 @@ import numpy as np
 
 from classical.hmm.fitting import reader_for
 from classical.hmm.inference import decoded, smoothed
-from classical.hmm.lanes import Group, Spans, owned
+from classical.hmm.lanes import Spans, owned
 from classical.hmm.model import HiddenMarkov
 from forecasting.report.contents import States, Stretch
 from prep.blocks import Block
@@ -25,18 +25,17 @@ def describe_states(model: HiddenMarkov[Any], dataset: SequenceDataset, stretch:
     Reads one row group at a time. States keep their numbers: `fit_hmm` orders them by share of time, largest first.
     """
     K, C = model.states, len(dataset.channels)
-    share, sums = np.zeros(K), np.zeros((3, K, C))
+    share, sums, order = np.zeros(K), np.zeros((3, K, C)), model.emission.order
     shift = np.array(dataset.scaling.overall.centre)
     reader = reader_for(dataset)
     for address in dataset.addresses("train"):
         block = reader(address)
         centre, scale = dataset.scaling.of(block.series)
         for group, gamma, _ in smoothed(model, owned(block)):
-            for lane in np.flatnonzero(group.members >= 0):
-                row = group.members[lane]
-                values, observed = _lane(group, lane, model)
-                weight = gamma[: group.lengths[lane], :, lane]
-                units = values * scale[row] + (centre[row] - shift)
+            measured = np.ones_like(group.values) if group.observed is None else group.observed
+            parts = (group.each(array) for array in (gamma, group.values[order:], measured[order:]))
+            for (row, weight), (_, values), (_, observed) in zip(*parts, strict=True):
+                units = (values + model.emission.centre) * scale[row] + (centre[row] - shift)
                 share += weight.sum(axis=0)
                 sums += np.stack([weight.T @ (observed * units**power) for power in range(3)])
     weight = np.where(sums[0] > 0, sums[0], 1.0)
@@ -75,7 +74,7 @@ def decode_stretch(
     begin = int(spans.start[row])
     stop = min(int(spans.stop[row]), begin + steps)
     one = Spans(spans.values, spans.observed, *(np.array([value]) for value in (row, 0, begin, stop)))
-    path = next(path for _, path, _ in decoded(model, one))[:, 0]
+    _, path = next(next(group.each(path)) for group, path, _ in decoded(model, one))
     centre, scale = dataset.scaling.of(block.series[[row]])
     drawn = [dataset.channels.index(name) for name in names]
     return Stretch(
@@ -85,14 +84,6 @@ def decode_stretch(
         values=(block.values[row, begin:stop] * scale + centre)[:, drawn],
         state=path.astype(np.int64),
     )
-
-
-def _lane(group: Group, lane: int, model: HiddenMarkov[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """(steps, channels) scaled values of a lane without its history, and 1.0 where they were measured."""
-    order = model.emission.order
-    steps = slice(order, order + int(group.lengths[lane]))
-    values = group.values[steps, :, lane] + model.emission.centre
-    return values, np.ones_like(values) if group.observed is None else group.observed[steps, :, lane]
 
 
 def _longest(model: HiddenMarkov[Any], dataset: SequenceDataset, split: str, series: str | None) -> tuple[Block, int]:

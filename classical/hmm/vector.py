@@ -115,6 +115,22 @@ def larger(typing: Any, a: Any, b: Any) -> Any:
 
 
 @intrinsic
+def total(typing: Any, a: Any) -> Any:
+    """The sum over the lanes, in pairs."""
+
+    def generate(context: Any, builder: Any, signed: Any, arguments: Any) -> Any:
+        (summed,), width = arguments, LANES
+        while width > 1:
+            width //= 2
+            halves = (ir.Constant(ir.VectorType(ir.IntType(32), width), list(range(i, i + width))) for i in (0, width))
+            low, high = (builder.shuffle_vector(summed, summed, half) for half in halves)
+            summed = builder.fadd(low, high)
+        return builder.extract_element(summed, ir.Constant(ir.IntType(32), 0))
+
+    return types.float64(lanes), generate
+
+
+@intrinsic
 def any_below(typing: Any, a: Any, bound: Any) -> Any:
     """Whether a lane is below `bound`."""
 

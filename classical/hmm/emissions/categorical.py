@@ -9,6 +9,7 @@ concentrations less 1 to the expected counts.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -94,17 +95,40 @@ class Categorical(Emission):
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
         with np.errstate(divide="ignore"):
-            logs = np.log(np.ascontiguousarray(self.probabilities))
-        self._must_know(group)
-        _density(group.values, group.observed, logs, out)
+            logs = np.log(self._by_symbol)
+        self._must_know(_look_up(group.values, group.observed, logs, 0.0, out, None, None))
+
+    def relative_density(self, group: Group, out: np.ndarray, peaks: np.ndarray) -> None:
+        """Densities relative to the likeliest state's into `out` (steps, states, LANES), and logs of that state's into `peaks`.
+
+        Spares the lattice the exponentials that it takes of log densities.
+        """
+        relative, logs = self._relative
+        self._must_know(_look_up(group.values, group.observed, relative, 1.0, out, logs, peaks))
 
     def no_sums(self) -> np.ndarray:
         """(symbols, states, LANES)"""
         return np.zeros((self.symbols, self.states, LANES))
 
     def add_sums(self, group: Group, gamma: np.ndarray, sums: np.ndarray) -> None:
-        self._must_know(group)
-        _sums(group.values, group.observed, gamma, sums)
+        self._must_know(_sums(group.values, group.observed, gamma, sums))
+
+    def _must_know(self, known: bool) -> None:
+        """Compiled code does not look where it reads and writes, unless it is told to."""
+        if not known:
+            raise InputError(f"found a symbol outside of the model's, 0 … {self.symbols - 1}")
+
+    @property
+    def _by_symbol(self) -> np.ndarray:
+        """(symbols, states)"""
+        return np.ascontiguousarray(self.probabilities.T)
+
+    @cached_property
+    def _relative(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of each symbol, probabilities relative to the likeliest state's (symbols, states), and log of the latter (symbols,)."""
+        highest = self.probabilities.max(axis=0)
+        with np.errstate(divide="ignore"):
+            return self._by_symbol / np.where(highest > 0, highest, 1.0)[:, None], np.log(highest)
 
     def statistics(self, sums: np.ndarray) -> CategoricalStatistics:
         return CategoricalStatistics(np.ascontiguousarray(sums.sum(axis=-1).T))
@@ -115,11 +139,6 @@ class Categorical(Emission):
     def permuted(self, order: np.ndarray) -> Self:
         prior = np.asarray(self.prior)[order] if np.ndim(self.prior) == 2 else self.prior
         return replace(super().permuted(order), prior=prior)
-
-    def _must_know(self, group: Group) -> None:
-        """Compiled code does not look where it reads and writes."""
-        if not (group.values.min(initial=0) >= 0 and group.values.max(initial=0) < self.symbols):
-            raise InputError(f"found a symbol outside of the model's, 0 … {self.symbols - 1}")
 
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         ahead = np.cumsum(self.probabilities, axis=1)
@@ -176,31 +195,56 @@ def not_a_dirichlet(prior: float | np.ndarray, shape: tuple[int, ...]) -> str | 
 
 
 @njit(cache=True, nogil=True)
-def _density(x: Any, observed: Any, logs: Any, out: Any) -> None:
-    """`logs` (states, symbols)"""
-    steps, K = out.shape[0], out.shape[1]
-    symbol = np.empty(LANES, np.int64)
+def _look_up(x: Any, observed: Any, table: Any, missing: Any, out: Any, logs: Any, peaks: Any) -> Any:
+    """Writes the rows of `table` (symbols, states) that the symbols name, and `missing` where there is none.
+
+    Where there are `peaks` (steps, LANES), what `logs` (symbols,) has for the symbols goes there, and 0 where there is none.
+    Whether all symbols are among the table's: at one that is not, it stops.
+    """
+    steps, K, symbols, numbers, row = out.shape[0], out.shape[1], len(table), table.ravel(), np.empty(LANES, np.uint32)
     for t in range(steps):
-        for v in range(LANES):
-            symbol[v] = int(x[t, 0, v])
-        for k in range(K):
+        if not _rows(x[t, 0], symbols, K, row):
+            return False
+        for k in range(np.uint32(K)):
             for v in range(LANES):
-                out[t, k, v] = logs[k, symbol[v]]
+                out[t, k, v] = numbers[row[v] + k]
+        if peaks is not None:
+            for v in range(LANES):
+                peaks[t, v] = logs[np.uint32(x[t, 0, v])]
         if observed is not None:
             for v in range(LANES):
                 if observed[t, 0, v] == 0:
-                    out[t, :, v] = 0.0
+                    out[t, :, v] = missing
+                    if peaks is not None:
+                        peaks[t, v] = 0.0
+    return True
 
 
 @njit(cache=True, nogil=True)
-def _sums(x: Any, observed: Any, gamma: Any, sums: Any) -> None:
-    """`sums` (symbols, states, LANES): each lane adds to numbers of its own, so that none waits for another."""
-    steps, K = gamma.shape[0], gamma.shape[1]
-    symbol = np.empty(LANES, np.int64)
+def _sums(x: Any, observed: Any, gamma: Any, sums: Any) -> Any:
+    """`sums` (symbols, states, LANES): each lane adds to numbers of its own, so that none waits for another.
+
+    Whether all symbols are among those: at one that is not, it stops.
+    """
+    steps, K, symbols, numbers, row = gamma.shape[0], gamma.shape[1], len(sums), sums.ravel(), np.empty(LANES, np.uint32)
     for t in range(steps):
-        for v in range(LANES):
-            symbol[v] = int(x[t, 0, v])
+        if not _rows(x[t, 0], symbols, K * LANES, row):
+            return False
         for k in range(K):
+            first = np.uint32(k * LANES)
             for v in range(LANES):
                 weight = gamma[t, k, v] if observed is None else gamma[t, k, v] * observed[t, 0, v]
-                sums[symbol[v], k, v] += weight
+                numbers[row[v] + (first + np.uint32(v))] += weight
+    return True
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _rows(x: Any, symbols: Any, width: Any, row: Any) -> Any:
+    """Where the row of each lane's symbol begins, in rows of such a width; false where a symbol is none of so many."""
+    known = True
+    for v in range(LANES):
+        known &= (x[v] >= 0) & (x[v] < symbols)
+    if known:
+        for v in range(LANES):
+            row[v] = np.uint32(np.int32(x[v]) * width)
+    return known

@@ -155,14 +155,14 @@ class Multinomial(Emission):
         if self.trials is None:
             return
         total = group.values.sum(axis=1)
-        whole = np.arange(group.steps)[:, None] < group.lengths
+        whole = group.inside
         if group.observed is not None:
             whole &= group.observed.all(axis=1)
         wrong = whole & (total != self.trials)
         if wrong.any():
             t, lane = np.argwhere(wrong)[0]
             found = f"the counts add up to {total[t, lane]:g}"
-            raise InputError(f"sequence {group.members[lane]}, step {t}: {found}, expected {self.trials} trials")
+            raise InputError(f"{group.named(t, lane)}: {found}, expected {self.trials} trials")
 
     def _incomplete(self, group: Group) -> tuple[np.ndarray, ...]:
         """Of each step of which some counts are missing, not all: step, lane, counts, which are missing, and their total."""
@@ -175,14 +175,14 @@ class Multinomial(Emission):
         counts = group.values[step, :, lane] * seen
         if self.trials is None and len(step):
             raise InputError(
-                f"sequence {group.members[lane[0]]}, step {step[0]}: {int((1 - seen[0]).sum())} of {self.channels} counts are "
+                f"{group.named(step[0], lane[0])}: {int((1 - seen[0]).sum())} of {self.channels} counts are "
                 "missing: tell the number of trials, or leave out the whole step"
             )
         rest = (self.trials or 0) - counts.sum(axis=1)
         if (rest < 0).any():
             first = int(np.argmax(rest < 0))
             raise InputError(
-                f"sequence {group.members[lane[first]]}, step {step[first]}: the counts that are there add up to "
+                f"{group.named(step[first], lane[first])}: the counts that are there add up to "
                 f"{counts[first].sum():g}, expected at most {self.trials} trials"
             )
         return step, lane, counts, 1.0 - seen, rest

@@ -23,12 +23,12 @@ def run(log_b: np.ndarray, start: np.ndarray, transition: np.ndarray) -> dict[st
     T, K = log_b.shape
     b, alpha = np.zeros((T, K, LANES)), np.empty((T, K, LANES))
     b[:, :, 0] = log_b
-    lengths = np.zeros(LANES, np.int64)
+    lengths, begins = np.zeros(LANES, np.int64), np.zeros(1, np.int64)
     lengths[0] = T
     scale, likelihood, starts, xi = np.empty((T, LANES)), np.empty(LANES), np.zeros(K), np.zeros((K, K))
-    lattice.forward(b, lengths, start, transition, alpha, scale, likelihood)
-    filtered = alpha[:, :, 0].copy()
-    lattice.backward(b, lengths, np.ones(LANES), transition, alpha, scale, starts, xi)
+    lattice.forward(b, None, begins, lengths, start, transition, alpha, scale, likelihood)
+    filtered = alpha[:, :, 0] * scale[:, :1]
+    lattice.backward(b, begins, lengths, np.ones(LANES), transition, alpha, scale, starts, xi)
     return {"log_likelihood": likelihood[0], "filtered": filtered, "gamma": alpha[:, :, 0], "xi": xi, "starts": starts}
 
 
@@ -148,7 +148,9 @@ def test_textbook_examples(shared: Any) -> None:
         lengths = np.full(LANES, len(log_b))
         with np.errstate(divide="ignore"):
             lanes = np.repeat(log_b[:, :, None], LANES, axis=2)
-            lattice.viterbi(lanes, lengths, np.log(start), np.log(transition), path, log_probability)
+            lattice.viterbi(
+                lanes, np.zeros(1, int), lengths, np.log(start), np.log(transition), np.empty_like(lanes), path, log_probability
+            )
         np.testing.assert_array_equal(path[:, 0], at["viterbi"])
         expected = at.get("viterbi_log_probability") or np.log(at["viterbi_probability"])
         np.testing.assert_allclose(log_probability[0], expected, rtol=1e-13)

@@ -1,0 +1,236 @@
+"""The lattice of one long sequence, compiled: forward-backward, filter and Viterbi of a group that is folded.
+
+Its steps follow each other, so they cannot be taken side by side as in `lattice`: here a step's states lie in the vector lanes.
+Arrays come and go as ever, (steps, states, LANES). They are turned a section at a time, so that all of it stays in the nearest
+cache: (1 + steps, vectors, LANES), a row for each step in order, after the last one of the section before, with zeros after the
+states.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from classical.hmm.lattice import FAST, TINY, predicted, relative, rescue
+from classical.hmm.vector import LANES, larger, load, splat, store, total
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def forward(
+    b: Any, peaks: Any, begins: Any, lengths: Any, start: Any, transition: Any, alpha: Any, scale: Any, log_likelihood: Any
+) -> None:
+    """As `lattice.forward`; `log_likelihood` (places,) is the sequence's in the first place, and 0 in the others.
+
+    A step is not divided by its own sum, which would be waited for. With v the rows, S their sums, and q the probability of an
+    observation given those before,
+
+    v[t] = (v[t-1] · transition) b[t] g[t-1],   g[t] = 1 / (S[t-1] g[t-1]);   S[t] = q[t] q[t-1],   alpha[t] = v[t] g[t]
+    """
+    K, piece = b.shape[1], len(b) // len(begins)
+    matrix, density, v = _matrix(transition, 0.0), _rows(piece * LANES, K), _rows(piece * LANES, K)
+    numbers, g, logs, constants = v.reshape(len(v), -1), np.ones(len(v)), np.empty((piece, K, LANES)), np.empty((piece, LANES))
+    product, summed = 1.0, 1.0
+    log_likelihood[:] = 0.0
+    for section, begin in enumerate(begins):
+        own, here = lengths[section * LANES : (section + 1) * LANES], slice(begin, begin + piece)
+        if peaks is None:
+            logs[:] = b[here]
+            relative(b[here], constants)
+        else:
+            constants[:] = peaks[here]
+        _turn(b[here], own, density)
+        scale[here] = 1.0
+        row = 0
+        for lane in range(LANES):
+            for t in range(begin, begin + own[lane]):
+                row += 1
+                before, g[row], sums = summed, 1.0 / (summed * g[row - 1]), splat(0.0)
+                if section == 0 and row == 1:
+                    numbers[1, :K] = start * b[0, :, 0]
+                    summed = numbers[1].sum()
+                else:
+                    for vector in range(v.shape[1]):
+                        a = _product(numbers[row - 1], matrix, vector) * (load(density, (row, vector)) * g[row - 1])
+                        store(v, (row, vector), a)
+                        sums = sums + a
+                    summed = total(sums)
+                chance = summed * g[row]
+                if chance < TINY:
+                    first = section == 0 and row == 1
+                    ahead = start if first else predicted(numbers[row - 1, :K] / before, transition)
+                    if peaks is not None:
+                        logs[t - begin, :, lane] = np.log(b[t, :, lane]) + peaks[t, lane]
+                    constants[t - begin, lane] = rescue(ahead, logs[t - begin, :, lane], b[t, :, lane])
+                    numbers[row, :K] = ahead * b[t, :, lane]
+                    summed = chance = numbers[row].sum()
+                    g[row] = 1.0
+                scale[t, lane] = 1.0 / chance
+                log_likelihood[0] += constants[t - begin, lane]
+                product *= chance
+                if product < TINY:
+                    log_likelihood[0] += np.log(product)
+                    product = 1.0
+        _turn_back(v, g, own, alpha[here])
+        numbers[0], g[0] = numbers[row], g[row]
+    log_likelihood[0] += np.log(product)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def backward(
+    b: Any, begins: Any, lengths: Any, weights: Any, transition: Any, alpha: Any, scale: Any, starts: Any, xi: Any
+) -> None:
+    """As `lattice.backward`; of `weights` (places,) the first is the sequence's."""
+    K, piece = b.shape[1], len(b) // len(begins)
+    matrix, products, density, a = _matrix(transition.T, 0.0), _rows(K, K), _rows(piece * LANES, K), _rows(piece * LANES, K)
+    w, beta, scales = np.zeros_like(a), np.zeros_like(a), np.ones((len(a), 1, 1))
+    numbers, gamma, one = w.reshape(len(w), -1), np.empty_like(a), np.ones(len(a))
+    for section in range(len(begins) - 1, -1, -1):
+        own, begin = lengths[section * LANES : (section + 1) * LANES], begins[section]
+        here, steps = slice(begin, begin + piece), own.sum()
+        _turn(b[here], own, density)
+        _turn(alpha[here], own, a)
+        _turn(np.expand_dims(scale[here], 1), own, scales)
+        a[0], scales[0] = 0.0, 1.0
+        if section > 0:
+            a.reshape(len(a), -1)[0, :K], scales[0] = alpha[begin - 1, :, LANES - 1], scale[begin - 1, LANES - 1]
+        if section == len(begins) - 1:
+            beta[steps] = weights[0] * scales[steps, 0, 0]
+        else:
+            beta[steps] = beta[0]
+        for row in range(steps, 0, -1):
+            for vector in range(w.shape[1]):
+                store(w, (row, vector), load(beta, (row, vector)) * (load(density, (row, vector)) * scales[row - 1, 0, 0]))
+            for vector in range(w.shape[1]):
+                store(beta, (row - 1, vector), _product(numbers[row], matrix, vector))
+        _add_products(a, w, steps, products)
+        for row in range(1, steps + 1):
+            for vector in range(w.shape[1]):
+                store(gamma, (row, vector), load(a, (row, vector)) * load(beta, (row, vector)))
+        _turn_back(gamma, one, own, alpha[here])
+    starts += alpha[0, :, 0]
+    xi += products.reshape(K + 1, -1)[:K, :K] * transition
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def viterbi(
+    log_b: Any, begins: Any, lengths: Any, log_start: Any, log_transition: Any, delta: Any, path: Any, log_probability: Any
+) -> None:
+    """As `lattice.viterbi`; `log_probability` (places,) is the path's in the first place, and 0 in the others."""
+    K, piece = log_b.shape[1], len(log_b) // len(begins)
+    matrix, density, rows = _matrix(log_transition, -np.inf), _rows(piece * LANES, K), _rows(piece * LANES, K)
+    numbers, one, steps = rows.reshape(len(rows), -1), np.ones(len(rows)), 0
+    numbers[:] = -np.inf
+    for section, begin in enumerate(begins):
+        own, here = lengths[section * LANES : (section + 1) * LANES], slice(begin, begin + piece)
+        _turn(log_b[here], own, density)
+        rows[0], steps = rows[steps], own.sum()
+        for row in range(1, steps + 1):
+            if section == 0 and row == 1:
+                numbers[1, :K] = log_start + log_b[0, :, 0]
+            else:
+                for vector in range(rows.shape[1]):
+                    best = _best(numbers[row - 1], matrix, vector)
+                    store(rows, (row, vector), best + load(density, (row, vector)))
+        _turn_back(rows, one, own, delta[here])
+    path[:] = -1
+    log_probability[:] = 0.0
+    state = np.argmax(numbers[steps, :K])
+    log_probability[0] = numbers[steps, state]
+    _walk_back(delta, begins, lengths, log_transition, state, path)
+
+
+@njit(cache=True, nogil=True)
+def _walk_back(delta: Any, begins: Any, lengths: Any, log_transition: Any, state: Any, path: Any) -> None:
+    """From the last state, the first of the states that were best to come from."""
+    into, last = log_transition.T.copy(), True
+    for place in range(len(lengths) - 1, -1, -1):
+        lane, begin = place % LANES, begins[place // LANES]
+        for t in range(begin + lengths[place] - 1, begin - 1, -1):
+            if not last:
+                state = np.argmax(delta[t, :, lane] + into[state])
+            path[t, lane], last = state, False
+
+
+@njit(cache=True, nogil=True)
+def _rows(steps: Any, states: Any) -> Any:
+    return np.zeros((1 + steps, (states + LANES - 1) // LANES, LANES))
+
+
+@njit(cache=True, nogil=True)
+def _matrix(transition: Any, empty: Any) -> Any:
+    """(states, vectors, LANES), and rows that are `empty`, up to a multiple of four."""
+    K = len(transition)
+    matrix = np.full(((K + 3) // 4 * 4, (K + LANES - 1) // LANES, LANES), empty)
+    for i in range(K):
+        for j in range(K):
+            matrix[i, j // LANES, j % LANES] = transition[i, j]
+    return matrix
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
+def _product(x: Any, matrix: Any, vector: Any) -> Any:
+    """LANES columns of x · matrix: four sums at a time, so that none waits for another."""
+    p, q, r, s = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
+    for i in range(0, len(matrix), 4):
+        p = p + load(matrix, (i, vector)) * x[i]
+        q = q + load(matrix, (i + 1, vector)) * x[i + 1]
+        r = r + load(matrix, (i + 2, vector)) * x[i + 2]
+        s = s + load(matrix, (i + 3, vector)) * x[i + 3]
+    return (p + q) + (r + s)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
+def _best(x: Any, matrix: Any, vector: Any) -> Any:
+    """As `_product`, with the largest of sums."""
+    p, q, r, s = splat(-np.inf), splat(-np.inf), splat(-np.inf), splat(-np.inf)
+    for i in range(0, len(matrix), 4):
+        p = larger(p, load(matrix, (i, vector)) + x[i])
+        q = larger(q, load(matrix, (i + 1, vector)) + x[i + 1])
+        r = larger(r, load(matrix, (i + 2, vector)) + x[i + 2])
+        s = larger(s, load(matrix, (i + 3, vector)) + x[i + 3])
+    return larger(larger(p, q), larger(r, s))
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _add_products(a: Any, w: Any, steps: Any, products: Any) -> None:
+    """Adds a[row - 1, i] · w[row, j] of all steps to `products` (1 + states, vectors, LANES), whose last row is for none."""
+    K = len(products) - 1
+    numbers = a.reshape(len(a), -1)
+    for first in range(0, K, 4):
+        p, q, r, s = first, min(first + 1, K), min(first + 2, K), min(first + 3, K)
+        for vector in range(w.shape[1]):
+            at_p, at_q = load(products, (p, vector)), load(products, (q, vector))
+            at_r, at_s = load(products, (r, vector)), load(products, (s, vector))
+            for row in range(1, steps + 1):
+                here = load(w, (row, vector))
+                at_p, at_q = at_p + here * numbers[row - 1, p], at_q + here * numbers[row - 1, q]
+                at_r, at_s = at_r + here * numbers[row - 1, r], at_s + here * numbers[row - 1, s]
+            store(products, (p, vector), at_p)
+            store(products, (q, vector), at_q)
+            store(products, (r, vector), at_r)
+            store(products, (s, vector), at_s)
+
+
+@njit(cache=True, nogil=True)
+def _turn(x: Any, lengths: Any, rows: Any) -> None:
+    """From lanes (steps, states, LANES) to rows, from the second row on."""
+    numbers, row = rows.reshape(len(rows), -1), 0
+    for lane in range(LANES):
+        for t in range(lengths[lane]):
+            row += 1
+            for k in range(x.shape[1]):
+                numbers[row, k] = x[t, k, lane]
+
+
+@njit(cache=True, nogil=True)
+def _turn_back(rows: Any, factor: Any, lengths: Any, out: Any) -> None:
+    """From rows, times a factor for each, to lanes; 0 where there is no step."""
+    numbers, row = rows.reshape(len(rows), -1), 0
+    for lane in range(LANES):
+        for t in range(lengths[lane]):
+            row += 1
+            for k in range(out.shape[1]):
+                out[t, k, lane] = numbers[row, k] * factor[row]
+        out[lengths[lane] :, :, lane] = 0.0
