@@ -217,6 +217,7 @@ def _sums(x: Any, scored: Any, gamma: Any, sums: Any) -> None:
     steps, K, channels = gamma.shape[0], gamma.shape[1], x.shape[1]
     near = len(x) - steps + 1
     values, weights, row = np.empty((len(x), LANES)), np.empty((TILE, LANES)), np.empty((TILE, LANES))
+    lane = np.empty((1, LANES))
     for c in range(channels):
         values[:] = x[:, c]
         for tile in range(0, steps, TILE):
@@ -229,14 +230,14 @@ def _sums(x: Any, scored: Any, gamma: Any, sums: Any) -> None:
                         g = g * load(scored, (tile + t, c))
                     weight = weight + g
                     store(weights, (t,), g)
-                sums[k, c, 0, 0] += _total(weight)
+                sums[k, c, 0, 0] += _total(weight, lane)
                 for i in range(near):
                     first = splat(0.0)
                     for t in range(here):
                         product = load(weights, (t,)) * load(values, (tile + t + i,))
                         first = first + product
                         store(row, (t,), product)
-                    sums[k, c, i + 1, 0] += _total(first)
+                    sums[k, c, i + 1, 0] += _total(first, lane)
                     j = 0
                     while j <= i and j + 4 <= near:
                         s0, s1, s2, s3 = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
@@ -246,21 +247,23 @@ def _sums(x: Any, scored: Any, gamma: Any, sums: Any) -> None:
                             s1 = s1 + product * load(values, (at + 1,))
                             s2 = s2 + product * load(values, (at + 2,))
                             s3 = s3 + product * load(values, (at + 3,))
-                        sums[k, c, i + 1, j + 1] += _total(s0)
-                        sums[k, c, i + 1, j + 2] += _total(s1)
-                        sums[k, c, i + 1, j + 3] += _total(s2)
-                        sums[k, c, i + 1, j + 4] += _total(s3)
+                        sums[k, c, i + 1, j + 1] += _total(s0, lane)
+                        sums[k, c, i + 1, j + 2] += _total(s1, lane)
+                        sums[k, c, i + 1, j + 3] += _total(s2, lane)
+                        sums[k, c, i + 1, j + 4] += _total(s3, lane)
                         j += 4
                     while j <= i:
                         s0 = splat(0.0)
                         for t in range(here):
                             s0 = s0 + load(row, (t,)) * load(values, (tile + t + j,))
-                        sums[k, c, i + 1, j + 1] += _total(s0)
+                        sums[k, c, i + 1, j + 1] += _total(s0, lane)
                         j += 1
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
-def _total(of_lanes: Any) -> Any:
-    each = np.empty((1, LANES))
-    store(each, (0,), of_lanes)
-    return each.sum()
+def _total(of_lanes: Any, lane: Any) -> Any:
+    store(lane, (0,), of_lanes)
+    total = 0.0
+    for v in range(LANES):
+        total += lane[0, v]
+    return total
