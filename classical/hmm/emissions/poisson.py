@@ -6,7 +6,7 @@ A count that was not measured is left out of both the density and the sums.
 
 The prior of a rate is a Gamma density, proportional to rate ** prior_counts · exp(−prior_steps · rate): as if so many counts had
 been seen in so many steps before. The most probable rate is then (prior_counts + counts) / (prior_steps + steps), of the counts
-and the steps that are expected in the state.
+and the steps that are expected in the state. (hmmlearn 0.3.3 takes the steps of all states together, which is the same for one.)
 """
 
 from __future__ import annotations

@@ -273,6 +273,15 @@ def test_a_prior_of_counts_is_worth_the_counts_of_its_steps() -> None:
     np.testing.assert_allclose(emission.m_step(emission.statistics(sums)).rates, [[(6 + 8) / (2 + 3)], [6 / 2]], rtol=1e-15)
 
 
+def test_of_one_state_hmmlearn_has_the_same_prior() -> None:
+    X = readings("poisson", (50,))
+    theirs = hmmlearn.PoissonHMM(1, lambdas_prior=3.0, lambdas_weight=2.0, n_iter=1, init_params="")
+    theirs.startprob_, theirs.transmat_, theirs.lambdas_, theirs.n_features = np.ones(1), np.ones((1, 1)), np.ones((1, 2)), 2
+    begin = HiddenMarkov(np.ones(1), np.ones((1, 1)), Poisson(np.ones((1, 2)), prior_counts=3.0, prior_steps=2.0))
+    after = begin.m_step(begin.e_step(whole(X[None].astype(float))))
+    np.testing.assert_allclose(after.emission.rates, theirs.fit(X).lambdas_, rtol=1e-13)
+
+
 @pytest.mark.parametrize("family", ["categorical", "poisson"])
 def test_fixed_parameters_stay_and_priors_go_with_their_states(family: str) -> None:
     model, spans = with_prior(family), whole(readings(family, (6, 30)).astype(float))
