@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from forecasting.mixtures import Mixture
+from prep.errors import InputError
 from prep.layout import Layout
 
 
@@ -16,15 +19,27 @@ class Forecast:
 
     mean        (windows, horizon, channels)
     deviation   the same shape, or None: standard deviation of the predictive distribution, where the model gives one
+    mixture     the predictive distribution of some of the windows, computed when it is asked for: all of them at once may need a
+                multiple of the memory of the mean. None where the model gives none
     """
 
     mean: np.ndarray
     deviation: np.ndarray | None = None
+    mixture: Callable[[slice], Mixture] | None = None
+
+    def density(self, windows: slice = slice(None)) -> Mixture:
+        """The predictive distribution of some windows, all by default. Raises InputError where the model gives none."""
+        if self.mixture is None:
+            raise InputError("the forecast has no distribution: the model that made it gives none")
+        return self.mixture(windows)
 
     def in_units(self, centre: np.ndarray, scale: np.ndarray) -> Forecast:
         """The same forecast in the units of the sensor; `centre` and `scale` (windows, channels), as `Scaling.of` gives them."""
-        centre, scale = centre[:, None, :], scale[:, None, :]
-        return Forecast(self.mean * scale + centre, None if self.deviation is None else self.deviation * scale)
+        return Forecast(
+            self.mean * scale[:, None] + centre[:, None],
+            None if self.deviation is None else self.deviation * scale[:, None],
+            None if self.mixture is None else lambda windows: self.density(windows).in_units(centre[windows], scale[windows]),
+        )
 
 
 class Forecaster(Protocol):

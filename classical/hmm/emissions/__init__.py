@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from classical.hmm.lanes import Group, Spans
+from forecasting.marginals import Components
+from prep.errors import InputError
 
 EMPTY = 1e-200  # an expected count under which nothing is estimated: sums of it lose digits
 
@@ -100,6 +102,17 @@ class Emission(ABC):
     @abstractmethod
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Readings (steps, channels), one drawn from each of the `states` (steps,)."""
+
+    def marginals(self) -> tuple[np.ndarray, tuple[Components, ...]]:
+        """What a state says of each channel by itself, as a mixture of N components that all states share.
+
+        The weights (states, N) of the components in each state, and the components, of some channels a kind, in the order of the
+        channels. Of a family that is no mixture in a state, they are the identity and a component a state. Raises InputError for
+        a family with memory: what that says depends on the readings before.
+        """
+        raise InputError(
+            f"{type(self).__name__}: what a state says depends on the readings before, and has no distribution alone"
+        )
 
     def permuted(self, order: np.ndarray) -> Self:
         """The same family with state `order[k]` called k; a state may be taken several times."""

@@ -20,6 +20,7 @@ from classical.hmm.clusters import clusters
 from classical.hmm.emissions import EMPTY, Emission
 from classical.hmm.lanes import Group, Spans, stacked
 from classical.hmm.vector import LANES
+from forecasting.marginals import Components, Symbols
 from prep.errors import InputError
 
 RUN = 12  # steps over which symbols are counted to begin with
@@ -139,6 +140,9 @@ class Categorical(Emission):
     def permuted(self, order: np.ndarray) -> Self:
         prior = np.asarray(self.prior)[order] if np.ndim(self.prior) == 2 else self.prior
         return replace(super().permuted(order), prior=prior)
+
+    def marginals(self) -> tuple[np.ndarray, tuple[Components, ...]]:
+        return np.eye(self.states), (Symbols(self.probabilities[None]),)
 
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         ahead = np.cumsum(self.probabilities, axis=1)

@@ -23,6 +23,7 @@ from classical.hmm.emissions.incomplete import LOG_2PI, incomplete_density, inco
 from classical.hmm.emissions.incomplete_clusters import incomplete_clusters, readings_of
 from classical.hmm.lanes import Group, Spans
 from classical.hmm.vector import LANES
+from forecasting.marginals import Components, Normals
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,9 @@ class Gaussian(Emission):
         )
         reported = floored.any() and "covars" not in self.fixed
         return self.moved(means=means, covars=covars, floored=tuple(floored.tolist()) if reported else ())
+
+    def marginals(self) -> tuple[np.ndarray, tuple[Components, ...]]:
+        return np.eye(self.states), (Normals(self.means.T, np.sqrt(self.variances).T),)
 
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = rng.standard_normal((len(states), self.channels))

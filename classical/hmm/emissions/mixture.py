@@ -26,6 +26,7 @@ from classical.hmm.emissions.student import log1p_of_positive
 from classical.hmm.lanes import Group, Spans
 from classical.hmm.lattice import FAST
 from classical.hmm.vector import LANES, exp_of_negative, larger, load, splat, store
+from forecasting.marginals import Components
 
 
 @dataclass(frozen=True)
@@ -208,6 +209,10 @@ class Mixture(Emission):
         weights = np.where(seen, shares / np.where(seen, total, 1.0), self.weights)
         empty = np.flatnonzero(seen & (counts <= EMPTY))
         return self._of(self.gaussian.m_step(statistics.components), weights, tuple(empty.tolist()))
+
+    def marginals(self) -> tuple[np.ndarray, tuple[Components, ...]]:
+        of_states = np.eye(self.states)[:, :, None] * self.weights
+        return of_states.reshape(self.states, -1), self.gaussian.marginals()[1]
 
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         ahead = np.cumsum(self.weights, axis=1)

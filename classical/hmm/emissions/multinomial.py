@@ -32,6 +32,7 @@ from classical.hmm.emissions.categorical import (
 from classical.hmm.lanes import Group, Spans, stacked
 from classical.hmm.lattice import FAST
 from classical.hmm.vector import LANES, load, splat, store
+from forecasting.marginals import Binomials, Components
 from prep.errors import InputError
 
 TILE = 16
@@ -144,6 +145,13 @@ class Multinomial(Emission):
     def permuted(self, order: np.ndarray) -> Self:
         prior = np.asarray(self.prior)[order] if np.ndim(self.prior) == 2 else self.prior
         return replace(super().permuted(order), prior=prior)
+
+    def marginals(self) -> tuple[np.ndarray, tuple[Components, ...]]:
+        """Raises InputError without `trials`."""
+        if self.trials is None:
+            raise InputError("trials: how many a step ahead has is not told")
+        p = self.probabilities.T
+        return np.eye(self.states), (Binomials(np.full(p.shape, self.trials), p),)
 
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Raises InputError without `trials`."""

@@ -25,6 +25,7 @@ from classical.hmm.emissions import EMPTY, Emission
 from classical.hmm.lanes import Group, Spans, stacked
 from classical.hmm.lattice import FAST
 from classical.hmm.vector import LANES, load, splat, store
+from forecasting.marginals import Components, Poissons
 
 # Stands for the logarithm of a rate of 0: any count above 0 is then as good as impossible, and 0 is certain.
 LOG_OF_NOTHING = -1e6
@@ -129,6 +130,9 @@ class Poisson(Emission):
         priors = {name: np.asarray(getattr(self, name)) for name in ("prior_counts", "prior_steps")}
         per_state = {name: prior[order] for name, prior in priors.items() if prior.ndim == 2}
         return replace(super().permuted(order), **per_state)
+
+    def marginals(self) -> tuple[np.ndarray, tuple[Components, ...]]:
+        return np.eye(self.states), (Poissons(self.rates.T),)
 
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return rng.poisson(self.rates[states])

@@ -19,6 +19,7 @@ from classical.hmm.clusters import clusters
 from classical.hmm.emissions import Emission
 from classical.hmm.lanes import Group, Spans, groups
 from classical.hmm.vector import LANES
+from forecasting.marginals import Components
 
 FAR = 20.0  # logarithms of density below the best state's: further says no more of the state
 
@@ -146,6 +147,20 @@ class Product(Emission):
             here = {name for name in part.PARAMETERS if f"{i}.{name}" in self.fixed}
             parts.append(replace(replace(part, fixed=part.fixed | here).m_step(one), fixed=part.fixed))
         return self.moved(parts=tuple(parts))
+
+    def marginals(self) -> tuple[np.ndarray, tuple[Components, ...]]:
+        """Components are the combinations of those of the parts that come together in any state."""
+        weights, combined = np.ones((self.states, 1)), np.zeros((1, 0), np.int64)
+        of_parts = [part.marginals() for part in self.parts]
+        for of_part, _ in of_parts:
+            joint = weights[:, :, None] * of_part[:, None, :]
+            first, second = np.nonzero(joint.any(axis=0))
+            weights, combined = joint[:, first, second], np.column_stack([combined[first], second])
+        alone: dict[int, Components] = {}
+        for i, (_, kinds) in enumerate(of_parts):
+            single = [kind.chosen(slice(c, c + 1), combined[:, i]) for kind in kinds for c in range(kind.channels)]
+            alone.update(zip(self.columns[i], single, strict=True))
+        return weights, tuple(alone[column] for column in sorted(alone))
 
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         out = np.empty((len(states), self.channels))

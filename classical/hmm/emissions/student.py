@@ -27,6 +27,7 @@ from classical.hmm.emissions import EMPTY, Emission
 from classical.hmm.lanes import Group, Spans, stacked
 from classical.hmm.lattice import FAST
 from classical.hmm.vector import LANES, lanes, load, splat, store
+from forecasting.marginals import Components, Students
 
 DOF_MIN, DOF_MAX = 0.1, 200.0  # below, nothing but the location is told from 0; above, nothing is told from a Gaussian
 DOF_FIRST = 4.0
@@ -176,6 +177,9 @@ class Student(Emission):
             floored=int(floored.sum()),
             bounded=int(bounded.sum()),
         )
+
+    def marginals(self) -> tuple[np.ndarray, tuple[Components, ...]]:
+        return np.eye(self.states), (Students(self.locations.T, self.scales.T, self.dofs.T),)
 
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return self.locations[states] + self.scales[states] * rng.standard_t(self.dofs[states])

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from classical.hmm.forecast import after
 from classical.hmm.inference import decoded, filtered, smoothed
 from classical.hmm.lanes import Spans
 from classical.hmm.model import HiddenMarkov, stationary
 from classical.hmm.sequences import Lengths
+from forecasting.forecast import Forecast
 from prep.errors import InputError
 
 
@@ -123,6 +125,14 @@ class Asking(ABC):
             for begin, end in zip([0, *borders], [*borders, len(path)], strict=True):
                 visits[path[begin]].append(int(end - begin))
         return [np.array(lasted, np.int64) for lasted in visits]
+
+    def forecast(self, X: Any, horizon: int, lengths: Lengths = None) -> Forecast:
+        """What comes in the `horizon` steps after each sequence: mean, deviation, and by `density()` the whole distribution.
+
+        Its windows are the sequences. NaN is a missing reading; an autoregressive model goes on from the last `order` readings,
+        none of which may be missing. Of a sequence without a step that a state is said of, what the model says of its first.
+        """
+        return after(self.parameters_, self._spans(X, lengths), horizon)
 
     def sample(
         self, n_samples: int = 1, random_state: int | np.random.Generator | None = None, currstate: int | None = None
