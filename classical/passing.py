@@ -10,6 +10,7 @@ from typing import Any
 from classical.additive import pairwise_sum
 from prep.blocks import Address, Block, read
 from prep.errors import InputError
+from prep.workers import settle
 
 Source = Any  # an Address, or what `e_step` takes: a Block
 Reader = Callable[[Address], Block]
@@ -49,6 +50,7 @@ def _on_spark(rdd: Any, reader: Reader) -> Pass:
         broadcast = context.broadcast(models)
 
         def task(sources: Iterator[Source]) -> Iterator[tuple[list[Any], float]]:
+            settle()
             cpu = time.process_time()
             parts = [_e_steps(broadcast.value, source, reader) for source in sources]
             if parts:
