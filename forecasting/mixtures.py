@@ -16,7 +16,7 @@ from prep.errors import InputError
 
 NUMBERS_AT_ONCE = 1 << 21  # of an intermediate array
 # Of a quantile's search: as far as digits go, and where they end (sinh overflows beyond).
-CLOSE, FURTHEST = 1e-14, 709.0
+CLOSE, FURTHEST = 1e-12, 709.0
 # So far from a whole number, relative to it, a count is that number: what other units, and back, leave of it in float32.
 WHOLE = 1e-6
 # A cumulative probability reaches what it is short of by rounding alone.
@@ -120,8 +120,7 @@ class Mixture:
         """In the units of the components."""
         x = (np.asarray(x, np.float64) - self._of_windows(self.centre)) / self._of_windows(self.scale)
         if self._discrete.any():
-            whole = np.rint(x)
-            x = np.where(self._discrete & (np.abs(x - whole) <= WHOLE * np.maximum(1.0, np.abs(whole))), whole, x)
+            x = np.where(self._discrete & np.isclose(x, np.rint(x), rtol=WHOLE, atol=WHOLE), np.rint(x), x)
         return np.broadcast_to(x, np.broadcast_shapes(x.shape, self.shape))
 
     def _outside(self, value: np.ndarray) -> np.ndarray:
@@ -208,7 +207,7 @@ def _where_cdf_is(part: Continuous, weights: np.ndarray, q: np.ndarray) -> np.nd
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             density = np.exp(_log_density(part, weights, centre + size * np.sinh(t)))
             newton = t - over / (density * size * np.cosh(t))
-        usable = (newton > low) & (newton < high) & (np.abs(newton - t) < before / 2)
+        usable = (newton >= low) & (newton <= high) & (np.abs(newton - t) < before / 2)
         after = np.where(usable, newton, (low + high) / 2)
         before = np.abs(after - t)
         t = np.where(open_still, after, t)

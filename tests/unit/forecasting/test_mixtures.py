@@ -154,6 +154,18 @@ def test_a_quantile_between_narrow_components_far_apart_is_found() -> None:
     np.testing.assert_allclose(mixture.quantile(q)[:, 0, 0, 0], expected, rtol=1e-9, atol=1e-9)
 
 
+def test_a_quantile_is_found_in_few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newton's method that ends on the border of its bracket must not begin again by bisection."""
+    slopes = []
+    density = mixtures._log_density
+    monkeypatch.setattr(mixtures, "_log_density", lambda *given: slopes.append(1) or density(*given))
+    mixture = mixture_of(normals)
+    for q in (0.05, 0.5, 0.95, 0.999):
+        mixture.quantile(q)
+        assert len(slopes) < 20
+        slopes.clear()
+
+
 def test_a_quantile_in_the_tail_of_almost_no_degrees_of_freedom_is_found() -> None:
     mixture = Mixture(np.ones((1, 1, 1)), (Students(np.zeros((1, 1)), np.ones((1, 1)), np.full((1, 1), 0.1)),))
     x = mixture.quantile(1e-9)

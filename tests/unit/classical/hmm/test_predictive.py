@@ -304,6 +304,13 @@ def test_counts_of_symbols_need_to_know_among_how_many_trials() -> None:
     np.testing.assert_allclose(estimator.forecast(X, 1).mean, [[[2.0, 3.0]]])
 
 
+def test_a_product_of_which_a_part_has_memory_says_that_it_has_no_forecast() -> None:
+    model = model_of("autoregressive")
+    product = Product((model.emission, emission_of("poisson", np.random.default_rng(0))), ((0, 1), (2, 3)))
+    with pytest.raises(InputError, match="Autoregressive: what a state says depends on the readings before"):
+        after(HiddenMarkov(model.start, model.transition, product), whole(np.ones((1, 9, 4))), 2)
+
+
 def test_no_step_ahead_is_refused() -> None:
     with pytest.raises(InputError, match="horizon: found 0"):
         gaussian_estimator().forecast(np.zeros((3, 2)), 0)
