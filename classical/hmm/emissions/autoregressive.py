@@ -4,8 +4,10 @@ Hamilton 1990; Rabiner 1989, section IV.B:
 
     x[t, c] = intercept[k, c] + sum over lags of weights[k, c, lag] · x[t − order + lag, c] + noise of variance[k, c]
 
-A value that was not measured is no target: its density is 1 and it has no weight in the regression. As a regressor it is taken as
-filled.
+A value counts where it and the `order` values before it in its channel were measured. A value that was not measured has density
+1; so have the next `order` values of its channel: they are conditioned on, as the first of a sequence are, and the
+chain of states goes on meanwhile. Nothing is imputed: what stands where a value is missing has no effect. To integrate over a
+missing regressor would take a filter for each path of states. Where gaps are closer than the order, few values count.
 """
 
 from __future__ import annotations
@@ -146,8 +148,12 @@ class Autoregressive(Emission):
         )
 
     def _scored(self, group: Group) -> np.ndarray | None:
-        """(steps, channels, LANES): whether a value has a density; None where all have."""
-        return None if group.observed is None else group.observed[self.order :]
+        """(steps, channels, LANES): 1 where a value and its history were measured, else 0; None where all were."""
+        if group.observed is None:
+            return None
+        measured = np.cumsum(group.observed, axis=0)
+        measured[self.order + 1 :] -= measured[: -self.order - 1].copy()
+        return (measured[self.order :] > self.order).astype(np.float64)
 
     def sample(self, states: np.ndarray, rng: np.random.Generator, history: np.ndarray | None = None) -> np.ndarray:
         """After `history` (order, channels); zeros without it."""

@@ -51,7 +51,8 @@ class Oracle:
             else:
                 past = values[t : t + order]
                 mean, variance = emission.intercepts[k] + np.einsum("cl,lc->c", emission.weights[k], past), emission.variances[k]
-            out[t, k] = (seen[t + order] * -0.5 * (np.log(2 * np.pi * variance) + (now - mean) ** 2 / variance)).sum()
+            scored = seen[t : t + order + 1].min(axis=0)
+            out[t, k] = (scored * -0.5 * (np.log(2 * np.pi * variance) + (now - mean) ** 2 / variance)).sum()
         return out
 
     def enumerate(self, start: np.ndarray, transition: np.ndarray, log_b: np.ndarray) -> Enumerated:

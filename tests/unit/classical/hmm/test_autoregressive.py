@@ -53,19 +53,45 @@ def test_sums_are_weighted_products_of_all_pairs(order: int, steps: int, missing
 
 def scored(observed: np.ndarray) -> Any:
     """Whether a value has a density, of what was observed of its history and itself (order + 1, ...)."""
-    return observed[-1]
+    return observed.min(axis=0)
 
 
-def test_the_enumeration_of_paths(oracle: Any, random_model: Any) -> None:
-    model, values = random_model("autoregressive"), np.random.default_rng(1).normal(size=(5, 8, 2))
-    expected = [oracle.enumerate(model.start, model.transition, oracle.log_density(model.emission, row)) for row in values]
-    for group, gamma, likelihood in smoothed(model, whole(values)):
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+def test_the_enumeration_of_paths(missing: float, oracle: Any, random_model: Any) -> None:
+    model, rng = random_model("autoregressive"), np.random.default_rng(1)
+    values = rng.normal(size=(5, 8, 2))
+    observed = (rng.random(values.shape) >= missing).astype(np.uint8)
+    spans = whole(np.where(observed, values, 1e3), observed)
+    densities = [oracle.log_density(model.emission, *row) for row in zip(values, observed.astype(float), strict=True)]
+    expected = [oracle.enumerate(model.start, model.transition, density) for density in densities]
+    for group, gamma, likelihood in smoothed(model, spans):
         for lane, row in enumerate(group.members[:5]):
             np.testing.assert_allclose(likelihood[lane], expected[row].log_likelihood, **EXACT)
             np.testing.assert_allclose(gamma[:, :, lane], expected[row].smoothed, **EXACT)
-    for group, path, _ in decoded(model, whole(values)):
+    for group, _, log_probability in decoded(model, spans):
         for lane, row in enumerate(group.members[:5]):
-            np.testing.assert_array_equal(path[:, lane], expected[row].path)
+            np.testing.assert_allclose(log_probability[lane], expected[row].log_probability, **EXACT)
+
+
+def test_what_stands_where_a_value_is_missing_has_no_effect(random_model: Any) -> None:
+    model, rng = random_model("autoregressive"), np.random.default_rng(0)
+    values, observed = rng.normal(size=(3, 40, 2)), (rng.random((3, 40, 2)) > 0.1).astype(np.uint8)
+    once = model.e_step(whole(values, observed))
+    again = model.e_step(whole(np.where(observed, values, -1e6), observed))
+    assert once.log_likelihood == again.log_likelihood
+    np.testing.assert_array_equal(once.emission.gram, again.emission.gram)
+    zeros = whole(np.where(observed, values, 0.0), observed)
+    filled = [initialise(begun(), spans, 2, order=2).emission for spans in (zeros, whole(values, observed))]
+    for name in NAMES:
+        np.testing.assert_array_equal(getattr(filled[0], name), getattr(filled[1], name), err_msg=name)
+
+
+def test_values_after_a_gap_are_conditioned_on_as_those_of_a_new_sequence(random_model: Any) -> None:
+    model = random_model("autoregressive", states=1)
+    values, observed = np.random.default_rng(0).normal(size=(1, 20, 2)), np.ones((1, 20, 2), np.uint8)
+    observed[0, 9] = 0
+    apart = model.e_step(whole(values[:, :9])).log_likelihood + model.e_step(whole(values[:, 10:])).log_likelihood
+    np.testing.assert_allclose(model.e_step(whole(values, observed)).log_likelihood, apart, rtol=1e-12)
 
 
 @pytest.mark.parametrize("fixed", [some for n in range(4) for some in itertools.combinations(NAMES, n)])
