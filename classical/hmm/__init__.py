@@ -17,6 +17,7 @@ ESTIMATORS = {
     "GaussianHMM": "gaussian",
     "MultinomialHMM": "counts",
     "PoissonHMM": "counts",
+    "ProductHMM": "product",
     "StudentHMM": "real",
 }
 _HOMES = {name: f"estimators.{home}" for name, home in ESTIMATORS.items()} | {

@@ -70,7 +70,7 @@ def fit_hmm(
     if not addresses:
         raise InputError(f"{dataset.location}: the training split has no rows: there is nothing to fit")
     order = settings.order if settings.emission == "autoregressive" else 0
-    some, begin = sample(addresses, reader), beginning(settings)
+    some, begin = sample(addresses, reader), beginning(settings, filled=dataset.manifest.spec.grid.fill != "none")
     begins = [
         initialise(begin, some, settings.states, order=order, seed=[settings.seed, number] if number else settings.seed)
         for number in range(settings.restarts)
@@ -97,10 +97,10 @@ def checkpoint_of(file: Path, dataset: SequenceDataset, settings: HmmSettings, r
     return FileCheckpoint(file, {"dataset": dataset.digest, **chosen}, CLASSES, resume)
 
 
-def beginning(settings: HmmSettings) -> Begin:
-    """Of the family that was chosen."""
+def beginning(settings: HmmSettings, filled: bool = False) -> Begin:
+    """Of the family that was chosen. `filled`: gaps of the data were filled, so regressions may be on what stands there."""
     if settings.emission == "autoregressive":
-        return partial(Autoregressive.begin, variance_floor=settings.variance_floor, order=settings.order)
+        return partial(Autoregressive.begin, variance_floor=settings.variance_floor, order=settings.order, filled=filled)
     covariance: Covariance = "full" if settings.emission == "full" else "diag"
     return partial(Gaussian.begin, variance_floor=settings.variance_floor, covariance=covariance)
 

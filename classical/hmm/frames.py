@@ -30,13 +30,13 @@ class Packed:
 
     spans       an RDD of them, some hundred thousand steps each
     sample      about as many steps as were asked for, drawn by the tasks from all over the data
-    highest     the largest reading
+    highest     (channels,): the largest reading of each
     empty       how many sequences have no step
     """
 
     spans: RDD
     sample: Spans
-    highest: float
+    highest: np.ndarray
     empty: int
     kept: DataFrame
 
@@ -76,7 +76,7 @@ def packed(frame: DataFrame, column: str | None, weights: str | None, check: Che
     except BaseException:
         kept.unpersist()
         raise
-    highest = max(chunk.highest for chunk in chunks)
+    highest = np.max([chunk.highest for chunk in chunks if chunk.steps], axis=0)
     return Packed(spans, joined(drawn), highest, sum(chunk.empty for chunk in chunks), kept)
 
 
@@ -124,8 +124,8 @@ def sequence_column(frame: DataFrame) -> str:
     raise InputError(f"the columns of sequences are {', '.join(found) or 'none'}: name one with column=")
 
 
-_PACKED = "spans binary, fault string, steps long, highest double, empty long"
-_KINDS = {"spans": pa.binary(), "fault": pa.string(), "steps": pa.int64(), "highest": pa.float64(), "empty": pa.int64()}
+_PACKED = "spans binary, fault string, steps long, highest array<double>, empty long"
+_KINDS = {"spans": pa.binary(), "fault": pa.string(), "steps": pa.int64(), "highest": pa.list_(pa.float64()), "empty": pa.int64()}
 
 
 def _packed(batches: Iterator[pa.RecordBatch], check: Check) -> Iterator[pa.RecordBatch]:
@@ -139,11 +139,15 @@ def _packed(batches: Iterator[pa.RecordBatch], check: Check) -> Iterator[pa.Reco
             try:
                 spans = compact(_spans(few.column(0), weights, check, where.format(rows + first)))
             except InputError as error:
-                fault = {"spans": b"", "fault": str(error), "steps": 0, "highest": 0.0, "empty": 0}
+                fault = {"spans": b"", "fault": str(error), "steps": 0, "highest": [], "empty": 0}
                 yield pa.RecordBatch.from_pylist([fault], pa.schema(_KINDS))
                 return
             steps = int(spans.lengths.sum())
-            told = {"steps": steps, "highest": float(spans.values.max(initial=0)), "empty": int((spans.lengths == 0).sum())}
+            told = {
+                "steps": steps,
+                "highest": spans.values.max(axis=(0, 1), initial=0).tolist(),
+                "empty": int((spans.lengths == 0).sum()),
+            }
             yield pa.RecordBatch.from_pylist([{"spans": pickle.dumps(spans, 5), "fault": None, **told}], pa.schema(_KINDS))
         rows += batch.num_rows
 

@@ -113,6 +113,14 @@ class HiddenMarkov(Generic[AnyEmission]):
     def log_likelihood(self, statistics: Statistics) -> float:
         return statistics.log_likelihood
 
+    def anchored(self) -> Self:
+        """The same, whose statistics add up with those of every model that M-steps make of it (`classical.online`)."""
+        return replace(self, emission=self.emission.anchored())
+
+    def released(self) -> Self:
+        """The same, not anchored."""
+        return replace(self, emission=self.emission.released())
+
     def ordered(self, by: str = "level") -> Self:
         """The same model with its states in an order that two fits share.
 

@@ -15,6 +15,7 @@ from classical.hmm.emissions.mixture import Mixture
 from classical.hmm.emissions.mixture_prior import MixturePrior
 from classical.hmm.emissions.multinomial import Multinomial
 from classical.hmm.emissions.poisson import Poisson
+from classical.hmm.emissions.product import Product
 from classical.hmm.emissions.student import Student
 from classical.hmm.model import HiddenMarkov
 from classical.persistence import decoded
@@ -24,9 +25,19 @@ from prep.errors import InputError
 CLASSES: dict[str, type] = {
     one.__name__: one
     for one in (
-        HiddenMarkov, Autoregressive, Categorical, Gaussian, GaussianPrior, Mixture, MixturePrior, Multinomial, Poisson, Student,
+        HiddenMarkov,
+        Autoregressive,
+        Categorical,
+        Gaussian,
+        GaussianPrior,
+        Mixture,
+        MixturePrior,
+        Multinomial,
+        Poisson,
+        Product,
+        Student,
     )
-}  # fmt: skip
+}
 
 
 def read_model(file: Path) -> HiddenMarkov[Any]:

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from classical.hmm.fitting import reader_for
 from classical.hmm.frames import is_frame, packed
 from classical.hmm.initial import sample
@@ -25,14 +27,14 @@ class Training:
     data    rows in memory, addresses, or an RDD
     how     what the driver is told about them: a session, a reader, threads
     sample  some of them, to begin with
-    highest the largest reading
+    highest (channels,): the largest reading of each
     notes   what was left out by a stated rule, in words
     """
 
     data: Any
     how: Mapping[str, Any]
     sample: Spans
-    highest: float
+    highest: np.ndarray
     notes: list[str] = field(default_factory=list)
 
 
@@ -65,7 +67,7 @@ def training(
         spans = sequences_of(X, lengths, weights, check=check)
         if not spans.lengths.sum():
             raise InputError("X: there is nothing to fit: no sequence has a step")
-        highest = float(spans.values.max(initial=0))
+        highest = spans.values.max(axis=(0, 1), initial=0)
         yield Training(
             parts(spans), {"threads": threads}, sampled(spans, SAMPLE_STEPS), highest, empty(spans) + unmeasured(spans)
         )
@@ -77,6 +79,8 @@ def _of_dataset(dataset: SequenceDataset, spark: Any) -> Training:
         raise InputError(f"{dataset.location}: the training split has no rows: there is nothing to fit")
     reader = reader_for(dataset)
     some = sample(addresses, reader, SAMPLE_STEPS)
-    words = [len(channel.vocabulary.words) for channel in dataset.manifest.channels if channel.vocabulary]
-    highest = max([float(some.values.max(initial=0)), *(count - 1.0 for count in words)])
+    highest = some.values.max(axis=(0, 1), initial=0)
+    for number, channel in enumerate(dataset.manifest.channels):
+        if channel.vocabulary is not None:
+            highest[number] = len(channel.vocabulary.words) - 1
     return Training(addresses, {"spark": spark, "reader": reader}, some, highest)

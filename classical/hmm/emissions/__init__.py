@@ -21,10 +21,12 @@ class Emission(ABC):
     """Immutable parameters of one family for all states.
 
     fixed       parameters that an M-step leaves as they are, by the names of their fields
+    origin      (channels,): what statistics are about, where those of several models shall add up; None for what is best now
     PARAMETERS  the names of all fields that an M-step estimates; the first dimension of each is the states
     """
 
     fixed: frozenset[str] = field(default=frozenset(), kw_only=True)
+    origin: np.ndarray | None = field(default=None, kw_only=True)
     PARAMETERS: ClassVar[tuple[str, ...]]
 
     @property
@@ -43,6 +45,11 @@ class Emission(ABC):
     @property
     def centre(self) -> np.ndarray:
         """(channels,): what `Group.values` are less, so that sums of squares do not cancel."""
+        return self.middle if self.origin is None else self.origin
+
+    @property
+    def middle(self) -> np.ndarray:
+        """(channels,): where the readings lie, as the parameters have it."""
         return np.zeros(self.channels)
 
     @property
@@ -117,6 +124,14 @@ class Emission(ABC):
     def permuted(self, order: np.ndarray) -> Self:
         """The same family with state `order[k]` called k; a state may be taken several times."""
         return replace(self, **{name: getattr(self, name)[order] for name in self.PARAMETERS})
+
+    def anchored(self) -> Self:
+        """The same, and all that M-steps make of it, with statistics about where they are about now."""
+        return replace(self, origin=self.centre)
+
+    def released(self) -> Self:
+        """The same, not anchored."""
+        return replace(self, origin=None)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """All arrays by the names of their fields."""

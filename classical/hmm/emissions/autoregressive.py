@@ -7,7 +7,8 @@ Hamilton 1990; Rabiner 1989, section IV.B:
 A value counts where it and the `order` values before it in its channel were measured. A value that was not measured has density
 1; so have the next `order` values of its channel: they are conditioned on, as the first of a sequence are, and the
 chain of states goes on meanwhile. Nothing is imputed: what stands where a value is missing has no effect. To integrate over a
-missing regressor would take a filter for each path of states. Where gaps are closer than the order, few values count.
+missing regressor would take a filter for each path of states. Where gaps are closer than the order, few values count: where
+gaps were filled with care, `filled` takes the filled values as regressors, though never as targets.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ class Autoregressive(Emission):
     variances   (states, channels), of the noise
     floor       (channels,): the least variance that an M-step estimates
     floored     how many variances the last M-step raised to it
+    filled      whether what stands where a value was not measured is good enough to regress on
     """
 
     PARAMETERS: ClassVar[tuple[str, ...]] = ("intercepts", "weights", "variances")
@@ -55,12 +57,15 @@ class Autoregressive(Emission):
     variances: np.ndarray
     floor: np.ndarray
     floored: int = 0
+    filled: bool = False
 
     @classmethod
-    def begin(cls, readings: np.ndarray, seen: np.ndarray | None, *, variance_floor: float, order: int) -> Autoregressive:
+    def begin(
+        cls, readings: np.ndarray, seen: np.ndarray | None, *, variance_floor: float, order: int, filled: bool = False
+    ) -> Autoregressive:
         """One state without memory. `variance_floor` is relative to the variance of each channel."""
         mean, variance, floor = moments(readings, seen, variance_floor)
-        return cls(mean[None], np.zeros((1, len(mean), order)), variance[None], floor)
+        return cls(mean[None], np.zeros((1, len(mean), order)), variance[None], floor, filled=filled)
 
     @property
     def states(self) -> int:
@@ -151,6 +156,8 @@ class Autoregressive(Emission):
         """(steps, channels, LANES): 1 where a value and its history were measured, else 0; None where all were."""
         if group.observed is None:
             return None
+        if self.filled:
+            return group.observed[self.order :]
         measured = np.cumsum(group.observed, axis=0)
         measured[self.order + 1 :] -= measured[: -self.order - 1].copy()
         return (measured[self.order :] > self.order).astype(np.float64)

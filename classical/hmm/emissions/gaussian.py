@@ -16,7 +16,6 @@ import numpy as np
 from classical.additive import Additive
 from classical.hmm.emissions import EMPTY, Emission, covariances
 from classical.hmm.emissions.covariances import Covariance, moments, raised
-from classical.hmm.emissions.covariances import not_positive as not_positive
 from classical.hmm.emissions.gaussian_kernels import diagonal_density, diagonal_sums, full_density, full_sums
 from classical.hmm.emissions.gaussian_prior import BroadcastPrior, GaussianPrior
 from classical.hmm.emissions.incomplete import LOG_2PI, incomplete_density, incomplete_sums, is_complete
@@ -46,7 +45,7 @@ class Gaussian(Emission):
     means       (states, channels)
     covars      (states,), (states, channels), (states, channels, channels) or (channels, channels): see `emissions.covariances`
     floor       (channels,): the least variance that an M-step estimates, above 0
-    covariance  "spherical", "diag", "full" or "tied"; "full" wherever `covars` has three dimensions and nothing else was said
+    covariance  "spherical", "diag", "full" or "tied"
     ties        of tied covariances (states,) int64: which of `covars` (groups, channels, channels) each state has; None where all
                 states share one
     prior       of means and covariances; None for maximum likelihood
@@ -74,18 +73,16 @@ class Gaussian(Emission):
         *,
         variance_floor: float,
         covariance: Covariance = "diag",
-        full: bool = False,
     ) -> Gaussian:
         """One state: all readings (steps, channels). `variance_floor` is relative to the variance of each channel."""
-        kind: Covariance = "full" if full else covariance
         mean, variance, floor = moments(readings, seen, variance_floor)
         covars = {
             "spherical": lambda: np.maximum(variance.mean(keepdims=True), floor.max()),
             "diag": lambda: variance[None],
             "full": lambda: np.diag(variance)[None],
             "tied": lambda: np.diag(variance),
-        }[kind]()
-        return cls(mean[None], covars, floor, kind)
+        }[covariance]()
+        return cls(mean[None], covars, floor, covariance)
 
     @property
     def full(self) -> bool:
@@ -104,7 +101,7 @@ class Gaussian(Emission):
         return self.means.size + covariances.free(self.covariance, self.covars)
 
     @cached_property
-    def centre(self) -> np.ndarray:
+    def middle(self) -> np.ndarray:
         return self.means.mean(axis=0)
 
     @cached_property

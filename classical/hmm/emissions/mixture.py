@@ -99,8 +99,8 @@ class Mixture(Emission):
         return self.states * (self.components - 1) + self.gaussian.parameters
 
     @property
-    def centre(self) -> np.ndarray:
-        return self.gaussian.centre
+    def middle(self) -> np.ndarray:
+        return self.gaussian.middle
 
     @cached_property
     def gaussian(self) -> Gaussian:
@@ -115,6 +115,7 @@ class Mixture(Emission):
             ties=np.repeat(np.arange(K), M) if tied else None,
             prior=None if self.prior is None else self._prior.of_components(self.covariance),
             fixed=self.fixed - {"weights"},
+            origin=self.origin,
         )
 
     @property

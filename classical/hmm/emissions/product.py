@@ -71,6 +71,12 @@ class Product(Emission):
             centre[list(columns)] = part.centre
         return centre
 
+    def anchored(self) -> Product:
+        return replace(self, parts=tuple(part.anchored() for part in self.parts))
+
+    def released(self) -> Product:
+        return replace(self, parts=tuple(part.released() for part in self.parts))
+
     @property
     def parameters(self) -> int:
         return sum(part.parameters for part in self.parts)

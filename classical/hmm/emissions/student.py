@@ -97,7 +97,7 @@ class Student(Emission):
         return 3 * self.locations.size
 
     @cached_property
-    def centre(self) -> np.ndarray:
+    def middle(self) -> np.ndarray:
         return self.locations.mean(axis=0)
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -27,6 +27,7 @@ from classical.hmm.training import Training, training
 from classical.persistence import encoded
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
+from prep.manifest import Column
 from prep.placing import placed_file
 
 log = logging.getLogger(__name__)
@@ -170,8 +171,8 @@ class Estimator(Asking):
             staged.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
 
     @abstractmethod
-    def _begin(self, highest: float) -> Begin:
-        """How the family begins, of readings of which `highest` is the largest."""
+    def _begin(self, highest: np.ndarray) -> Begin:
+        """How the family begins, of readings of which `highest` (channels,) are the largest."""
 
     @abstractmethod
     def _emission(self, like: Any) -> Any:
@@ -219,10 +220,14 @@ class Estimator(Asking):
         return model
 
     def _must_suit(self, dataset: SequenceDataset) -> None:
-        for channel in dataset.manifest.channels:
+        self.must_emit(dataset.manifest.channels, dataset.location)
+
+    def must_emit(self, channels: Iterable[Column], where: str) -> None:
+        """Raises InputError for a channel of a dataset that is not of a kind that the family emits."""
+        for channel in channels:
             if channel.kind not in self.KINDS:
                 raise InputError(
-                    f"{dataset.location}: channel {channel.name!r} is a {channel.kind}, and {type(self).__name__} emits "
+                    f"{where}: channel {channel.name!r} is a {channel.kind}, and {type(self).__name__} emits "
                     f"{' or '.join(sorted(self.KINDS))} channels: choose another family, or prepare the dataset with others"
                 )
 
@@ -256,7 +261,7 @@ class Estimator(Asking):
     def _names_states(self) -> bool:
         """Whether nothing that the user gave says which state is which."""
         everything = {"s", "t", *self.LETTERS} == self._letters(self.init_params)
-        by_state = any(np.ndim(value) for value in self.get_params().values())
+        by_state = any(isinstance(value, np.ndarray | list) for value in self.get_params().values())
         return everything and not self.warm_start and not by_state and self.structure == "ergodic"
 
     def _structure(self) -> Structure:

@@ -45,8 +45,9 @@ class CategoricalHMM(Estimator):
             return _whole(readings), "a whole number, not negative"
         return _whole(readings) & (readings < self.n_features), f"a symbol of 0 … {self.n_features - 1}"
 
-    def _begin(self, highest: float) -> Begin:
-        return partial(Categorical.begin, symbols=int(highest) + 1 if self.n_features is None else self.n_features)
+    def _begin(self, highest: np.ndarray) -> Begin:
+        symbols = int(highest[0]) + 1 if self.n_features is None else self.n_features
+        return partial(Categorical.begin, symbols=symbols, prior=_of_one_state(self.emissionprob_prior))
 
     def _emission(self, like: Any) -> Categorical:
         return Categorical(self._array("probabilities"), number_or_array(self.emissionprob_prior))
@@ -77,8 +78,8 @@ class MultinomialHMM(Estimator):
     def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         return _whole(readings), "a count, whole and not negative"
 
-    def _begin(self, highest: float) -> Begin:
-        return partial(Multinomial.begin, trials=self.n_trials)
+    def _begin(self, highest: np.ndarray) -> Begin:
+        return partial(Multinomial.begin, trials=self.n_trials, prior=_of_one_state(self.emissionprob_prior))
 
     def _emission(self, like: Any) -> Multinomial:
         return Multinomial(self._array("probabilities"), self.n_trials, number_or_array(self.emissionprob_prior))
@@ -103,11 +104,24 @@ class PoissonHMM(Estimator):
     def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         return _whole(readings), "a count, whole and not negative"
 
-    def _begin(self, highest: float) -> Begin:
+    def _begin(self, highest: np.ndarray) -> Begin:
         return Poisson.begin
 
     def _emission(self, like: Any) -> Poisson:
-        return Poisson(self._array("rates"), number_or_array(self.lambdas_prior), number_or_array(self.lambdas_weight))
+        rates = self._array("rates")
+        return Poisson(rates, _by_state(self.lambdas_prior, rates), _by_state(self.lambdas_weight, rates))
+
+
+def _of_one_state(prior: float | np.ndarray) -> float | np.ndarray:
+    """What a prior of (states, symbols) says on average; another is the same for all states."""
+    given = number_or_array(prior)
+    return given.mean(axis=0) if isinstance(given, np.ndarray) and given.ndim == 2 else given
+
+
+def _by_state(prior: float | np.ndarray, rates: np.ndarray) -> float | np.ndarray:
+    """A prior as hmmlearn takes it, a number or (states,), or (states, channels)."""
+    given = number_or_array(prior)
+    return np.repeat(given[:, None], rates.shape[1], axis=1) if isinstance(given, np.ndarray) and given.ndim == 1 else given
 
 
 def _whole(readings: np.ndarray) -> np.ndarray:

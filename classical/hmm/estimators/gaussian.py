@@ -65,7 +65,7 @@ class GaussianHMM(Real):
             covars = {"spherical": diagonal[:, 0], "diag": diagonal, "tied": covars[0]}[self.covariance_type].copy()
         self._covars = covars
 
-    def _begin(self, highest: float) -> Begin:
+    def _begin(self, highest: np.ndarray) -> Begin:
         return lambda readings, seen: _with_floor(
             Gaussian.begin(readings, seen, variance_floor=self.variance_floor, covariance=self.covariance_type), self.min_covar
         )
@@ -120,7 +120,7 @@ class GMMHMM(Real):
         self._must_be("covariance_type", self.covariance_type in KINDS, f"one of {', '.join(KINDS)}")
         self._must_be("min_covar", self.min_covar >= 0, "a variance of 0 or more")
 
-    def _begin(self, highest: float) -> Begin:
+    def _begin(self, highest: np.ndarray) -> Begin:
         begin = partial(Mixture.begin, components=self.n_mix, variance_floor=self.variance_floor, covariance=self.covariance_type)
         return lambda readings, seen: _with_floor(begin(readings, seen), self.min_covar)
 

@@ -61,7 +61,7 @@ class AutoregressiveHMM(Real):
     def _order(self) -> int:
         return self.order
 
-    def _begin(self, highest: float) -> Begin:
+    def _begin(self, highest: np.ndarray) -> Begin:
         return partial(Autoregressive.begin, variance_floor=self.variance_floor, order=self.order)
 
     def _emission(self, like: Autoregressive | None) -> Autoregressive:
@@ -79,7 +79,7 @@ class StudentHMM(Real):
     LETTERS: ClassVar[Mapping[str, str]] = {"l": "locations", "c": "scales", "d": "dofs"}
     ATTRIBUTES: ClassVar[Mapping[str, str]] = {"locations": "locations_", "scales": "scales_", "dofs": "dofs_"}
 
-    def _begin(self, highest: float) -> Begin:
+    def _begin(self, highest: np.ndarray) -> Begin:
         return partial(Student.begin, variance_floor=self.variance_floor)
 
     def _emission(self, like: Student | None) -> Student:

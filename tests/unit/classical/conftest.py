@@ -99,7 +99,7 @@ def random_model() -> Callable[..., HiddenMarkov[Any]]:
         if family == "diagonal":
             return HiddenMarkov(start, transition, Gaussian(means, variances, floor))
         roots = rng.normal(0, 0.6, (states, channels, channels)) + np.eye(channels)
-        return HiddenMarkov(start, transition, Gaussian(means, roots @ roots.swapaxes(1, 2), floor))
+        return HiddenMarkov(start, transition, Gaussian(means, roots @ roots.swapaxes(1, 2), floor, "full"))
 
     return make
 

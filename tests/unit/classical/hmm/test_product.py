@@ -174,7 +174,7 @@ def test_states_that_no_part_tells_apart_alone_are_found_from_what_both_say() ->
     begin = partial(
         Product.begin,
         parts=[
-            partial(Gaussian.begin, variance_floor=1e-6, full=False),
+            partial(Gaussian.begin, variance_floor=1e-6),
             Poisson.begin,
             partial(Student.begin, variance_floor=1e-6),
         ],

@@ -1,0 +1,97 @@
+"""Channels of several kinds in one model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+import numpy as np
+
+from classical import hmm
+from classical.hmm.emissions.product import Product
+from classical.hmm.estimators.base import Estimator
+from classical.hmm.initial import Begin
+from prep.dataset import SequenceDataset
+from prep.errors import InputError
+
+
+@dataclass(eq=False)
+class ProductHMM(Estimator):
+    """Each part of the channels has a family of its own; given the state, the parts are independent.
+
+        ProductHMM(3, [(GaussianHMM(covariance_type="full"), [0, 1]), (PoissonHMM(), [2]), (CategoricalHMM(), [3])])
+
+    parts       pairs of an estimator, whose arguments say what family it is (its n_components does not matter, its `params` say
+                what of it is estimated), and the columns of `X` that it has; each column belongs to one part
+    parts_      the same estimators with fitted parameters of their own; "e"
+    """
+
+    parts: Sequence[tuple[Estimator, Sequence[int]]] = ()
+
+    LETTERS: ClassVar[Mapping[str, str]] = {"e": "parts"}
+    ATTRIBUTES: ClassVar[Mapping[str, str]] = {"parts": "parts_"}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._must_be("parts", len(self.parts) > 0, "pairs of an estimator and its columns")
+        self.parts = tuple((_estimator(part), tuple(int(c) for c in columns)) for part, columns in self.parts)
+        found = sorted(c for _, columns in self.parts for c in columns)
+        if found != list(range(len(found))):
+            raise InputError(f"parts: expected each of the columns 0 … {len(found) - 1} once, found {found}")
+        for part, _ in self.parts:
+            part.set_params(n_components=self.n_components)
+
+    def _must_suit(self, dataset: SequenceDataset) -> None:
+        self._must_have(len(dataset.channels))
+        for part, columns in self.parts:
+            part.must_emit([dataset.manifest.channels[c] for c in columns], dataset.location)
+
+    def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
+        self._must_have(readings.shape[1])
+        fine, expected = np.ones(readings.shape, bool), "a reading"
+        for part, columns in self.parts:
+            fine[:, columns], words = part._check(np.ascontiguousarray(readings[:, columns]))
+            if not fine[:, columns].all():
+                expected = words
+                break
+        return fine, expected
+
+    def _must_have(self, channels: int) -> None:
+        expected = sum(len(columns) for _, columns in self.parts)
+        if channels != expected:
+            raise InputError(f"found {channels} channels, and the parts have {expected} columns")
+
+    @property
+    def _order(self) -> int:
+        return max(part._order for part, _ in self.parts)
+
+    def _begin(self, highest: np.ndarray) -> Begin:
+        begins = [part._begin(highest[list(columns)]) for part, columns in self.parts]
+        return lambda readings, seen: Product.begin(readings, seen, parts=begins, columns=[columns for _, columns in self.parts])
+
+    def _emission(self, like: Product | None) -> Product:
+        restraints = [None] * len(self.parts) if like is None else like.parts
+        families = []
+        for part, restraint in zip(self.parts_, restraints, strict=True):
+            estimated = part._letters(part.params)
+            kept = frozenset(name for letter, name in part.LETTERS.items() if letter not in estimated)
+            families.append(replace(part._emission(restraint), fixed=kept))
+        return Product(tuple(families), tuple(tuple(columns) for _, columns in self.parts))
+
+    def _take(self, emission: Product, names: set[str]) -> None:
+        if "parts" in names:
+            self.parts_ = tuple(type(part)(**part.get_params()) for part, _ in self.parts)
+            for part, family in zip(self.parts_, emission.parts, strict=True):
+                part._take(family, set(part.LETTERS.values()))
+
+
+def _estimator(part: Any) -> Estimator:
+    """A copy of an estimator, or of what a file holds of one."""
+    if isinstance(part, Estimator):
+        return type(part)(**part.get_params())
+    name = part.get("class") if isinstance(part, Mapping) else None
+    if name not in hmm.ESTIMATORS:
+        raise InputError(f"parts: found {part!r}, expected an estimator, such as GaussianHMM()")
+    made: Estimator = getattr(hmm, name)(**{field: value for field, value in part.items() if field != "class"})
+    return made
