@@ -67,9 +67,10 @@ def unmeasured(spans: Spans) -> list[str]:
     return [f"channel {channel} was never measured: it says nothing of the states" for channel in np.flatnonzero(never)]
 
 
-def parts(spans: Spans) -> list[Spans]:
-    """The same sequences, some at a time: about STEPS_AT_ONCE steps each."""
-    border = np.cumsum(spans.lengths) // STEPS_AT_ONCE
+def parts(spans: Spans, least: int = 1) -> list[Spans]:
+    """The same sequences, at most about STEPS_AT_ONCE steps at a time, and in `least` parts where there are so many."""
+    ends = np.cumsum(spans.lengths)
+    border = ends // min(STEPS_AT_ONCE, max(1, int(ends[-1]) // least if len(ends) else 1))
     cuts = np.flatnonzero(np.diff(border)) + 1
     return [some(spans, slice(a, b)) for a, b in zip([0, *cuts], [*cuts, len(border)], strict=True)]
 

@@ -48,8 +48,12 @@ def training(
     spark: Any = None,
     column: str | None = None,
     threads: int = 1,
+    pieces: int = 1,
 ) -> Iterator[Training]:
-    """See the `fit` of estimators for what X may be. What a DataFrame's sequences were packed into is released at the end."""
+    """See the `fit` of estimators for what X may be. What a DataFrame's sequences were packed into is released at the end.
+
+    pieces  in how many parts the data should come, at least, where they can
+    """
     if is_frame(X):
         if lengths is not None:
             raise InputError("lengths: a DataFrame has one sequence a row, whose lengths are known")
@@ -62,19 +66,20 @@ def training(
     elif isinstance(X, SequenceDataset):
         if lengths is not None or weights is not None:
             raise InputError("lengths, weights: the sequences of a dataset are the steps that its rows own, each counting once")
-        yield _of_dataset(X, spark)
+        yield _of_dataset(X, spark, pieces)
     else:
         spans = sequences_of(X, lengths, weights, check=check)
         if not spans.lengths.sum():
             raise InputError("X: there is nothing to fit: no sequence has a step")
         highest = spans.values.max(axis=(0, 1), initial=0)
         yield Training(
-            parts(spans), {"threads": threads}, sampled(spans, SAMPLE_STEPS), highest, empty(spans) + unmeasured(spans)
+            parts(spans, pieces), {"threads": threads}, sampled(spans, SAMPLE_STEPS), highest, empty(spans) + unmeasured(spans)
         )
 
 
-def _of_dataset(dataset: SequenceDataset, spark: Any) -> Training:
-    addresses = dataset.addresses("train", 1 if spark is None else spark.sparkContext.defaultParallelism)
+def _of_dataset(dataset: SequenceDataset, spark: Any, pieces: int) -> Training:
+    at_once = 1 if spark is None else int(spark.sparkContext.defaultParallelism)
+    addresses = dataset.addresses("train", max(pieces, at_once))
     if not addresses:
         raise InputError(f"{dataset.location}: the training split has no rows: there is nothing to fit")
     reader = reader_for(dataset)

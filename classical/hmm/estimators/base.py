@@ -16,7 +16,7 @@ from classical import em
 from classical.hmm.emissions import Emission
 from classical.hmm.estimators.asking import Asking
 from classical.hmm.fitting import repairs
-from classical.hmm.frames import with_paths
+from classical.hmm.frames import is_frame, with_paths
 from classical.hmm.initial import Begin, initialise
 from classical.hmm.lanes import Spans
 from classical.hmm.model import HiddenMarkov
@@ -24,6 +24,7 @@ from classical.hmm.monitor import Monitor, report
 from classical.hmm.sequences import Lengths, sequences_of
 from classical.hmm.structure import Structure
 from classical.hmm.training import Training, training
+from classical.online import KAPPA, fit_online
 from classical.persistence import encoded
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -143,6 +144,27 @@ class Estimator(Asking):
                 self.monitor_ = Monitor(error.history.log_likelihood, self.tol, self.n_iter, error.history.stopped_by)
                 raise
         self.settle(fits, given.notes)
+        return self
+
+    def fit_online(
+        self, X: Any, lengths: Lengths = None, weights: Any = None, *, batches: int = 100, kappa: float = KAPPA, spark: Any = None
+    ) -> Self:
+        """Online EM: one pass over data too large to visit many times (`classical.online`). `n_iter` and `tol` do not matter.
+
+        X           readings, or a `SequenceDataset`, as `fit` takes them
+        batches     mini-batches, at most as many as there are sequences, or row groups of a dataset
+        kappa       how soon the first batches are forgotten
+
+        `online_history_` holds the log-likelihood of a step in each batch. Raises InputError as `fit` does.
+        """
+        if is_frame(X):
+            raise InputError("X: online EM takes the parts of the data one by one: give arrays or a SequenceDataset")
+        if isinstance(X, SequenceDataset):
+            self._must_suit(X)
+        with training(X, lengths, weights, check=self._check, spark=spark, threads=self.n_jobs, pieces=batches) as given:
+            begin, seed = self.beginnings(given)[0], self.random_state or 0
+            model, self.online_history_ = fit_online(begin, given.data, batches=batches, kappa=kappa, seed=seed, **given.how)
+        self.adopt(model.ordered() if self._names_states() else model)
         return self
 
     def transform(self, frame: Any, column: str | None = None, output: str = "states") -> Any:
