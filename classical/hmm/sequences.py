@@ -70,7 +70,7 @@ def unmeasured(spans: Spans) -> list[str]:
 def parts(spans: Spans, least: int = 1) -> list[Spans]:
     """The same sequences, at most about STEPS_AT_ONCE steps at a time, and in `least` parts where there are so many."""
     ends = np.cumsum(spans.lengths)
-    border = ends // min(STEPS_AT_ONCE, max(1, int(ends[-1]) // least if len(ends) else 1))
+    border = ends // min(STEPS_AT_ONCE, max(1, int(ends[-1]) // max(1, least) if len(ends) else 1))
     cuts = np.flatnonzero(np.diff(border)) + 1
     return [some(spans, slice(a, b)) for a, b in zip([0, *cuts], [*cuts, len(border)], strict=True)]
 
