@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 
 from classical.hmm.lattice import FAST, TINY, predicted, relative, rescue
-from classical.hmm.vector import LANES, larger, load, splat, store, total
+from classical.hmm.vector import LANES, larger, load, number, splat, store, total
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -30,9 +30,9 @@ def forward(
     """
     K, piece = b.shape[1], len(b) // len(begins)
     matrix, density, v = _matrix(transition, 0.0), _rows(piece * LANES, K), _rows(piece * LANES, K)
-    numbers, g, logs, constants = v.reshape(len(v), -1), np.ones(len(v)), np.empty((piece, K, LANES)), np.empty((piece, LANES))
-    product, summed = 1.0, 1.0
-    log_likelihood[:] = 0.0
+    numbers, sums, g = v.reshape(len(v), -1), np.ones(len(v)), np.ones(len(v))
+    logs, constants, product = np.empty((piece, K, LANES)), np.empty((piece, LANES)), 1.0
+    log_likelihood[:], scale[:] = 0.0, 1.0
     for section, begin in enumerate(begins):
         own, here = lengths[section * LANES : (section + 1) * LANES], slice(begin, begin + piece)
         if peaks is None:
@@ -41,40 +41,55 @@ def forward(
         else:
             constants[:] = peaks[here]
         _turn(b[here], own, density)
-        scale[here] = 1.0
+        steps, row = own.sum(), 1
+        while row <= steps:
+            first = section == 0 and row == 1
+            if first:
+                numbers[1, :K] = start * b[0, :, 0]
+                sums[1] = numbers[1].sum()
+                row = 1 if sums[1] < TINY else _advance(v, sums, g, density, matrix, 2, steps)
+            else:
+                row = _advance(v, sums, g, density, matrix, row, steps)
+            if row <= steps:
+                lane, t = (row - 1) // piece, (row - 1) % piece
+                if peaks is not None:
+                    logs[t, :, lane] = np.log(b[begin + t, :, lane]) + constants[t, lane]
+                ahead = start if first and row == 1 else predicted(numbers[row - 1, :K] / sums[row - 1], transition)
+                constants[t, lane] = rescue(ahead, logs[t, :, lane], b[begin + t, :, lane])
+                numbers[row, :K] = ahead * b[begin + t, :, lane]
+                sums[row], g[row] = numbers[row].sum(), 1.0
+                row += 1
         row = 0
         for lane in range(LANES):
-            for t in range(begin, begin + own[lane]):
+            for t in range(own[lane]):
                 row += 1
-                before, g[row], sums = summed, 1.0 / (summed * g[row - 1]), splat(0.0)
-                if section == 0 and row == 1:
-                    numbers[1, :K] = start * b[0, :, 0]
-                    summed = numbers[1].sum()
-                else:
-                    for vector in range(v.shape[1]):
-                        a = _product(numbers[row - 1], matrix, vector) * (load(density, (row, vector)) * g[row - 1])
-                        store(v, (row, vector), a)
-                        sums = sums + a
-                    summed = total(sums)
-                chance = summed * g[row]
-                if chance < TINY:
-                    first = section == 0 and row == 1
-                    ahead = start if first else predicted(numbers[row - 1, :K] / before, transition)
-                    if peaks is not None:
-                        logs[t - begin, :, lane] = np.log(b[t, :, lane]) + peaks[t, lane]
-                    constants[t - begin, lane] = rescue(ahead, logs[t - begin, :, lane], b[t, :, lane])
-                    numbers[row, :K] = ahead * b[t, :, lane]
-                    summed = chance = numbers[row].sum()
-                    g[row] = 1.0
-                scale[t, lane] = 1.0 / chance
-                log_likelihood[0] += constants[t - begin, lane]
-                product *= chance
+                scale[begin + t, lane] = 1.0 / (sums[row] * g[row])
+                log_likelihood[0] += constants[t, lane]
+                product *= sums[row] * g[row]
                 if product < TINY:
                     log_likelihood[0] += np.log(product)
                     product = 1.0
         _turn_back(v, g, own, alpha[here])
-        numbers[0], g[0] = numbers[row], g[row]
+        numbers[0], sums[0], g[0] = numbers[steps], sums[steps], g[steps]
     log_likelihood[0] += np.log(product)
+
+
+@njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
+def _advance(v: Any, sums: Any, g: Any, density: Any, matrix: Any, row: Any, steps: Any) -> Any:
+    """On to the first row that must be rescued, which is returned, or to the last, and then the one after it is returned."""
+    numbers = v.reshape(len(v), -1)
+    while row <= steps:
+        before, summed = number(g, (row - 1,)), splat(0.0)
+        ahead = 1.0 / (number(sums, (row - 1,)) * before)
+        for vector in range(v.shape[1]):
+            here = _product(numbers, row - 1, matrix, vector) * (load(density, (row, vector)) * before)
+            store(v, (row, vector), here)
+            summed = summed + here
+        sums[row], g[row] = total(summed), ahead
+        if sums[row] * ahead < TINY:
+            break
+        row += 1
+    return row
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -82,35 +97,43 @@ def backward(
     b: Any, begins: Any, lengths: Any, weights: Any, transition: Any, alpha: Any, scale: Any, starts: Any, xi: Any
 ) -> None:
     """As `lattice.backward`; of `weights` (places,) the first is the sequence's."""
-    K, piece = b.shape[1], len(b) // len(begins)
+    K, piece, vectors = b.shape[1], len(b) // len(begins), (b.shape[1] + LANES - 1) // LANES
     matrix, products, density, a = _matrix(transition.T, 0.0), _rows(K, K), _rows(piece * LANES, K), _rows(piece * LANES, K)
-    w, beta, scales = np.zeros_like(a), np.zeros_like(a), np.ones((len(a), 1, 1))
-    numbers, gamma, one = w.reshape(len(w), -1), np.empty_like(a), np.ones(len(a))
+    w, beta, scales, steps = _rows(piece * LANES, K), _rows(piece * LANES, K), np.ones((2 + piece * LANES, 1, 1)), 0
+    before = scales.ravel()  # the scale of the row before each
     for section in range(len(begins) - 1, -1, -1):
         own, begin = lengths[section * LANES : (section + 1) * LANES], begins[section]
-        here, steps = slice(begin, begin + piece), own.sum()
+        here, after, steps = slice(begin, begin + piece), steps, own.sum()
         _turn(b[here], own, density)
         _turn(alpha[here], own, a)
-        _turn(np.expand_dims(scale[here], 1), own, scales)
-        a[0], scales[0] = 0.0, 1.0
+        _turn(np.expand_dims(scale[here], 1), own, scales[1:])
+        a[0], before[1] = 0.0, 1.0
         if section > 0:
-            a.reshape(len(a), -1)[0, :K], scales[0] = alpha[begin - 1, :, LANES - 1], scale[begin - 1, LANES - 1]
-        if section == len(begins) - 1:
-            beta[steps] = weights[0] * scales[steps, 0, 0]
+            a.reshape(len(a), -1)[0, :K], before[1] = alpha[begin - 1, :, LANES - 1], scale[begin - 1, LANES - 1]
+        if after == 0:
+            beta[steps] = weights[0] * before[steps + 1]
         else:
             beta[steps] = beta[0]
-        for row in range(steps, 0, -1):
-            for vector in range(w.shape[1]):
-                store(w, (row, vector), load(beta, (row, vector)) * (load(density, (row, vector)) * scales[row - 1, 0, 0]))
-            for vector in range(w.shape[1]):
-                store(beta, (row - 1, vector), _product(numbers[row], matrix, vector))
+        for vector in range(vectors):
+            store(w, (steps, vector), load(beta, (steps, vector)) * (load(density, (steps, vector)) * before[steps]))
+        _retreat(beta, w, before, density, matrix, steps)
         _add_products(a, w, steps, products)
         for row in range(1, steps + 1):
-            for vector in range(w.shape[1]):
-                store(gamma, (row, vector), load(a, (row, vector)) * load(beta, (row, vector)))
-        _turn_back(gamma, one, own, alpha[here])
+            for vector in range(vectors):
+                store(a, (row, vector), load(a, (row, vector)) * load(beta, (row, vector)))
+        _turn_back(a, np.ones(len(a)), own, alpha[here])
     starts += alpha[0, :, 0]
     xi += products.reshape(K + 1, -1)[:K, :K] * transition
+
+
+@njit(cache=True, nogil=True, fastmath=FAST)
+def _retreat(beta: Any, w: Any, before: Any, density: Any, matrix: Any, steps: Any) -> None:
+    numbers = w.reshape(len(w), -1)
+    for row in range(steps - 1, -1, -1):
+        for vector in range(w.shape[1]):
+            later = _product(numbers, row + 1, matrix, vector)
+            store(beta, (row, vector), later)
+            store(w, (row, vector), later * (load(density, (row, vector)) * number(before, (row,))))
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -131,7 +154,7 @@ def viterbi(
                 numbers[1, :K] = log_start + log_b[0, :, 0]
             else:
                 for vector in range(rows.shape[1]):
-                    best = _best(numbers[row - 1], matrix, vector)
+                    best = _best(numbers, row - 1, matrix, vector)
                     store(rows, (row, vector), best + load(density, (row, vector)))
         _turn_back(rows, one, own, delta[here])
     path[:] = -1
@@ -149,7 +172,12 @@ def _walk_back(delta: Any, begins: Any, lengths: Any, log_transition: Any, state
         lane, begin = place % LANES, begins[place // LANES]
         for t in range(begin + lengths[place] - 1, begin - 1, -1):
             if not last:
-                state = np.argmax(delta[t, :, lane] + into[state])
+                best, which = delta[t, 0, lane] + into[state, 0], 0
+                for i in range(1, len(into)):
+                    candidate = delta[t, i, lane] + into[state, i]
+                    which = i if candidate > best else which
+                    best = max(candidate, best)
+                state = which
             path[t, lane], last = state, False
 
 
@@ -170,26 +198,26 @@ def _matrix(transition: Any, empty: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
-def _product(x: Any, matrix: Any, vector: Any) -> Any:
-    """LANES columns of x · matrix: four sums at a time, so that none waits for another."""
+def _product(x: Any, row: Any, matrix: Any, vector: Any) -> Any:
+    """LANES columns of x[row] · matrix: four sums at a time, so that none waits for another."""
     p, q, r, s = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
     for i in range(0, len(matrix), 4):
-        p = p + load(matrix, (i, vector)) * x[i]
-        q = q + load(matrix, (i + 1, vector)) * x[i + 1]
-        r = r + load(matrix, (i + 2, vector)) * x[i + 2]
-        s = s + load(matrix, (i + 3, vector)) * x[i + 3]
+        p = p + load(matrix, (i, vector)) * number(x, (row, i))
+        q = q + load(matrix, (i + 1, vector)) * number(x, (row, i + 1))
+        r = r + load(matrix, (i + 2, vector)) * number(x, (row, i + 2))
+        s = s + load(matrix, (i + 3, vector)) * number(x, (row, i + 3))
     return (p + q) + (r + s)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
-def _best(x: Any, matrix: Any, vector: Any) -> Any:
+def _best(x: Any, row: Any, matrix: Any, vector: Any) -> Any:
     """As `_product`, with the largest of sums."""
     p, q, r, s = splat(-np.inf), splat(-np.inf), splat(-np.inf), splat(-np.inf)
     for i in range(0, len(matrix), 4):
-        p = larger(p, load(matrix, (i, vector)) + x[i])
-        q = larger(q, load(matrix, (i + 1, vector)) + x[i + 1])
-        r = larger(r, load(matrix, (i + 2, vector)) + x[i + 2])
-        s = larger(s, load(matrix, (i + 3, vector)) + x[i + 3])
+        p = larger(p, load(matrix, (i, vector)) + number(x, (row, i)))
+        q = larger(q, load(matrix, (i + 1, vector)) + number(x, (row, i + 1)))
+        r = larger(r, load(matrix, (i + 2, vector)) + number(x, (row, i + 2)))
+        s = larger(s, load(matrix, (i + 3, vector)) + number(x, (row, i + 3)))
     return larger(larger(p, q), larger(r, s))
 
 
@@ -205,8 +233,8 @@ def _add_products(a: Any, w: Any, steps: Any, products: Any) -> None:
             at_r, at_s = load(products, (r, vector)), load(products, (s, vector))
             for row in range(1, steps + 1):
                 here = load(w, (row, vector))
-                at_p, at_q = at_p + here * numbers[row - 1, p], at_q + here * numbers[row - 1, q]
-                at_r, at_s = at_r + here * numbers[row - 1, r], at_s + here * numbers[row - 1, s]
+                at_p, at_q = at_p + here * number(numbers, (row - 1, p)), at_q + here * number(numbers, (row - 1, q))
+                at_r, at_s = at_r + here * number(numbers, (row - 1, r)), at_s + here * number(numbers, (row - 1, s))
             store(products, (p, vector), at_p)
             store(products, (q, vector), at_q)
             store(products, (r, vector), at_r)

@@ -244,8 +244,8 @@ def _all_ones(observed: Any, start: Any, stop: Any) -> Any:
 @njit(cache=True, nogil=True)
 def _pack(source: Any, row: Any, start: Any, lengths: Any, begins: Any, order: Any, centre: Any, out: Any) -> None:
     """`source` (rows, length · channels); `start` with, `lengths` without the `order` steps of history."""
-    channels = len(centre)
-    less, numbers = np.empty(TILE * channels), out.reshape(-1, LANES)
+    channels, width = len(centre), source.shape[1]
+    less, readings, numbers = np.empty(TILE * channels), source.ravel(), out.ravel()
     for n in range(len(less)):
         less[n] = centre[n % channels]
     for section in range(len(begins) - 1):
@@ -256,8 +256,9 @@ def _pack(source: Any, row: Any, start: Any, lengths: Any, begins: Any, order: A
                 place = section * LANES + v
                 steps = lengths[place] + order if lengths[place] > 0 else 0
                 filled = max(0, min(last - tile, steps * channels - (tile - begin)))
-                first = start[place] * channels + tile - begin
-                for n in range(filled):
-                    numbers[tile + n, v] = source[row[place], first + n] - less[n]
-                for n in range(tile + filled, last):
-                    numbers[n, v] = 0.0
+                first = np.uint64(row[place] * width + start[place] * channels + tile - begin)
+                to = np.uint64(tile * LANES + v)
+                for n in range(np.uint64(filled)):  # without a sign, there is no looking whether it counts from the end
+                    numbers[to + n * np.uint64(LANES)] = readings[first + n] - less[n]
+                for n in range(np.uint64(filled), np.uint64(last - tile)):
+                    numbers[to + n * np.uint64(LANES)] = 0.0

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from classical.hmm.vector import LANES, any_below, exp_of_negative, larger, load, splat, store
+from classical.hmm.vector import LANES, any_below, exp_of_negative, larger, load, number, splat, store, where_larger
 
 FAST = {"reassoc", "contract", "arcp", "nsz"}  # neither "nnan" nor "ninf": infinities are tested for
 TINY = 1e-100
@@ -234,10 +234,10 @@ def _columns(x: Any, t: Any, columns: Any) -> Any:
     at_p, at_q, at_r, at_s = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
     for i in range(len(columns)):
         here = load(x, (t, i))
-        at_p = at_p + here * columns[i, 0]
-        at_q = at_q + here * columns[i, 1]
-        at_r = at_r + here * columns[i, 2]
-        at_s = at_s + here * columns[i, 3]
+        at_p = at_p + here * number(columns, (i, 0))
+        at_q = at_q + here * number(columns, (i, 1))
+        at_r = at_r + here * number(columns, (i, 2))
+        at_s = at_s + here * number(columns, (i, 3))
     return at_p, at_q, at_r, at_s
 
 
@@ -300,31 +300,36 @@ def _best(x: Any, t: Any, columns: Any) -> Any:
     at_p, at_q, at_r, at_s = here + columns[0, 0], here + columns[0, 1], here + columns[0, 2], here + columns[0, 3]
     for i in range(1, len(columns)):
         here = load(x, (t, i))
-        at_p = larger(at_p, here + columns[i, 0])
-        at_q = larger(at_q, here + columns[i, 1])
-        at_r = larger(at_r, here + columns[i, 2])
-        at_s = larger(at_s, here + columns[i, 3])
+        at_p = larger(at_p, here + number(columns, (i, 0)))
+        at_q = larger(at_q, here + number(columns, (i, 1)))
+        at_r = larger(at_r, here + number(columns, (i, 2)))
+        at_s = larger(at_s, here + number(columns, (i, 3)))
     return at_p, at_q, at_r, at_s
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _walk_back(delta: Any, lengths: Any, into: Any, path: Any, log_probability: Any) -> None:
-    """From the end of every lane, the first of the states that were best to come from."""
-    T, K = delta.shape[0], delta.shape[1]
-    state, best, which = np.full(LANES, K), np.empty(LANES), np.empty(LANES, np.int64)
+    """From the end of every lane, the first of the states that were best to come from. Branches would be guessed wrong."""
+    T, K, numbers = delta.shape[0], delta.shape[1], into.ravel()
+    row, ahead, found = np.full(LANES, np.uint64(K * K)), np.empty((K, LANES)), np.empty((2, LANES))
     log_probability[:] = 0.0
     for t in range(T - 1, -1, -1):
-        best[:], which[:] = -np.inf, 0
-        for i in range(K):
+        for i in range(np.uint64(K)):
             for v in range(LANES):
-                candidate = delta[t, i, v] + into[state[v], i]
-                which[v] = i if candidate > best[v] else which[v]
-                best[v] = max(candidate, best[v])
+                ahead[i, v] = numbers[row[v] + i]
+        best, which = load(delta, (t, 0)) + load(ahead, (0,)), splat(0.0)
+        for i in range(1, K):
+            candidate = load(delta, (t, i)) + load(ahead, (i,))
+            which = where_larger(candidate, best, splat(float(i)), which)
+            best = larger(candidate, best)
+        store(found, (0,), which)
+        store(found, (1,), best)
         for v in range(LANES):
             if t < lengths[v]:
-                if state[v] == K:
-                    log_probability[v] = best[v]
-                path[t, v] = state[v] = which[v]
+                path[t, v] = int(found[0, v])
+                row[v] = np.uint64(path[t, v] * K)
+                if t == lengths[v] - 1:
+                    log_probability[v] = found[1, v]
 
 
 @njit(cache=True, nogil=True)

@@ -63,14 +63,22 @@ for _symbol, _instruction in ((operator.add, "fadd"), (operator.sub, "fsub"), (o
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, index_type: Any, index: Any) -> Any:
-    """To the LANES neighbours at `array[index]`, whose last dimension is LANES long. Indices are not checked."""
+    """To `array[index]`, or to the first number there if the index is for fewer dimensions. Indices are not checked."""
     unpacked = cgutils.unpack_tuple(builder, index, len(index_type))
     indices = [context.cast(builder, i, kind, types.intp) for i, kind in zip(unpacked, index_type, strict=True)]
+    indices += [context.get_constant(types.intp, 0)] * (array_type.ndim - len(indices))
     where = context.make_array(array_type)(context, builder, array)
-    first = cgutils.get_item_pointer(
-        context, builder, array_type, where, [*indices, context.get_constant(types.intp, 0)], wraparound=False
-    )
-    return builder.bitcast(first, _VECTOR.as_pointer())
+    return cgutils.get_item_pointer(context, builder, array_type, where, indices, wraparound=False)
+
+
+@intrinsic
+def number(typing: Any, array: Any, index: Any) -> Any:
+    """`array[index]`, one number: an index for each dimension, none of them negative."""
+
+    def generate(context: Any, builder: Any, signed: Any, arguments: Any) -> Any:
+        return builder.load(_pointer(context, builder, array, arguments[0], index, arguments[1]), align=8)
+
+    return types.float64(array, index), generate
 
 
 @intrinsic
@@ -78,7 +86,8 @@ def load(typing: Any, array: Any, index: Any) -> Any:
     """`array[index]`: an index for each dimension but the last."""
 
     def generate(context: Any, builder: Any, signed: Any, arguments: Any) -> Any:
-        return builder.load(_pointer(context, builder, array, arguments[0], index, arguments[1]), align=8)
+        first = _pointer(context, builder, array, arguments[0], index, arguments[1])
+        return builder.load(builder.bitcast(first, _VECTOR.as_pointer()), align=8)
 
     return lanes(array, index), generate
 
@@ -88,7 +97,8 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
     """`array[index] = value`."""
 
     def generate(context: Any, builder: Any, signed: Any, arguments: Any) -> Any:
-        builder.store(arguments[2], _pointer(context, builder, array, arguments[0], index, arguments[1]), align=8)
+        first = _pointer(context, builder, array, arguments[0], index, arguments[1])
+        builder.store(arguments[2], builder.bitcast(first, _VECTOR.as_pointer()), align=8)
         return context.get_dummy_value()
 
     return types.void(array, index, lanes), generate
@@ -112,6 +122,16 @@ def larger(typing: Any, a: Any, b: Any) -> Any:
         return builder.select(builder.fcmp_ordered(">", *arguments), *arguments)
 
     return lanes(lanes, lanes), generate
+
+
+@intrinsic
+def where_larger(typing: Any, a: Any, b: Any, x: Any, y: Any) -> Any:
+    """`x` where `a` is larger than `b`, `y` elsewhere."""
+
+    def generate(context: Any, builder: Any, signed: Any, arguments: Any) -> Any:
+        return builder.select(builder.fcmp_ordered(">", *arguments[:2]), *arguments[2:])
+
+    return lanes(lanes, lanes, lanes, lanes), generate
 
 
 @intrinsic

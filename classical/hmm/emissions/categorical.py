@@ -19,7 +19,7 @@ from classical.additive import Additive
 from classical.hmm.clusters import clusters
 from classical.hmm.emissions import EMPTY, Emission
 from classical.hmm.lanes import Group, Spans, stacked
-from classical.hmm.vector import LANES
+from classical.hmm.vector import LANES, any_below, larger, load, splat
 from forecasting.marginals import Components, Symbols
 from prep.errors import InputError
 
@@ -207,7 +207,7 @@ def _look_up(x: Any, observed: Any, table: Any, missing: Any, out: Any, logs: An
     """
     steps, K, symbols, numbers, row = out.shape[0], out.shape[1], len(table), table.ravel(), np.empty(LANES, np.uint32)
     for t in range(steps):
-        if not _rows(x[t, 0], symbols, K, row):
+        if not _rows(x, t, symbols, K, row):
             return False
         for k in range(np.uint32(K)):
             for v in range(LANES):
@@ -232,7 +232,7 @@ def _sums(x: Any, observed: Any, gamma: Any, sums: Any) -> Any:
     """
     steps, K, symbols, numbers, row = gamma.shape[0], gamma.shape[1], len(sums), sums.ravel(), np.empty(LANES, np.uint32)
     for t in range(steps):
-        if not _rows(x[t, 0], symbols, K * LANES, row):
+        if not _rows(x, t, symbols, K * LANES, row):
             return False
         for k in range(K):
             first = np.uint32(k * LANES)
@@ -243,12 +243,11 @@ def _sums(x: Any, observed: Any, gamma: Any, sums: Any) -> Any:
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _rows(x: Any, symbols: Any, width: Any, row: Any) -> Any:
+def _rows(x: Any, t: Any, symbols: Any, width: Any, row: Any) -> Any:
     """Where the row of each lane's symbol begins, in rows of such a width; false where a symbol is none of so many."""
-    known = True
+    here = larger(load(x, (t, 0)), splat(-1.0))  # which is -1 where x is not a number
+    if any_below(here, 0.0) or any_below(splat(symbols - 1.0) - here, 0.0):
+        return False
     for v in range(LANES):
-        known &= (x[v] >= 0) & (x[v] < symbols)
-    if known:
-        for v in range(LANES):
-            row[v] = np.uint32(np.int32(x[v]) * width)
-    return known
+        row[v] = np.uint32(np.int32(x[t, 0, v]) * width)
+    return True

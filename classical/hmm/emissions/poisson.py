@@ -27,6 +27,8 @@ from classical.hmm.lattice import FAST
 from classical.hmm.vector import LANES, load, splat, store
 from forecasting.marginals import Components, Poissons
 
+LOG_FACTORIALS = np.array([lgamma(count + 1.0) for count in range(1024)])
+TILE = 16
 # Stands for the logarithm of a rate of 0: any count above 0 is then as good as impossible, and 0 is certain.
 LOG_OF_NOTHING = -1e6
 
@@ -108,7 +110,7 @@ class Poisson(Emission):
     def log_density(self, group: Group, out: np.ndarray) -> None:
         with np.errstate(divide="ignore"):
             log_rates = np.maximum(np.log(self.rates), LOG_OF_NOTHING)
-        _density(group.values, group.observed, self.rates, log_rates, out)
+        _density(group.values, group.observed, self.rates, log_rates, LOG_FACTORIALS, out)
 
     def no_sums(self) -> np.ndarray:
         """(2, states, channels, LANES)"""
@@ -146,15 +148,17 @@ class Poisson(Emission):
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _density(x: Any, observed: Any, rates: Any, log_rates: Any, out: Any) -> None:
-    steps, K, channels = out.shape[0], out.shape[1], x.shape[1]
+def _density(x: Any, observed: Any, rates: Any, log_rates: Any, log_factorials: Any, out: Any) -> None:
+    steps, K, channels, known = out.shape[0], out.shape[1], x.shape[1], len(log_factorials)
     factorials = np.empty((1, LANES))
     for t in range(steps):
         for v in range(LANES):
             factorials[0, v] = 0.0
             for c in range(channels):
                 if observed is None or observed[t, c, v] > 0:
-                    factorials[0, v] += lgamma(x[t, c, v] + 1.0)
+                    count = x[t, c, v]
+                    whole = count == np.floor(count) and 0 <= count < known
+                    factorials[0, v] += log_factorials[np.uint32(count)] if whole else lgamma(count + 1.0)
         constant = load(factorials, (0,))
         for k in range(K):
             total = splat(0.0) - constant
@@ -166,13 +170,16 @@ def _density(x: Any, observed: Any, rates: Any, log_rates: Any, out: Any) -> Non
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _sums(x: Any, observed: Any, gamma: Any, sums: Any) -> None:
+    """Adds to `sums` (2, states, channels, LANES), a tile of steps at a time that the nearest cache holds."""
     steps, K, channels = gamma.shape[0], gamma.shape[1], x.shape[1]
-    for k in range(K):
-        for c in range(channels):
-            weight, first = load(sums, (0, k, c)), load(sums, (1, k, c))
-            for t in range(steps):
-                g = load(gamma, (t, k)) if observed is None else load(gamma, (t, k)) * load(observed, (t, c))
-                weight = weight + g
-                first = first + g * load(x, (t, c))
-            store(sums, (0, k, c), weight)
-            store(sums, (1, k, c), first)
+    for tile in range(0, steps, TILE):
+        end = min(tile + TILE, steps)
+        for k in range(K):
+            for c in range(channels):
+                weight, first = load(sums, (0, k, c)), load(sums, (1, k, c))
+                for t in range(tile, end):
+                    g = load(gamma, (t, k)) if observed is None else load(gamma, (t, k)) * load(observed, (t, c))
+                    weight = weight + g
+                    first = first + g * load(x, (t, c))
+                store(sums, (0, k, c), weight)
+                store(sums, (1, k, c), first)
