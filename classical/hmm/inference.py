@@ -13,6 +13,8 @@ from classical.hmm.lanes import Group, Spans, batches
 from classical.hmm.vector import LANES
 from prep.errors import InputError
 
+STATES_AT_ONCE = 8192  # in a call of a kernel, over all its steps
+
 
 class Parameters(Protocol):
     """start (states,), transition (states, states) from row to column, and the emission family."""
@@ -34,7 +36,7 @@ def filtered(model: Parameters, spans: Spans, start: np.ndarray | None = None) -
     others 0, so that log-likelihoods may be added up. The arrays are reused for the next group.
     """
     work = _Workspace(model, spans)
-    for group in batches(spans, model.emission.order, model.emission.centre):
+    for group in work.groups():
         found = work.forward(group, model.start if start is None else start)
         lattice.normalise(found.alpha, found.scale)
         yield group, found.alpha, found.log_likelihood
@@ -57,7 +59,7 @@ def smoothed(
     starts = np.zeros(K) if starts is None else starts
     transitions = np.zeros((K, K)) if transitions is None else transitions
     work = _Workspace(model, spans)
-    for group in batches(spans, model.emission.order, model.emission.centre):
+    for group in work.groups():
         found = work.forward(group, model.start)
         weights = group.weights if weighted else np.ones(len(group.weights))
         kernels(group).backward(
@@ -71,7 +73,7 @@ def decoded(model: Parameters, spans: Spans) -> Iterator[tuple[Group, np.ndarray
     work = _Workspace(model, spans)
     with np.errstate(divide="ignore"):
         log_start, log_transition = np.log(model.start), np.log(model.transition)
-    for group in batches(spans, model.emission.order, model.emission.centre):
+    for group in work.groups():
         path, found = np.empty((group.steps, LANES), np.int32), work.of(group)
         model.emission.log_density(group, found.b)
         kernels(group).viterbi(
@@ -102,8 +104,12 @@ class _Workspace:
         found, expected = spans.values.shape[2], model.emission.channels
         if found != expected:
             raise InputError(f"found readings of {found} channels, and the model has {expected}")
-        self.model = model
+        self.model, self.spans = model, spans
         self.room = self._room(0)
+
+    def groups(self) -> Iterator[Group]:
+        emission, at_once = self.model.emission, STATES_AT_ONCE // len(self.model.start)
+        return batches(self.spans, emission.order, emission.centre, at_once)
 
     def of(self, group: Group) -> _Lattice:
         """Arrays for a group."""

@@ -16,7 +16,6 @@ TILE = 16  # steps at a time, so that what is written stays in the nearest cache
 PIECE = (
     16  # steps of a piece of a folded sequence without history: a section of them, 256 steps on end, stays in the nearest cache
 )
-AT_ONCE = 512  # steps of short sequences that are laid one after the other, so that calls cost little beside what they do
 LONG = 256  # steps of the shortest sequence that is worth folding
 FULL = 0.5  # share of a section's lanes that sequences must fill, for it to be quicker than folding the longest of them
 
@@ -149,8 +148,9 @@ def groups(spans: Spans, order: int, centre: np.ndarray) -> Iterator[Group]:
         yield packer.side_by_side(first, 1)
 
 
-def batches(spans: Spans, order: int, centre: np.ndarray) -> Iterator[Group]:
-    """As `groups`, but laid out for speed: short sequences in several sections, and long ones that are too few folded."""
+def batches(spans: Spans, order: int, centre: np.ndarray, at_once: int) -> Iterator[Group]:
+    """As `groups`, but laid out for speed: long sequences that are too few are folded, and short ones lie in several sections, of
+    at most `at_once` steps together, so that calls cost little beside what they do."""
     packer, first = _Packer(spans, order, centre), 0
     while first < packer.sequences:
         longest = int(packer.lengths[first])
@@ -158,7 +158,7 @@ def batches(spans: Spans, order: int, centre: np.ndarray) -> Iterator[Group]:
             yield packer.folded(first)
             first += 1
         else:
-            sections = 1 if order else max(1, AT_ONCE // longest)
+            sections = 1 if order else max(1, at_once // longest)
             yield packer.side_by_side(first, sections)
             first += sections * LANES
 
@@ -172,20 +172,21 @@ class _Packer:
         chosen = np.argsort(-spans.lengths, kind="stable")[: self.sequences]
         weight = np.ones(len(spans.row)) if spans.weight is None else spans.weight.astype(np.float64)
         self.members, self.weights, self.lengths = (
-            _padded(chosen, -1),
-            _padded(weight[chosen], 0),
-            _padded(spans.lengths[chosen], 0),
+            _padded(chosen, -1, LANES),
+            _padded(weight[chosen], 0, LANES),
+            _padded(spans.lengths[chosen], 0, LANES),
         )
-        self.row, self.start = _padded(spans.row[chosen], 0), _padded(spans.start[chosen] - order, 0)
+        self.row, self.start = _padded(spans.row[chosen], 0, LANES), _padded(spans.start[chosen] - order, 0, LANES)
         self.order, self.centre, self.nothing = order, np.asarray(centre, np.float64), np.zeros(len(centre))
         self.readings, self.seen = _flat(spans.values), None if spans.observed is None else _flat(spans.observed)
         self.values, self.observed = np.empty((2, 0, len(centre), LANES))
 
     def side_by_side(self, first: int, sections: int) -> Group:
         """The sequences from `first` on, each at a place of its own."""
-        here = slice(first, min(first + sections * LANES, len(self.members)))
+        sections = min(sections, -(-(self.sequences - first) // LANES))
+        here = slice(first, first + sections * LANES)
         lengths = self.lengths[here]
-        begins = np.zeros(len(lengths) // LANES + 1, np.int64)
+        begins = np.zeros(sections + 1, np.int64)
         np.cumsum(lengths[::LANES], out=begins[1:])
         values, observed = self._packed(self.row[here], self.start[here], lengths, begins)
         return Group(self.members[here], lengths, values, observed, self.weights[here], begins[:-1])
@@ -196,9 +197,10 @@ class _Packer:
         longest = -(-steps // LANES)
         piece = longest if self.order else min(longest, PIECE)
         begin = np.arange(0, steps, piece)
-        lengths = _padded(np.minimum(piece, steps - begin), 0)
+        spare = -len(begin) % LANES
+        lengths = _padded(np.minimum(piece, steps - begin), 0, spare)
         begins = np.arange(len(lengths) // LANES + 1) * piece
-        start = _padded(self.start[which] + begin, 0)
+        start = _padded(self.start[which] + begin, 0, spare)
         values, observed = self._packed(np.full(len(lengths), self.row[which]), start, lengths, begins)
         members = np.where(lengths > 0, self.members[which], -1)
         weights = np.where(lengths > 0, self.weights[which], 0.0)
@@ -218,10 +220,8 @@ class _Packer:
         return self.values[:rows], self.observed[:rows]
 
 
-def _padded(of_sequences: np.ndarray, empty: int) -> np.ndarray:
-    """With what stands for no sequence, up to a whole number of sections."""
-    spare = -len(of_sequences) % LANES
-    return np.concatenate([of_sequences, np.full(spare, empty, of_sequences.dtype)])
+def _padded(numbers: np.ndarray, empty: int, spare: int) -> np.ndarray:
+    return np.concatenate([numbers, np.full(spare, empty, numbers.dtype)])
 
 
 def _flat(readings: np.ndarray) -> np.ndarray:
