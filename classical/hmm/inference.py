@@ -42,6 +42,13 @@ def filtered(model: Parameters, spans: Spans, start: np.ndarray | None = None) -
         yield group, found.alpha, found.log_likelihood
 
 
+def scored(model: Parameters, spans: Spans) -> Iterator[tuple[Group, np.ndarray]]:
+    """As `filtered`, with the log-likelihoods alone, which are sooner there."""
+    work = _Workspace(model, spans)
+    for group in work.groups():
+        yield group, work.forward(group, model.start).log_likelihood
+
+
 def smoothed(
     model: Parameters,
     spans: Spans,

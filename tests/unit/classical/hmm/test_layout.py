@@ -10,7 +10,7 @@ import pytest
 from classical.hmm import lanes
 from classical.hmm.emissions.categorical import Categorical
 from classical.hmm.emissions.poisson import Poisson
-from classical.hmm.inference import decoded, filtered, smoothed
+from classical.hmm.inference import decoded, filtered, scored, smoothed
 from classical.hmm.lanes import LANES, Spans, batches, concatenated, whole
 from classical.hmm.model import HiddenMarkov
 
@@ -48,6 +48,8 @@ def answers(model: HiddenMarkov[Any], spans: Spans) -> dict[str, np.ndarray]:
     for group, path, log_probability in decoded(model, spans):
         parts |= {f"path {sequence}": part.copy() for sequence, part in group.each(path)}
         parts["path"] = parts.get("path", 0.0) + log_probability.sum()
+    scores = sum(likelihood.sum() for _, likelihood in scored(model, spans))
+    np.testing.assert_allclose(scores, parts["likelihood"], rtol=1e-14)
     told = vars(model.emission.statistics(sums))
     return parts | {"starts": starts, "transitions": transitions} | {name: np.asarray(value) for name, value in told.items()}
 
