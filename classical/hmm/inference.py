@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from classical.hmm import folded, lattice
+from classical.hmm import chain, lattice, pieces
 from classical.hmm.emissions import Emission
 from classical.hmm.lanes import Group, Spans, batches
 from classical.hmm.vector import LANES
@@ -68,10 +68,7 @@ def smoothed(
     work = _Workspace(model, spans)
     for group in work.groups():
         found = work.forward(group, model.start)
-        weights = group.weights if weighted else np.ones(len(group.weights))
-        kernels(group).backward(
-            found.b, group.begins, group.lengths, weights, model.transition, found.alpha, found.scale, starts, transitions
-        )
+        work.backward(group, found, group.weights if weighted else np.ones(len(group.weights)), starts, transitions)
         yield group, found.alpha, found.log_likelihood
 
 
@@ -83,25 +80,27 @@ def decoded(model: Parameters, spans: Spans) -> Iterator[tuple[Group, np.ndarray
     for group in work.groups():
         path, found = np.empty((group.steps, LANES), np.int32), work.of(group)
         model.emission.log_density(group, found.b)
-        kernels(group).viterbi(
-            found.b, group.begins, group.lengths, log_start, log_transition, found.alpha, path, found.log_likelihood
-        )
+        given, out = (group.lengths, log_start, log_transition), (found.alpha, path, found.log_likelihood)
+        if group.folded:
+            chain.viterbi(found.b, *given, *out)
+        else:
+            lattice.viterbi(found.b, group.begins, *given, *out)
         yield group, path, found.log_likelihood
 
 
-def kernels(group: Group) -> Any:
-    """The module that has forward, backward and viterbi of such a group."""
-    return folded if group.folded else lattice
-
-
 class _Lattice(NamedTuple):
-    """Arrays of one group: densities and alpha (steps, states, LANES), peaks and scale (steps, LANES), and (places,)."""
+    """Arrays of one group: densities and alpha (steps, states, LANES), peaks and scale (steps, LANES), and (places,).
+
+    forgotten: after how many steps the pieces of a folded sequence are what they are, however they began; 0 where not asked, or
+    never
+    """
 
     b: np.ndarray
     alpha: np.ndarray
     peaks: np.ndarray
     scale: np.ndarray
     log_likelihood: np.ndarray
+    forgotten: int = 0
 
 
 class _Workspace:
@@ -123,22 +122,43 @@ class _Workspace:
         T = group.steps
         if len(self.room.b) < T:
             self.room = self._room(T)
-        b, alpha, peaks, scale, _ = self.room
+        b, alpha, peaks, scale = self.room[:4]
         return _Lattice(b[:T], alpha[:T], peaks[:T], scale[:T], np.empty(len(group.members)))
 
     def forward(self, group: Group, start: np.ndarray) -> _Lattice:
         """Alpha of a group, not normalised."""
-        found, emission = self.of(group), self.model.emission
+        found, transition = self.of(group), self.model.transition
+        out = found.alpha, found.scale, found.log_likelihood
+        if not group.folded:
+            peaks = self._density(group, found)
+            lattice.forward(found.b, peaks, group.begins, group.lengths, start, transition, *out)
+            return found
+        forgotten = pieces.forward(found.b, self._density(group, found), group.lengths, start, transition, *out)
+        if not forgotten:
+            chain.forward(found.b, self._density(group, found), group.lengths, start, transition, *out)
+        return found._replace(forgotten=forgotten)
+
+    def backward(self, group: Group, found: _Lattice, weights: np.ndarray, starts: np.ndarray, transitions: np.ndarray) -> None:
+        """Gamma in the place of alpha, after `forward` from the model's start."""
+        model, out = self.model, (found.alpha, found.scale, starts, transitions)
+        given = group.lengths, weights, model.transition
+        if not group.folded:
+            lattice.backward(found.b, group.begins, *given, *out)
+        elif not (found.forgotten and pieces.backward(found.b, *given, *out, found.forgotten)):
+            if found.forgotten:
+                peaks, likelihood = self._density(group, found), found.log_likelihood
+                chain.forward(found.b, peaks, group.lengths, model.start, model.transition, *out[:2], likelihood)
+            chain.backward(found.b, *given, *out)
+
+    def _density(self, group: Group, found: _Lattice) -> np.ndarray | None:
+        """Into the lattice's `b`; the peaks that it is relative to, or None where it is in logs."""
+        emission = self.model.emission
         relative = getattr(emission, "relative_density", None)
         if relative is None:
             emission.log_density(group, found.b)
-        else:
-            relative(group, found.b, found.peaks)
-        kernels(group).forward(
-            found.b, None if relative is None else found.peaks, group.begins, group.lengths, start, self.model.transition,
-            found.alpha, found.scale, found.log_likelihood,
-        )  # fmt: skip
-        return found
+            return None
+        relative(group, found.b, found.peaks)
+        return found.peaks
 
     def _room(self, steps: int) -> _Lattice:
         K = len(self.model.start)

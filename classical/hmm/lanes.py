@@ -13,11 +13,10 @@ from classical.hmm.vector import LANES
 from prep.blocks import Block
 
 TILE = 16  # steps at a time, so that what is written stays in the nearest cache until its cache lines are full
-PIECE = (
-    16  # steps of a piece of a folded sequence without history: a section of them, 256 steps on end, stays in the nearest cache
-)
-LONG = 256  # steps of the shortest sequence that is worth folding
-FULL = 0.5  # share of a section's lanes that sequences must fill, for it to be quicker than folding the longest of them
+LONG = 128  # steps of the shortest sequence that is worth folding
+# Of this share of lanes and less, that sequences of so many steps and more fill, each is quicker folded. The longer one is, the
+# surer it is that its pieces need not wait for each other.
+FILLED = ((4096, 0.75), (LONG, 0.25))
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Group:
     """Sequences side by side, LANES of them a section, and sections one after the other.
 
     A place is a lane of a section: place p is lane p % LANES of section p // LANES. Where the group is `folded`, its places are,
-    in order, the pieces of one long sequence, and all sections have as many steps.
+    in order, the pieces of one long sequence, of one length or a step less.
 
     members     (places,) int64: which sequence is at each place; -1 where none is
     lengths     (places,) int64: steps at each place, the most at the first of a section
@@ -75,7 +74,7 @@ class Group:
 
     @property
     def steps(self) -> int:
-        return int(self.begins[-1] + self.lengths[0 if self.folded else -LANES])
+        return int(self.begins[-1] + self.lengths[-LANES])
 
     @property
     def inside(self) -> np.ndarray:
@@ -94,8 +93,8 @@ class Group:
     def each(self, of_lanes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """Which sequence, and its part (its steps, ...) of an array (steps, ..., LANES)."""
         if self.folded:
-            by_section = np.moveaxis(of_lanes.reshape(len(self.begins), -1, *of_lanes.shape[1:]), -1, 1)
-            yield int(self.members[0]), by_section.reshape(-1, *of_lanes.shape[1:-1])[: self.lengths.sum()]
+            pieces = [of_lanes[:length, ..., lane] for lane, length in enumerate(self.lengths)]
+            yield int(self.members[0]), np.concatenate(pieces)
             return
         for place in np.flatnonzero(self.members >= 0):
             begin, lane = self.begins[place // LANES], place % LANES
@@ -154,13 +153,17 @@ def batches(spans: Spans, order: int, centre: np.ndarray, at_once: int) -> Itera
     packer, first = _Packer(spans, order, centre), 0
     while first < packer.sequences:
         longest = int(packer.lengths[first])
-        if longest >= LONG and packer.lengths[first : first + LANES].sum() < FULL * LANES * longest:
+        if _better_folded(longest, float(packer.lengths[first : first + LANES].mean()) / longest):
             yield packer.folded(first)
             first += 1
         else:
             sections = 1 if order else max(1, at_once // longest)
             yield packer.side_by_side(first, sections)
             first += sections * LANES
+
+
+def _better_folded(longest: int, filled: float) -> bool:
+    return any(longest >= steps and filled <= share for steps, share in FILLED)
 
 
 class _Packer:
@@ -193,15 +196,10 @@ class _Packer:
 
     def folded(self, which: int) -> Group:
         """One sequence in pieces."""
-        steps = self.lengths[which]
-        longest = -(-steps // LANES)
-        piece = longest if self.order else min(longest, PIECE)
-        begin = np.arange(0, steps, piece)
-        spare = -len(begin) % LANES
-        lengths = _padded(np.minimum(piece, steps - begin), 0, spare)
-        begins = np.arange(len(lengths) // LANES + 1) * piece
-        start = _padded(self.start[which] + begin, 0, spare)
-        values, observed = self._packed(np.full(len(lengths), self.row[which]), start, lengths, begins)
+        steps, longer = divmod(int(self.lengths[which]), LANES)
+        lengths = np.where(np.arange(LANES) < longer, steps + 1, steps)
+        begins, row = np.array([0, lengths[0]]), np.full(LANES, self.row[which])
+        values, observed = self._packed(row, self.start[which] + np.cumsum(lengths) - lengths, lengths, begins)
         members = np.where(lengths > 0, self.members[which], -1)
         weights = np.where(lengths > 0, self.weights[which], 0.0)
         return Group(members, lengths, values, observed, weights, begins[:-1], folded=True)

@@ -38,26 +38,15 @@ def forward(
     scale           (steps, LANES) out: 1 / the sum of these (Rabiner's c, equation 91)
     log_likelihood  (sections · LANES,) out
     """
-    columns = _fours_of_columns(transition)
+    columns, entry = fours_of_columns(transition), np.repeat(start, LANES).reshape(-1, LANES)
     for section, begin in enumerate(begins):
         lanes = slice(section * LANES, (section + 1) * LANES)
         steps = slice(begin, begin + lengths[lanes.start])
+        given, out = (lengths[lanes], entry, transition, columns), (alpha[steps], scale[steps], log_likelihood[lanes])
         if peaks is None:
-            _forward(
-                b[steps], None, lengths[lanes], start, transition, columns, alpha[steps], scale[steps], log_likelihood[lanes]
-            )
+            forward_of_section(b[steps], None, *given, *out)
         else:
-            _forward(
-                b[steps],
-                peaks[steps],
-                lengths[lanes],
-                start,
-                transition,
-                columns,
-                alpha[steps],
-                scale[steps],
-                log_likelihood[lanes],
-            )
+            forward_of_section(b[steps], peaks[steps], *given, *out)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -71,17 +60,17 @@ def backward(
     starts  (states,): expected starts are added (equation 40a)
     xi      (states, states): expected transitions are added (equation 40b's numerator)
     """
-    K, columns = len(starts), _fours_of_columns(transition.T)
-    xi_lanes = np.zeros((K, K, LANES))
+    K, columns = len(starts), fours_of_columns(transition.T)
+    xi_lanes, last = np.zeros((K, K, LANES)), np.empty((K, LANES))
     for section, begin in enumerate(begins):
         lanes = slice(section * LANES, (section + 1) * LANES)
         steps = slice(begin, begin + lengths[lanes.start])
-        _backward(b[steps], lengths[lanes], weights[lanes], columns, alpha[steps], scale[steps], xi_lanes)
+        for v in range(LANES):
+            last[:, v] = weights[lanes.start + v] * scale[begin + max(lengths[lanes.start + v] - 1, 0), v]
+        backward_of_section(b[steps], lengths[lanes], last, columns, alpha[steps], scale[steps], xi_lanes)
         for k in range(K):
             starts[k] += alpha[begin, k].sum()
-    for i in range(K):
-        for j in range(K):
-            xi[i, j] += xi_lanes[i, j].sum() * transition[i, j]
+    xi += xi_lanes.sum(axis=2) * transition
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
@@ -95,7 +84,7 @@ def viterbi(
     path             (steps, LANES) int32 out; -1 after a lane's end
     log_probability  (sections · LANES,) out: of the path and the observations together; 0 of an empty lane
     """
-    K, columns = len(log_start), _fours_of_columns(log_transition)
+    K, columns = len(log_start), fours_of_columns(log_transition)
     into = np.zeros((K + 1, K))  # a row for each state that is gone to, and one of zeros for the end
     into[:K] = log_transition.T
     path[:] = -1
@@ -129,12 +118,13 @@ def normalise(alpha: Any, scale: Any) -> None:
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _forward(
-    b: Any, peaks: Any, lengths: Any, start: Any, transition: Any, columns: Any, alpha: Any, scale: Any, log_likelihood: Any
-) -> None:
+def forward_of_section(
+    b: Any, peaks: Any, lengths: Any, entry: Any, transition: Any, columns: Any, alpha: Any, scale: Any, log_likelihood: Any
+) -> Any:
+    """As `forward`, where each lane has a start of its own, `entry` (states, LANES); how many frames were redone in logs."""
     T, K, shortest = b.shape[0], b.shape[1], lengths.min()
     exponentials, totals, constants = np.empty((1, K, LANES)), np.empty((1, LANES)), np.empty((1, LANES))
-    product, summed, rescaled = splat(1.0), splat(0.0), splat(1.0)
+    product, summed, rescaled, rescued = splat(1.0), splat(0.0), splat(1.0), 0
     log_likelihood[:] = 0.0
     for t in range(T):
         if peaks is None:
@@ -148,11 +138,11 @@ def _forward(
             peak, density, row = load(peaks, (t,)), b, t
         if t == 0:
             for k in range(K):
-                store(alpha, (0, k), load(density, (row, k)) * start[k])
+                store(alpha, (0, k), load(density, (row, k)) * load(entry, (k,)))
         else:
             for first in range(0, K, 4):
-                p, q, r, s = _four(first, K)
-                at_p, at_q, at_r, at_s = _columns(alpha, t - 1, columns[first // 4])
+                p, q, r, s = four(first, K)
+                at_p, at_q, at_r, at_s = four_columns(alpha, t - 1, columns[first // 4])
                 store(alpha, (t, p), at_p * (load(density, (row, p)) * rescaled))
                 store(alpha, (t, q), at_q * (load(density, (row, q)) * rescaled))
                 store(alpha, (t, r), at_r * (load(density, (row, r)) * rescaled))
@@ -169,8 +159,9 @@ def _forward(
                     alpha[t, :, v] = 0.0
                     totals[0, v], constants[0, v] = 1.0, 0.0
                 elif totals[0, v] < TINY:
+                    rescued += 1
                     logs = b[t, :, v].copy() if peaks is None else np.log(b[t, :, v]) + peaks[t, v]
-                    ahead = start if t == 0 else predicted(alpha[t - 1, :, v] * scale[t - 1, v], transition)
+                    ahead = entry[:, v].copy() if t == 0 else predicted(alpha[t - 1, :, v] * scale[t - 1, v], transition)
                     constants[0, v] = rescue(ahead, logs, density[row, :, v])
                     alpha[t, :, v] = ahead * density[row, :, v]
                     totals[0, v] = alpha[t, :, v].sum()
@@ -189,47 +180,54 @@ def _forward(
     store(totals, (0,), product)
     store(constants, (0,), summed)
     log_likelihood += np.log(totals[0]) + constants[0]
+    return rescued
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def _backward(b: Any, lengths: Any, weights: Any, columns: Any, alpha: Any, scale: Any, xi: Any) -> None:
-    """`xi` (states, states, LANES): sums of alpha before and w after are added."""
+def backward_of_section(b: Any, lengths: Any, last: Any, columns: Any, alpha: Any, scale: Any, xi: Any) -> None:
+    """As `backward`, of beta times `scale`.
+
+    last    (states, LANES): at the last step of each lane; replaced by that of the first step
+    xi      (states, states, LANES): sums of alpha before and w after are added
+    """
     T, K, shortest = b.shape[0], b.shape[1], lengths.min()
     beta, w = np.empty((TILE + 1, K, LANES)), np.empty((TILE, K, LANES))
-    for last in range(T - 1, -1, -TILE):
-        rows = min(TILE, last + 1)
+    for end in range(T - 1, -1, -TILE):
+        rows = min(TILE, end + 1)
         for row in range(rows):
-            t = last - row
+            t = end - row
             if t + 1 >= shortest:
                 for v in range(LANES):
                     if t + 1 >= lengths[v]:
-                        beta[row, :, v] = weights[v] * scale[t, v]
+                        beta[row, :, v] = last[:, v]
             rescaled = load(scale, (max(t - 1, 0),))
             for k in range(K):
                 store(w, (row, k), load(b, (t, k)) * rescaled * load(beta, (row, k)))
             for first in range(0, K, 4):
-                p, q, r, s = _four(first, K)
-                at_p, at_q, at_r, at_s = _columns(w, row, columns[first // 4])
+                p, q, r, s = four(first, K)
+                at_p, at_q, at_r, at_s = four_columns(w, row, columns[first // 4])
                 store(beta, (row + 1, p), at_p)
                 store(beta, (row + 1, q), at_q)
                 store(beta, (row + 1, r), at_r)
                 store(beta, (row + 1, s), at_s)
-        _add_products(alpha, w, last, rows if last - rows >= 0 else rows - 1, xi)
+        _add_products(alpha, w, end, rows if end - rows >= 0 else rows - 1, xi)
         for row in range(rows):
             for k in range(K):
-                store(alpha, (last - row, k), load(alpha, (last - row, k)) * load(beta, (row, k)))
+                store(alpha, (end - row, k), load(alpha, (end - row, k)) * load(beta, (row, k)))
+        if end < TILE:
+            last[:] = beta[rows - 1]
         for k in range(K):
             store(beta, (0, k), load(beta, (rows, k)))
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
-def _four(first: Any, K: Any) -> Any:
+def four(first: Any, K: Any) -> Any:
     """Four states, of which the last of all is taken again where there are no four."""
     return first, min(first + 1, K - 1), min(first + 2, K - 1), min(first + 3, K - 1)
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
-def _columns(x: Any, t: Any, columns: Any) -> Any:
+def four_columns(x: Any, t: Any, columns: Any) -> Any:
     """x[t] · four columns of a matrix."""
     at_p, at_q, at_r, at_s = splat(0.0), splat(0.0), splat(0.0), splat(0.0)
     for i in range(len(columns)):
@@ -242,28 +240,28 @@ def _columns(x: Any, t: Any, columns: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _fours_of_columns(matrix: Any) -> Any:
+def fours_of_columns(matrix: Any) -> Any:
     """(fours, states, 4): columns side by side in memory as they are used."""
     K = len(matrix)
     columns = np.empty(((K + 3) // 4, K, 4))
     for first in range(0, K, 4):
-        for at, k in enumerate(_four(first, K)):
+        for at, k in enumerate(four(first, K)):
             columns[first // 4, :, at] = matrix[:, k]
     return columns
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
-def _add_products(alpha: Any, w: Any, last: Any, rows: Any, xi: Any) -> None:
-    """Adds alpha[last - row - 1, p] · w[row, i] of so many rows, of four by two states at a time."""
+def _add_products(alpha: Any, w: Any, end: Any, rows: Any, xi: Any) -> None:
+    """Adds alpha[end - row - 1, p] · w[row, i] of so many rows, of four by two states at a time."""
     K = len(xi)
     for first in range(0, K, 4):
-        p, q, r, s = _four(first, K)
+        p, q, r, s = four(first, K)
         for i in range(0, K, 2):
             j = min(i + 1, K - 1)
             pi, qi, ri, si = load(xi, (p, i)), load(xi, (q, i)), load(xi, (r, i)), load(xi, (s, i))
             pj, qj, rj, sj = load(xi, (p, j)), load(xi, (q, j)), load(xi, (r, j)), load(xi, (s, j))
             for row in range(rows):
-                at_i, at_j, t = load(w, (row, i)), load(w, (row, j)), last - row - 1
+                at_i, at_j, t = load(w, (row, i)), load(w, (row, j)), end - row - 1
                 at_p, at_q = load(alpha, (t, p)), load(alpha, (t, q))
                 pi, pj, qi, qj = pi + at_p * at_i, pj + at_p * at_j, qi + at_q * at_i, qj + at_q * at_j
                 at_r, at_s = load(alpha, (t, r)), load(alpha, (t, s))
@@ -285,7 +283,7 @@ def _best_paths(log_b: Any, log_start: Any, columns: Any, delta: Any) -> None:
         store(delta, (0, k), load(log_b, (0, k)) + log_start[k])
     for t in range(1, T):
         for first in range(0, K, 4):
-            p, q, r, s = _four(first, K)
+            p, q, r, s = four(first, K)
             at_p, at_q, at_r, at_s = _best(delta, t - 1, columns[first // 4])
             store(delta, (t, p), at_p + load(log_b, (t, p)))
             store(delta, (t, q), at_q + load(log_b, (t, q)))
@@ -295,7 +293,7 @@ def _best_paths(log_b: Any, log_start: Any, columns: Any, delta: Any) -> None:
 
 @njit(cache=True, nogil=True, fastmath=FAST, forceinline=True)
 def _best(x: Any, t: Any, columns: Any) -> Any:
-    """As `_columns`, with the largest of sums."""
+    """As `four_columns`, with the largest of sums."""
     here = load(x, (t, 0))
     at_p, at_q, at_r, at_s = here + columns[0, 0], here + columns[0, 1], here + columns[0, 2], here + columns[0, 3]
     for i in range(1, len(columns)):

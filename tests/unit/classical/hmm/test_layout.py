@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from classical.hmm import lanes
+from classical.hmm import lanes, pieces
 from classical.hmm.emissions.categorical import Categorical
 from classical.hmm.emissions.poisson import Poisson
 from classical.hmm.inference import decoded, filtered, scored, smoothed
@@ -16,7 +17,7 @@ from classical.hmm.model import HiddenMarkov
 
 FAMILIES = ("diagonal", "full", "autoregressive", "categorical", "poisson")
 EXACT = {"rtol": 1e-11, "atol": 1e-13}
-NEVER = 10**9
+NEVER, ALWAYS = (), ((1, 1.0),)
 
 
 def model_of(family: str, states: int, random_model: Any) -> HiddenMarkov[Any]:
@@ -55,9 +56,9 @@ def answers(model: HiddenMarkov[Any], spans: Spans) -> dict[str, np.ndarray]:
 
 
 def folded_and_not(model: Any, spans: Spans, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Any], dict[str, Any]]:
-    monkeypatch.setattr(lanes, "LONG", NEVER)
+    monkeypatch.setattr(lanes, "FILLED", NEVER)
     plain = answers(model, spans)
-    monkeypatch.setattr(lanes, "LONG", 1)
+    monkeypatch.setattr(lanes, "FILLED", ALWAYS)
     return answers(model, spans), plain
 
 
@@ -65,7 +66,7 @@ def folded_and_not(model: Any, spans: Spans, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_folded_sequence_is_what_the_enumeration_of_paths_says(
     family: str, oracle: Any, random_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "LONG", 1)
+    monkeypatch.setattr(lanes, "FILLED", ALWAYS)
     model = random_model(family)
     order = model.emission.order
     for steps in (1, 2, 7, 8):
@@ -91,8 +92,7 @@ def test_folded_and_unfolded_are_equal(
         if observed is not None and family == "full":
             continue
         model, spans = model_of(family, states, random_model), concatenated(values, lengths, observed)
-        spans = Spans(*list(vars(spans).values())[:-1], weight=np.array([3.0, 0.5]))
-        folded, plain = folded_and_not(model, spans, monkeypatch)
+        folded, plain = folded_and_not(model, replace(spans, weight=np.array([3.0, 0.5])), monkeypatch)
         for name, expected in plain.items():
             np.testing.assert_allclose(folded[name], expected, rtol=1e-11, atol=1e-12, err_msg=name)
 
@@ -119,6 +119,48 @@ def test_ten_thousand_steps_and_64_states(random_model: Any, monkeypatch: pytest
         np.testing.assert_allclose(folded[name], expected, rtol=1e-9, atol=1e-10, err_msg=name)
 
 
+def in_pieces(model: HiddenMarkov[Any], steps: int) -> tuple[Any, ...]:
+    """The lattice of one sequence of noise in pieces, each begun with a guess, and after how many steps they had forgotten it."""
+    spans = whole(readings("diagonal", 1, steps))
+    K, group = model.states, next(batches(spans, 0, model.emission.centre, 1))
+    wide = (group.steps, K, LANES)
+    b, alpha, scale, likelihood = np.empty(wide), np.empty(wide), np.empty((group.steps, LANES)), np.empty(LANES)
+    model.emission.log_density(group, b)
+    forgotten = pieces.forward(b, None, group.lengths, model.start, model.transition, alpha, scale, likelihood)
+    return group, b, alpha, scale, forgotten
+
+
+def test_pieces_are_answered_for_where_they_forget_and_else_not(random_model: Any) -> None:
+    model = random_model("diagonal")
+    *_, forgotten = in_pieces(model, 4000)
+    assert 0 < forgotten < 60
+    alike = model.emission.permuted(np.zeros(3, int))
+    *_, forgotten = in_pieces(replace(model, transition=np.eye(3), emission=alike), 4000)
+    assert forgotten == 0
+    *_, forgotten = in_pieces(model, 40)
+    assert forgotten == 0
+
+
+def test_pieces_whose_beta_has_not_forgotten_add_nothing(random_model: Any) -> None:
+    model = random_model("diagonal")
+    sticky = replace(model, transition=0.999 * np.eye(3) + 0.001 * model.transition)
+    group, b, alpha, scale, _ = in_pieces(sticky, 4000)
+    starts, xi = np.zeros(3), np.zeros((3, 3))
+    few = -(pieces.LEAST - 2) // 4  # two steps to forget in
+    assert not pieces.backward(b, group.lengths, group.weights, sticky.transition, alpha, scale, starts, xi, few)
+    assert not starts.any()
+    assert not xi.any()
+
+
+def test_a_chain_that_hardly_forgets_is_what_it_is_unfolded(random_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model("diagonal")
+    for stay in (0.99, 0.9999, 1.0):
+        sticky = replace(model, transition=stay * np.eye(3) + (1 - stay) * model.transition)
+        folded, plain = folded_and_not(sticky, whole(readings("diagonal", 1, 3000)), monkeypatch)
+        for name, expected in plain.items():
+            np.testing.assert_allclose(folded[name], expected, rtol=1e-10, atol=1e-11, err_msg=name)
+
+
 def log_forward(model: HiddenMarkov[Any], log_b: np.ndarray) -> float:
     """The log-likelihood, all in logs."""
     with np.errstate(divide="ignore"):
@@ -133,7 +175,7 @@ def log_forward(model: HiddenMarkov[Any], log_b: np.ndarray) -> float:
 def test_outliers_and_states_that_cannot_be_left_are_finite_and_right(
     fold: bool, oracle: Any, random_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "LONG", 1 if fold else NEVER)
+    monkeypatch.setattr(lanes, "FILLED", ALWAYS if fold else NEVER)
     values = readings("diagonal", 1, 400)
     values[0, [0, 17, 18, 200, 399]] = [[1e4, -1e4], [-1e4, 3.0], [1e4, 1e4], [0.0, 1e4], [1e4, 0.0]]
     for transition in (None, np.eye(3), np.array([[0.5, 0.5, 0], [0, 0.5, 0.5], [0, 0, 1]])):
@@ -150,7 +192,7 @@ def test_outliers_and_states_that_cannot_be_left_are_finite_and_right(
 
 @pytest.mark.parametrize("fold", [False, True])
 def test_a_symbol_that_no_state_gives_makes_a_likelihood_of_zero_and_no_nan(fold: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lanes, "LONG", 1 if fold else NEVER)
+    monkeypatch.setattr(lanes, "FILLED", ALWAYS if fold else NEVER)
     emission = Categorical(np.array([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]))
     model = HiddenMarkov(np.array([0.5, 0.5]), np.array([[0.9, 0.1], [0.0, 1.0]]), emission)
     found = answers(model, whole(np.array([0, 1, 1, 2, 0, 1])[None, :, None].astype(float)))
