@@ -1,0 +1,203 @@
+"""EM of a categorical HMM on Spark: the table of 2016 remade, what a second core gives, what an iteration costs beside its work.
+
+    python benchmarks/hmm_on_spark.py table [--largest 10000000]    1 thousand … 10 million sequences of 100 steps, 10 iterations
+    python benchmarks/hmm_on_spark.py cores [--sequences 500000]    local[2] against local[1]
+    python benchmarks/hmm_on_spark.py overhead                      8 partitions with next to nothing in them
+
+In 2016 a PySpark HMM of 3 states trained on 500 thousand sequences in 6.4 minutes and on 10 million in 102 minutes, on 15 nodes
+of 8 cores; hmmlearn needed 91.6 minutes for 500 thousand, its limit. Here sequences are rows of a Parquet file that Spark reads;
+reading and packing them counts. hmmlearn is given arrays in memory, as it wants them, as long as it is expected to take less than
+--patience seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+
+from classical import hmm
+from launch.session import spark_session
+
+STATES, SYMBOLS, STEPS, ITERATIONS, ROWS = 3, 16, 100, 10, 20_000
+TABLE = (1_000, 10_000, 100_000, 500_000, 1_000_000, 10_000_000)
+warnings.filterwarnings("ignore", module="hmmlearn")
+
+
+def truth() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """start, transition, emission."""
+    rng = np.random.default_rng(0)
+    return np.full(STATES, 1 / STATES), 0.8 * np.eye(STATES) + 0.2 / STATES, rng.dirichlet(np.ones(SYMBOLS), STATES)
+
+
+def drawn(rows: int, seed: int) -> np.ndarray:
+    """(rows, STEPS) int8 symbols of the true model."""
+    rng, (start, transition, emission) = np.random.default_rng(seed), truth()
+    symbols, state = np.empty((rows, STEPS), np.int8), rng.choice(STATES, rows, p=start)
+    for t in range(STEPS):
+        if t:
+            state = (rng.random(rows)[:, None] >= np.cumsum(transition, axis=1)[state]).sum(axis=1)
+        symbols[:, t] = np.minimum((rng.random(rows)[:, None] >= np.cumsum(emission, axis=1)[state]).sum(axis=1), SYMBOLS - 1)
+    return symbols
+
+
+def write(spark: Any, sequences: int, file: Path) -> None:
+    """A Parquet file of arrays of bytes, one sequence a row."""
+
+    def rows(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            for seed in batch.column(0).to_pylist():
+                symbols = drawn(min(ROWS, sequences - seed * ROWS), seed)
+                offsets = np.arange(len(symbols) + 1, dtype=np.int32) * STEPS
+                yield pa.RecordBatch.from_arrays([pa.ListArray.from_arrays(offsets, symbols.ravel())], names=["symbols"])
+
+    parts = -(-sequences // ROWS)
+    spark.range(0, parts, 1, min(parts, 64)).mapInArrow(rows, "symbols array<tinyint>").write.parquet(str(file))
+
+
+def model() -> hmm.CategoricalHMM:
+    return hmm.CategoricalHMM(STATES, n_features=SYMBOLS, n_iter=ITERATIONS, tol=-np.inf, random_state=0)
+
+
+class Memory:
+    """The most that each kind of process had resident, in MiB, while it was watched."""
+
+    def __enter__(self) -> Memory:
+        self.most: dict[str, float] = {}
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        me = psutil.Process()
+        while not self._done.wait(0.2):
+            for process in (me, *me.children(recursive=True)):
+                try:
+                    kind = "driver" if process == me else "Java" if process.name() == "java" else "worker"
+                    # Shared pages of a cache that is mapped are nobody's own.
+                    memory = process.memory_info()
+                    own = (memory.rss - memory.shared) / 2**20
+                except psutil.Error:
+                    continue
+                self.most[kind] = max(self.most.get(kind, 0.0), own)
+
+
+def table(largest: int, patience: float) -> None:
+    print(
+        f"{STATES} states, {SYMBOLS} symbols, {STEPS} steps a sequence, {ITERATIONS} iterations; seconds, and MiB of each process"
+    )
+    print(f"{'sequences':>10}{'hmmlearn':>10}{'Hindcast':>10}{'ratio':>7}{'beginning':>11}{'iteration':>11}  memory")
+    expected = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        for sequences in (one for one in TABLE if one <= largest):
+            file = Path(folder) / f"{sequences}.parquet"
+            theirs = None
+            with spark_session(f"local[{os.cpu_count()}]", "table") as spark:
+                write(spark, sequences, file)
+                with Memory() as memory:
+                    began = time.perf_counter()
+                    fitted = model().fit(spark.read.parquet(str(file)))
+                    ours = time.perf_counter() - began
+            if expected < patience:
+                theirs = seconds_of_hmmlearn(sequences)
+                expected = 10 * theirs
+            told = f"{theirs:>10.1f}" if theirs is not None else f"{'–':>10}"
+            ratio = f"{theirs / ours:>7.1f}" if theirs is not None else f"{'–':>7}"
+            passes = sum(fitted.history_.seconds)
+            each = ", ".join(f"{kind} {most:.0f}" for kind, most in sorted(memory.most.items()))
+            print(
+                f"{sequences:>10,}{told}{ours:>10.1f}{ratio}{ours - passes:>11.1f}{passes / ITERATIONS:>11.2f}  {each}",
+                flush=True,
+            )
+
+
+def seconds_of_hmmlearn(sequences: int) -> float:
+    """Of the same number of iterations from a beginning of its own, one thread, with its fastest implementation."""
+    from hmmlearn import hmm as peer
+
+    parts = -(-sequences // ROWS)
+    X = np.concatenate([drawn(min(ROWS, sequences - part * ROWS), part) for part in range(parts)]).reshape(-1, 1).astype(np.int64)
+    one = peer.CategoricalHMM(STATES, n_iter=ITERATIONS, tol=-np.inf, implementation="scaling", random_state=0)
+    logging.getLogger("hmmlearn").setLevel(logging.ERROR)
+    began = time.perf_counter()
+    one.fit(X, [STEPS] * sequences)
+    return time.perf_counter() - began
+
+
+def cores(sequences: int) -> None:
+    """Each number of cores in a process of its own, in turn, so that neither has a warmer machine."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "sequences.parquet"
+        with spark_session(f"local[{os.cpu_count()}]", "writing") as spark:
+            write(spark, sequences, file)
+        for count in (1, 2, 1, 2):
+            command = [sys.executable, __file__, "iteration", "--cores", str(count), "--file", str(file)]
+            out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            seconds[count].append(float(out.split()[-1]))
+            millions = sequences * STEPS / 1e6
+            print(f"local[{count}]: {seconds[count][-1]:.2f} s an iteration on {millions:.0f} million steps", flush=True)
+    print(f"local[2] is {min(seconds[1]) / min(seconds[2]):.2f} times as fast as local[1]")
+
+
+def iteration(count: int, file: str) -> None:
+    """Prints the median seconds of an iteration."""
+    with spark_session(f"local[{count}]", "iteration") as spark:
+        fitted = model().fit(spark.read.parquet(file))
+    print(float(np.median(fitted.history_.seconds)))
+
+
+def overhead() -> None:
+    """What an iteration takes on Spark when there is next to nothing to do, and the same without Spark."""
+    symbols = drawn(64, 0)
+    with spark_session("local[2]", "overhead") as spark:
+        frame = spark.createDataFrame([(row.tolist(),) for row in symbols], "symbols array<tinyint>").repartition(8)
+        fitted = model().set_params(n_iter=60).fit(frame)
+    alone = model().set_params(n_iter=60).fit(list(symbols[:, :, None]))
+    spent, work = (np.median(one.history_.seconds[20:]) * 1e3 for one in (fitted, alone))
+    print(
+        f"{spent:.0f} ms an iteration on Spark with 8 partitions, {work:.1f} ms without Spark: {spent - work:.0f} ms of overhead"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("table", "cores", "overhead", "iteration"))
+    parser.add_argument("--largest", type=int, default=TABLE[-1])
+    parser.add_argument("--patience", type=float, default=300.0, help="seconds that hmmlearn may be expected to take")
+    parser.add_argument("--sequences", type=int, default=500_000)
+    parser.add_argument("--cores", type=int, default=1)
+    parser.add_argument("--file", default="")
+    chosen = parser.parse_args()
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    if chosen.what == "table":
+        table(chosen.largest, chosen.patience)
+    elif chosen.what == "cores":
+        cores(chosen.sequences)
+    elif chosen.what == "iteration":
+        iteration(chosen.cores, chosen.file)
+    else:
+        overhead()
+
+
+if __name__ == "__main__":
+    main()
