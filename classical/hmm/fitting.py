@@ -13,8 +13,9 @@ import numpy as np
 from classical import em
 from classical.checkpoints import FileCheckpoint
 from classical.hmm.emissions.autoregressive import Autoregressive
-from classical.hmm.emissions.covariances import Covariance
 from classical.hmm.emissions.gaussian import Gaussian
+from classical.hmm.emissions.mixture import Mixture
+from classical.hmm.emissions.student import Student
 from classical.hmm.initial import Begin, initialise, sample
 from classical.hmm.model import HiddenMarkov
 from classical.hmm.settings import HmmSettings
@@ -99,10 +100,18 @@ def checkpoint_of(file: Path, dataset: SequenceDataset, settings: HmmSettings, r
 
 def beginning(settings: HmmSettings, filled: bool = False) -> Begin:
     """Of the family that was chosen. `filled`: gaps of the data were filled, so regressions may be on what stands there."""
-    if settings.emission == "autoregressive":
-        return partial(Autoregressive.begin, variance_floor=settings.variance_floor, order=settings.order, filled=filled)
-    covariance: Covariance = "full" if settings.emission == "full" else "diag"
-    return partial(Gaussian.begin, variance_floor=settings.variance_floor, covariance=covariance)
+    floor = settings.variance_floor
+    match settings.emission:
+        case "autoregressive":
+            return partial(Autoregressive.begin, variance_floor=floor, order=settings.order, filled=filled)
+        case "mixture":
+            return partial(Mixture.begin, variance_floor=floor, components=settings.components)
+        case "student":
+            return partial(Student.begin, variance_floor=floor)
+        case "diagonal":
+            return partial(Gaussian.begin, variance_floor=floor, covariance="diag")
+        case kind:
+            return partial(Gaussian.begin, variance_floor=floor, covariance=kind)
 
 
 def repairs(model: HiddenMarkov[Any]) -> list[str]:

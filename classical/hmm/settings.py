@@ -6,15 +6,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Family = Literal["autoregressive", "diagonal", "full"]
+Family = Literal["autoregressive", "spherical", "diagonal", "full", "tied", "mixture", "student"]
 
 
 class HmmSettings(BaseModel):
     """The model and its fit; the defaults were chosen by validation error on ETTh1.
 
     emission        "autoregressive": in each state each channel is a regression on its own last `order` values;
-                    "diagonal", "full": in each state the channels are Gaussian, independent or with all covariances
+                    "spherical", "diagonal", "full", "tied": Gaussian in each state, with one variance, one a channel, all
+                    covariances, or all covariances shared by the states;
+                    "mixture": in each state of `components` Gaussians of independent channels;
+                    "student": in each state each channel has Student's t-distribution, which outliers do not move
     states          hidden states
+    components      mixture only
     order           autoregressive only; at most half the context, so that the other half is left to the filter
     iterations      EM iterations, at most
     tolerance       EM stops after an iteration that gains less than this in log-likelihood per step
@@ -26,6 +30,7 @@ class HmmSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
     emission: Family = "autoregressive"
     states: int = Field(default=2, ge=1)
+    components: int = Field(default=2, ge=1)
     order: int = Field(default=168, ge=1)
     iterations: int = Field(default=30, ge=1)
     tolerance: float = Field(default=1e-4, ge=0)

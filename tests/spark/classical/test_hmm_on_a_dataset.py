@@ -69,7 +69,9 @@ def arrays(fitted: FittedHmm) -> dict[str, np.ndarray]:
     return {"start": model.start, "transition": model.transition, **model.emission.arrays()}
 
 
-@pytest.mark.parametrize(("emission", "spreads"), [("autoregressive", (1, 2, 3)), ("diagonal", (3,)), ("full", (3,))])
+@pytest.mark.parametrize(
+    ("emission", "spreads"), [("autoregressive", (1, 2, 3)), ("full", (3,)), ("tied", (3,)), ("mixture", (3,)), ("student", (3,))]
+)
 def test_spark_on_k_partitions_is_the_local_fit(
     spark: SparkSession, dataset: SequenceDataset, emission: Any, spreads: tuple[int, ...]
 ) -> None:
