@@ -28,6 +28,9 @@ lint: install-dev
 
 bench: install-dev
 	$(PYTHON) benchmarks/hmm_e_step.py
+	$(PYTHON) benchmarks/hmm_on_spark.py overhead
+	$(PYTHON) benchmarks/hmm_on_spark.py cores
+	$(PYTHON) benchmarks/hmm_on_spark.py table
 	@mkdir -p out
 	$(VENV)/bin/hindcast prep examples/etth1.toml out/bench.seq --overwrite
 	$(PYTHON) benchmarks/lstm_ranks.py out/bench.seq
