@@ -260,3 +260,15 @@ def test_files_that_are_no_estimators_are_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps(good)[:100])
     with pytest.raises(InputError, match="not an estimator, or damaged"):
         hmm.load(file)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_order_of_sequences_does_not_matter(family: str) -> None:
+    pieces = np.split(readings(family), np.cumsum(LENGTHS)[:-1])
+    model = FAMILIES[family](n_iter=1, random_state=0).fit(pieces)
+    turned = [pieces[number] for number in (2, 0, 3, 1)]
+    np.testing.assert_allclose(model.score(turned), model.score(pieces), rtol=1e-12)
+    states = np.split(model.predict(pieces), np.cumsum(LENGTHS)[:-1])
+    np.testing.assert_array_equal(model.predict(turned), np.concatenate([states[number] for number in (2, 0, 3, 1)]))
+    one, other = (FAMILIES[family](n_iter=3, tol=-np.inf, init_params="").adopt(model.parameters_) for _ in range(2))
+    assert_same(one.fit(pieces), other.fit(turned), rtol=1e-8, atol=1e-10)
