@@ -18,6 +18,8 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global
 from numba.extending import intrinsic, lower_builtin, models, register_model
 
 LANES = 16
+BLOCK = 8  # lanes, and states, that are turned into each other at once
+_EIGHT = ir.VectorType(ir.DoubleType(), BLOCK)
 _VECTOR, _BITS = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.IntType(64), LANES)
 
 
@@ -102,6 +104,63 @@ def store(typing: Any, array: Any, index: Any, value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, index, lanes), generate
+
+
+def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
+    """Of BLOCK values of BLOCK numbers each: first neighbours change places, then pairs, then fours."""
+    for apart in (1, 2, 4):
+        masks = [[i + (BLOCK - apart if i & apart else 0) for i in range(BLOCK)]]
+        masks.append([i + (BLOCK if i & apart else apart) for i in range(BLOCK)])
+        constants = [ir.Constant(ir.VectorType(ir.IntType(32), BLOCK), mask) for mask in masks]
+        for i in range(BLOCK):
+            if not i & apart:
+                pair = rows[i], rows[i + apart]
+                rows[i], rows[i + apart] = (builder.shuffle_vector(*pair, constant) for constant in constants)
+    return rows
+
+
+def _blocks(context: Any, builder: Any, signed: Any, arguments: Any) -> Any:
+    """Pointers to what `take_rows` and `add_rows` move, for each BLOCK lanes: to the lanes, a state each, and to the rows."""
+    (lanes_type, index_type, rows_type, first_type, _), (array, index, rows, first, state) = signed.args, arguments
+    kind = _EIGHT.as_pointer()
+    start = _pointer(context, builder, lanes_type, array, index_type, index)
+    data = context.make_array(rows_type)(context, builder, rows).data
+    first_rows = context.make_array(first_type)(context, builder, first).data
+    for lane in range(0, LANES, BLOCK):
+        of_states = [builder.gep(start, [ir.Constant(ir.IntType(64), k * LANES + lane)]) for k in range(BLOCK)]
+        of_rows = []
+        for v in range(lane, lane + BLOCK):
+            row = builder.zext(builder.load(builder.gep(first_rows, [ir.Constant(ir.IntType(64), v)])), ir.IntType(64))
+            of_rows.append(builder.gep(data, [builder.add(row, state)]))
+        yield [builder.bitcast(p, kind) for p in of_states], [builder.bitcast(p, kind) for p in of_rows]
+
+
+@intrinsic
+def take_rows(typing: Any, out: Any, index: Any, table: Any, first: Any, state: Any) -> Any:
+    """`out[index]`, BLOCK states in lanes, from a row for each lane: the numbers of `table` from first[lane] + state on."""
+
+    def generate(context: Any, builder: Any, signed: Any, arguments: Any) -> Any:
+        for of_states, of_rows in _blocks(context, builder, signed, arguments):
+            rows = [builder.load(pointer, align=8) for pointer in of_rows]
+            for value, pointer in zip(_transposed(builder, rows), of_states, strict=True):
+                builder.store(value, pointer, align=8)
+        return context.get_dummy_value()
+
+    return types.void(out, index, table, first, state), generate
+
+
+@intrinsic
+def add_rows(typing: Any, x: Any, index: Any, sums: Any, first: Any, state: Any) -> Any:
+    """The other way: adds `x[index]`, BLOCK states in lanes, to the numbers of `sums` from first[lane] + state on."""
+
+    def generate(context: Any, builder: Any, signed: Any, arguments: Any) -> Any:
+        for of_states, of_rows in _blocks(context, builder, signed, arguments):
+            rows = [builder.load(pointer, align=8) for pointer in of_states]
+            for value, pointer in zip(_transposed(builder, rows), of_rows, strict=True):
+                builder.store(builder.fadd(builder.load(pointer, align=8), value), pointer, align=8)
+        return context.get_dummy_value()
+
+    return types.void(x, index, sums, first, state), generate
 
 
 @intrinsic

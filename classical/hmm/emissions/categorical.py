@@ -19,7 +19,7 @@ from classical.additive import Additive
 from classical.hmm.clusters import clusters
 from classical.hmm.emissions import EMPTY, Emission
 from classical.hmm.lanes import Group, Spans, stacked
-from classical.hmm.vector import LANES, any_below, larger, load, splat
+from classical.hmm.vector import BLOCK, LANES, add_rows, any_below, larger, load, splat, store, take_rows
 from forecasting.marginals import Components, Symbols
 from prep.errors import InputError
 
@@ -108,8 +108,8 @@ class Categorical(Emission):
         self._must_know(_look_up(group.values, group.observed, relative, 1.0, out, logs, peaks))
 
     def no_sums(self) -> np.ndarray:
-        """(symbols, states, LANES)"""
-        return np.zeros((self.symbols, self.states, LANES))
+        """(LANES, symbols, states)"""
+        return np.zeros((LANES, self.symbols, self.states))
 
     def add_sums(self, group: Group, gamma: np.ndarray, sums: np.ndarray) -> None:
         self._must_know(_sums(group.values, group.observed, gamma, sums))
@@ -132,7 +132,7 @@ class Categorical(Emission):
             return self._by_symbol / np.where(highest > 0, highest, 1.0)[:, None], np.log(highest)
 
     def statistics(self, sums: np.ndarray) -> CategoricalStatistics:
-        return CategoricalStatistics(np.ascontiguousarray(sums.sum(axis=-1).T))
+        return CategoricalStatistics(np.ascontiguousarray(sums.sum(axis=0).T))
 
     def m_step(self, statistics: CategoricalStatistics) -> Categorical:
         return self.moved(probabilities=likeliest(statistics.counts, self.probabilities, self.prior))
@@ -206,10 +206,13 @@ def _look_up(x: Any, observed: Any, table: Any, missing: Any, out: Any, logs: An
     Whether all symbols are among the table's: at one that is not, it stops.
     """
     steps, K, symbols, numbers, row = out.shape[0], out.shape[1], len(table), table.ravel(), np.empty(LANES, np.uint32)
+    whole = K // BLOCK * BLOCK
     for t in range(steps):
         if not _rows(x, t, symbols, K, row):
             return False
-        for k in range(np.uint32(K)):
+        for k in range(0, whole, BLOCK):
+            take_rows(out, (t, k), numbers, row, k)
+        for k in range(np.uint32(whole), np.uint32(K)):
             for v in range(LANES):
                 out[t, k, v] = numbers[row[v] + k]
         if peaks is not None:
@@ -226,19 +229,28 @@ def _look_up(x: Any, observed: Any, table: Any, missing: Any, out: Any, logs: An
 
 @njit(cache=True, nogil=True)
 def _sums(x: Any, observed: Any, gamma: Any, sums: Any) -> Any:
-    """`sums` (symbols, states, LANES): each lane adds to numbers of its own, so that none waits for another.
+    """`sums` (LANES, symbols, states): each lane adds to numbers of its own, so that none waits for another.
 
     Whether all symbols are among those: at one that is not, it stops.
     """
-    steps, K, symbols, numbers, row = gamma.shape[0], gamma.shape[1], len(sums), sums.ravel(), np.empty(LANES, np.uint32)
+    steps, K, symbols, numbers, row = gamma.shape[0], gamma.shape[1], sums.shape[1], sums.ravel(), np.empty(LANES, np.uint32)
+    whole, weights = K // BLOCK * BLOCK, np.empty((K, LANES))
     for t in range(steps):
-        if not _rows(x, t, symbols, K * LANES, row):
+        if not _rows(x, t, symbols, K, row):
             return False
-        for k in range(K):
-            first = np.uint32(k * LANES)
+        for v in range(LANES):
+            row[v] += np.uint32(v * symbols * K)
+        if observed is not None:
+            for k in range(K):
+                store(weights, (k,), load(gamma, (t, k)) * load(observed, (t, 0)))
+        for k in range(0, whole, BLOCK):
+            if observed is None:
+                add_rows(gamma, (t, k), numbers, row, k)
+            else:
+                add_rows(weights, (k,), numbers, row, k)
+        for k in range(np.uint32(whole), np.uint32(K)):
             for v in range(LANES):
-                weight = gamma[t, k, v] if observed is None else gamma[t, k, v] * observed[t, 0, v]
-                numbers[row[v] + (first + np.uint32(v))] += weight
+                numbers[row[v] + k] += gamma[t, k, v] if observed is None else weights[k, v]
     return True
 
 

@@ -202,6 +202,29 @@ def test_a_symbol_that_no_state_gives_makes_a_likelihood_of_zero_and_no_nan(fold
     np.testing.assert_allclose(found["gamma 0"], [[1, 0]] * 6, atol=1e-15)
 
 
+@pytest.mark.parametrize("states", [8, 11])
+def test_symbols_of_more_states_than_a_block_are_looked_up_and_counted_one_by_one(states: int) -> None:
+    rng = np.random.default_rng(0)
+    emission = Categorical(rng.dirichlet(np.ones(5), states))
+    symbols, observed = rng.integers(0, 5, (20, 7)), rng.integers(0, 2, (20, 7))
+    for seen in (None, observed.astype(np.uint8)[..., None]):
+        for group in batches(whole(symbols[..., None].astype(float), seen), 0, emission.centre, 100):
+            gamma, sums, counts = rng.random((group.steps, states, LANES)), emission.no_sums(), np.zeros((states, 5))
+            gamma *= group.inside[:, None]
+            logs, relative, peaks = np.empty_like(gamma), np.empty_like(gamma), np.empty((group.steps, LANES))
+            emission.log_density(group, logs)
+            emission.relative_density(group, relative, peaks)
+            emission.add_sums(group, gamma, sums)
+            parts = zip(*map(group.each, (gamma, logs, np.log(relative) + peaks[:, None])), strict=True)
+            for (row, weight), (_, log_b), (_, from_relative) in parts:
+                there = np.ones(7, bool) if seen is None else observed[row] > 0
+                expected = np.where(there[:, None], np.log(emission.probabilities.T[symbols[row]]), 0.0)
+                np.testing.assert_allclose(log_b, expected, rtol=1e-14)
+                np.testing.assert_allclose(from_relative, expected, rtol=1e-13, atol=1e-15)
+                np.add.at(counts.T, symbols[row][there], weight[there])
+            np.testing.assert_allclose(emission.statistics(sums).counts, counts, rtol=1e-12)
+
+
 def test_each_sequence_is_in_one_place_whole_less_the_centre() -> None:
     lengths = np.array([3, 700, 0, 40, 40, 300, 1, *[9] * 40])
     values, centre = np.random.default_rng(0).normal(size=(lengths.sum(), 2)), np.array([1.0, -2.0])

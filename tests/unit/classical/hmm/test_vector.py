@@ -7,7 +7,20 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from classical.hmm.vector import LANES, any_below, exp_of_negative, larger, load, splat, store
+from classical.hmm.vector import (
+    BLOCK,
+    LANES,
+    add_rows,
+    any_below,
+    exp_of_negative,
+    larger,
+    load,
+    splat,
+    store,
+    take_rows,
+    total,
+    where_larger,
+)
 
 
 @njit
@@ -23,6 +36,19 @@ def _arithmetic(a: Any, b: Any, out: Any) -> Any:
     store(out, (1,), 1.0 / y - x)
     store(out, (2,), larger(x, splat(0.5)))
     return any_below(y, 0.25)
+
+
+@njit
+def _rows(table: Any, first: Any, lanes: Any, sums: Any) -> None:
+    for state in range(0, lanes.shape[1], BLOCK):
+        take_rows(lanes, (1, state), table.ravel(), first, state)
+        add_rows(lanes, (1, state), sums.ravel(), first, state)
+
+
+@njit
+def _chosen(a: Any, out: Any) -> Any:
+    store(out, (0,), where_larger(load(a, (0,)), load(a, (1,)), splat(1.0), splat(2.0)))
+    return total(load(a, (0,)))
 
 
 def test_exp_is_right_to_the_last_digits_from_zero_down_to_underflow() -> None:
@@ -48,3 +74,21 @@ def test_lanes_are_loaded_from_where_they_are_and_computed_with_one_by_one() -> 
     np.testing.assert_allclose(out, expected, rtol=1e-15)
     b[0, 7] = 0.2
     assert _arithmetic(a, b, out)
+
+
+def test_rows_are_turned_into_lanes_and_added_to_from_them() -> None:
+    rng = np.random.default_rng(1)
+    table, lanes, which = rng.random((3 * LANES, 2 * BLOCK)), np.zeros((2, 2 * BLOCK, LANES)), rng.permutation(3 * LANES)[:LANES]
+    sums = np.ones_like(table)
+    _rows(table, (which * 2 * BLOCK).astype(np.uint32), lanes, sums)
+    np.testing.assert_array_equal(lanes[1], table[which].T)
+    assert not lanes[0].any()
+    expected = np.ones_like(table)
+    expected[which] += table[which]
+    np.testing.assert_array_equal(sums, expected)
+
+
+def test_lanes_are_chosen_one_by_one_and_summed() -> None:
+    a, out = np.random.default_rng(2).normal(size=(2, LANES)), np.empty((1, LANES))
+    np.testing.assert_allclose(_chosen(a, out), a[0].sum(), rtol=1e-14)
+    np.testing.assert_array_equal(out[0], np.where(a[0] > a[1], 1.0, 2.0))
