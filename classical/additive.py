@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -18,11 +19,19 @@ class Additive:
         return type(self)(*(_scaled(getattr(self, f.name), factor) for f in fields(self)))
 
 
-def pairwise_sum(parts: Sequence[Any]) -> Any:
-    """The sum of some statistics, always in the same order, with rounding errors that grow with the logarithm of their number."""
-    while len(parts) > 1:
-        parts = [parts[i] + parts[i + 1] if i + 1 < len(parts) else parts[i] for i in range(0, len(parts), 2)]
-    return parts[0]
+def pairwise_sum(parts: Iterable[Any], add: Callable[[Any, Any], Any] = operator.add) -> Any:
+    """The sum of some statistics, one at least, always in the same order, with rounding errors that grow with the logarithm of
+    their number. As many are held at a time as that logarithm says."""
+    held: list[tuple[int, Any]] = []  # sums of 2**n neighbours, n falling
+    for total in parts:
+        n = 0
+        while held and held[-1][0] == n:
+            total, n = add(held.pop()[1], total), n + 1
+        held.append((n, total))
+    total = held.pop()[1]
+    while held:
+        total = add(held.pop()[1], total)
+    return total
 
 
 def _added(a: Any, b: Any) -> Any:

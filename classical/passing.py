@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from typing import Any
 
 from classical.additive import pairwise_sum
@@ -40,31 +41,29 @@ def passes(
     if spark is not None:
         context = spark.sparkContext
         return _on_spark(context.parallelize(data, min(len(data), partitions or context.defaultParallelism)), reader)
-    return lambda models, _: (_summed(list(_mapped(models, data, reader, threads))), 0.0)
+    return lambda models, _: (_summed(_mapped(models, data, reader, threads)), 0.0)
 
 
 def _on_spark(rdd: Any, reader: Reader) -> Pass:
     context = rdd.context
 
     def gather(models: Sequence[Any], description: str) -> tuple[list[Any], float]:
-        broadcast = context.broadcast(models)
-
+        # The models go with the task's function; what is large, pyspark broadcasts of itself.
         def task(sources: Iterator[Source]) -> Iterator[tuple[list[Any], float]]:
             settle()
             cpu = time.process_time()
-            parts = [_e_steps(broadcast.value, source, reader) for source in sources]
-            if parts:
-                yield _summed(parts), time.process_time() - cpu
+            for first in sources:
+                rest = (_e_steps(models, source, reader) for source in sources)
+                yield _summed(chain([_e_steps(models, first, reader)], rest)), time.process_time() - cpu
 
         context.setJobDescription(description)
         try:
             results = rdd.mapPartitions(task).collect()
         finally:
             context.setJobDescription(None)
-            broadcast.destroy()
         if not results:
             raise InputError("there is nothing to fit: no partition has rows")
-        return _summed([statistics for statistics, _ in results]), sum(cpu for _, cpu in results)
+        return _summed(statistics for statistics, _ in results), sum(cpu for _, cpu in results)
 
     return gather
 
@@ -82,5 +81,7 @@ def _e_steps(models: Sequence[Any], source: Source, reader: Reader) -> list[Any]
     return [model.e_step(block) for model in models]
 
 
-def _summed(parts: Sequence[list[Any]]) -> list[Any]:
-    return [pairwise_sum(of_model) for of_model in zip(*parts, strict=True)]
+def _summed(parts: Iterable[list[Any]]) -> list[Any]:
+    """Of each model."""
+    total: list[Any] = pairwise_sum(parts, lambda a, b: [one + other for one, other in zip(a, b, strict=True)])
+    return total

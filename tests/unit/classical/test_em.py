@@ -87,3 +87,5 @@ def test_parts_are_summed_pairwise_in_their_order() -> None:
             return Text(f"({self}{other})")
 
     assert pairwise_sum([Text(letter) for letter in "abcde"]) == "(((ab)(cd))e)"
+    assert pairwise_sum(Text(letter) for letter in "abcdefg") == "(((ab)(cd))((ef)g))"
+    assert pairwise_sum([Text("a")]) == "a"
