@@ -153,12 +153,10 @@ class _Workspace:
     def _density(self, group: Group, found: _Lattice) -> np.ndarray | None:
         """Into the lattice's `b`; the peaks that it is relative to, or None where it is in logs."""
         emission = self.model.emission
-        relative = getattr(emission, "relative_density", None)
-        if relative is None:
-            emission.log_density(group, found.b)
-            return None
-        relative(group, found.b, found.peaks)
-        return found.peaks
+        if emission.relative_density(group, found.b, found.peaks):
+            return found.peaks
+        emission.log_density(group, found.b)
+        return None
 
     def _room(self, steps: int) -> _Lattice:
         K = len(self.model.start)

@@ -11,6 +11,7 @@ from classical.additive import Additive
 from classical.hmm.emissions import EMPTY, Emission
 from classical.hmm.inference import smoothed
 from classical.hmm.lanes import Spans, owned
+from classical.hmm.probabilities import estimated, log_dirichlet
 from prep.blocks import Block
 from prep.errors import InputError
 
@@ -75,7 +76,7 @@ class HiddenMarkov(Generic[AnyEmission]):
     @property
     def log_prior(self) -> float:
         """Up to a constant."""
-        chain = _log_dirichlet(self.start, self.start_prior) + _log_dirichlet(self.transition, self.transition_prior)
+        chain = log_dirichlet(self.start, self.start_prior) + log_dirichlet(self.transition, self.transition_prior)
         return chain + self.emission.log_prior
 
     def e_step(self, block: Block | Spans) -> Statistics:
@@ -100,8 +101,8 @@ class HiddenMarkov(Generic[AnyEmission]):
         if statistics.sequences == 0:
             return self
         visits = statistics.starts + statistics.transitions.sum(axis=0)
-        start = _estimated(statistics.starts, self.start, self.start_prior)
-        transition = _estimated(statistics.transitions, self.transition, self.transition_prior)
+        start = estimated(statistics.starts, self.start, self.start_prior)
+        transition = estimated(statistics.transitions, self.transition, self.transition_prior)
         return replace(
             self,
             start=self.start if "start" in self.fixed else start,
@@ -143,10 +144,8 @@ class HiddenMarkov(Generic[AnyEmission]):
             transition=self.transition[both],
             emission=self.emission.permuted(order),
             empty=empty,
-            start_prior=self.start_prior[order] if isinstance(self.start_prior, np.ndarray) else self.start_prior,
-            transition_prior=self.transition_prior[both]
-            if isinstance(self.transition_prior, np.ndarray)
-            else self.transition_prior,
+            start_prior=_reordered(self.start_prior, order),
+            transition_prior=_reordered(self.transition_prior, both),
         )
 
 
@@ -160,19 +159,6 @@ def stationary(start: np.ndarray, transition: np.ndarray) -> np.ndarray:
         power = power @ power
         power /= power.sum(axis=1, keepdims=True)
     return start @ power
-
-
-def _estimated(counts: np.ndarray, before: np.ndarray, prior: float | np.ndarray) -> np.ndarray:
-    """Probabilities along the last axis from expected counts and a Dirichlet prior; as `before` where nothing was counted."""
-    counts = np.where(before > 0, counts + (np.asarray(prior) - 1.0), 0.0)
-    total = counts.sum(axis=-1, keepdims=True)
-    counted = total > EMPTY
-    return np.where(counted, counts / np.where(counted, total, 1.0), before)
-
-
-def _log_dirichlet(probabilities: np.ndarray, prior: float | np.ndarray) -> float:
-    possible = probabilities > 0
-    return float((np.where(possible, np.asarray(prior) - 1.0, 0.0) * np.log(np.where(possible, probabilities, 1.0))).sum())
 
 
 def _reordered(prior: float | np.ndarray, order: Any) -> float | np.ndarray:

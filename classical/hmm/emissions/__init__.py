@@ -90,6 +90,11 @@ class Emission(ABC):
     def log_density(self, group: Group, out: np.ndarray) -> None:
         """Writes log p(reading | state, history) into `out` (steps, states, LANES); any finite number after a lane's end."""
 
+    def relative_density(self, group: Group, out: np.ndarray, peaks: np.ndarray) -> bool:
+        """Whether it wrote, in place of logarithms, densities relative to the likeliest state's into `out`, and the logarithm of
+        that state's into `peaks` (steps, LANES): a family that looks densities up spares the lattice the exponentials."""
+        return False
+
     @abstractmethod
     def no_sums(self) -> Any:
         """Zeros, for `add_sums` to add to and `statistics` to make statistics of."""

@@ -17,8 +17,9 @@ from numba import njit
 
 from classical.additive import Additive
 from classical.hmm.clusters import clusters
-from classical.hmm.emissions import EMPTY, Emission
+from classical.hmm.emissions import Emission
 from classical.hmm.lanes import Group, Spans, stacked
+from classical.hmm.probabilities import estimated, log_dirichlet, not_a_dirichlet, not_probabilities
 from classical.hmm.vector import BLOCK, LANES, add_rows, any_below, larger, load, splat, store, take_rows
 from forecasting.marginals import Components, Symbols
 from prep.errors import InputError
@@ -99,13 +100,10 @@ class Categorical(Emission):
             logs = np.log(self._by_symbol)
         self._must_know(_look_up(group.values, group.observed, logs, 0.0, out, None, None))
 
-    def relative_density(self, group: Group, out: np.ndarray, peaks: np.ndarray) -> None:
-        """Densities relative to the likeliest state's into `out` (steps, states, LANES), and logs of that state's into `peaks`.
-
-        Spares the lattice the exponentials that it takes of log densities.
-        """
+    def relative_density(self, group: Group, out: np.ndarray, peaks: np.ndarray) -> bool:
         relative, logs = self._relative
         self._must_know(_look_up(group.values, group.observed, relative, 1.0, out, logs, peaks))
+        return True
 
     def no_sums(self) -> np.ndarray:
         """(LANES, symbols, states)"""
@@ -135,7 +133,7 @@ class Categorical(Emission):
         return CategoricalStatistics(np.ascontiguousarray(sums.sum(axis=0).T))
 
     def m_step(self, statistics: CategoricalStatistics) -> Categorical:
-        return self.moved(probabilities=likeliest(statistics.counts, self.probabilities, self.prior))
+        return self.moved(probabilities=estimated(statistics.counts, self.probabilities, self.prior))
 
     def permuted(self, order: np.ndarray) -> Self:
         prior = np.asarray(self.prior)[order] if np.ndim(self.prior) == 2 else self.prior
@@ -148,20 +146,6 @@ class Categorical(Emission):
         ahead = np.cumsum(self.probabilities, axis=1)
         symbols = (rng.random(len(states))[:, None] >= ahead[states]).sum(axis=1)
         return np.minimum(symbols, self.symbols - 1)[:, None]
-
-
-def likeliest(counts: np.ndarray, before: np.ndarray, prior: float | np.ndarray) -> np.ndarray:
-    """The most probable probabilities (states, symbols) after expected `counts`; as `before` where there is nothing to go by."""
-    counts = np.where(before > 0, counts + (np.asarray(prior) - 1.0), 0.0)
-    weight = counts.sum(axis=1, keepdims=True)
-    known = weight > EMPTY
-    return np.where(known, counts / np.where(known, weight, 1.0), before)
-
-
-def log_dirichlet(probabilities: np.ndarray, prior: float | np.ndarray) -> float:
-    """Up to a constant; of the symbols that are possible."""
-    possible = probabilities > 0
-    return float((np.where(possible, np.asarray(prior) - 1.0, 0.0) * np.log(np.where(possible, probabilities, 1.0))).sum())
 
 
 def shares(counts: np.ndarray, totals: np.ndarray, lengths: np.ndarray, run: int) -> np.ndarray:
@@ -177,25 +161,6 @@ def shares(counts: np.ndarray, totals: np.ndarray, lengths: np.ndarray, run: int
     summed, overall = before[high] - before[low], before[-1]
     total, whole = summed[:, -1:], max(overall[-1], 1.0)
     return np.where(total > 0, summed[:, :-1] / np.where(total > 0, total, 1.0), overall[:-1] / whole)
-
-
-def not_probabilities(p: np.ndarray) -> str | None:
-    """What is wrong with probabilities (states, symbols), in words."""
-    if p.ndim != 2:
-        return f"expected probabilities of shape (states, symbols), found shape {p.shape}"
-    wrong = np.flatnonzero(~(np.isfinite(p) & (p >= 0)).all(axis=1) | ~np.isclose(p.sum(axis=1), 1.0))
-    if not len(wrong):
-        return None
-    return f"state {wrong[0]}: expected probabilities that add up to 1, found {p[wrong[0]].tolist()}"
-
-
-def not_a_dirichlet(prior: float | np.ndarray, shape: tuple[int, ...]) -> str | None:
-    """What is wrong with concentrations for probabilities of a shape, in words."""
-    found = np.asarray(prior)
-    if found.shape not in ((), shape[1:], shape):
-        return f"prior: expected a number, or shape {shape[1:]} or {shape}, found shape {found.shape}"
-    fine = np.isfinite(found).all() and (found >= 1).all()
-    return None if fine else f"prior: expected concentrations of 1 or more, found {found.tolist()}"
 
 
 @njit(cache=True, nogil=True)

@@ -22,9 +22,9 @@ from classical.hmm.emissions.covariances import KINDS, Covariance, independent, 
 from classical.hmm.emissions.gaussian import Gaussian, GaussianStatistics
 from classical.hmm.emissions.incomplete_clusters import filled, incomplete_clusters, readings_of
 from classical.hmm.emissions.mixture_prior import MixturePrior
-from classical.hmm.emissions.student import log1p_of_positive
 from classical.hmm.lanes import Group, Spans
 from classical.hmm.lattice import FAST
+from classical.hmm.logarithm import log1p_of_positive
 from classical.hmm.vector import LANES, exp_of_negative, larger, load, splat, store
 from forecasting.marginals import Components
 

@@ -21,16 +21,10 @@ from scipy.special import gammaln, xlogy
 from classical.additive import Additive
 from classical.hmm.clusters import clusters
 from classical.hmm.emissions import Emission
-from classical.hmm.emissions.categorical import (
-    RUN,
-    likeliest,
-    log_dirichlet,
-    not_a_dirichlet,
-    not_probabilities,
-    shares,
-)
+from classical.hmm.emissions.categorical import RUN, shares
 from classical.hmm.lanes import Group, Spans, stacked
 from classical.hmm.lattice import FAST
+from classical.hmm.probabilities import estimated, log_dirichlet, not_a_dirichlet, not_probabilities
 from classical.hmm.vector import LANES, load, splat, store
 from forecasting.marginals import Binomials, Components
 from prep.errors import InputError
@@ -140,7 +134,7 @@ class Multinomial(Emission):
         return MultinomialStatistics(sums.sum(axis=-1))
 
     def m_step(self, statistics: MultinomialStatistics) -> Multinomial:
-        return self.moved(probabilities=likeliest(statistics.counts, self.probabilities, self.prior))
+        return self.moved(probabilities=estimated(statistics.counts, self.probabilities, self.prior))
 
     def permuted(self, order: np.ndarray) -> Self:
         prior = np.asarray(self.prior)[order] if np.ndim(self.prior) == 2 else self.prior

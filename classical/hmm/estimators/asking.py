@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from classical.hmm.forecast import after
-from classical.hmm.inference import decoded, filtered, smoothed
+from classical.hmm.inference import decoded, filtered, scored, smoothed
 from classical.hmm.lanes import Spans
 from classical.hmm.model import HiddenMarkov, stationary
 from classical.hmm.sequences import Lengths
@@ -36,12 +36,12 @@ class Asking(ABC):
 
     def score(self, X: Any, lengths: Lengths = None) -> float:
         """The log-likelihood of all sequences together."""
-        return float(sum(likelihoods.sum() for _, _, likelihoods in filtered(self.parameters_, self._spans(X, lengths))))
+        return float(sum(likelihoods.sum() for _, likelihoods in scored(self.parameters_, self._spans(X, lengths))))
 
     def score_samples(self, X: Any, lengths: Lengths = None) -> tuple[float, np.ndarray]:
         """The log-likelihood, and `predict_proba`."""
         spans = self._spans(X, lengths)
-        return _posterior(smoothed(self.parameters_, spans), self._scored(spans), spans.values.shape[1], self.n_components)
+        return _posterior(smoothed(self.parameters_, spans), self._after_history(spans), spans.values.shape[1], self.n_components)
 
     def predict_proba(self, X: Any, lengths: Lengths = None) -> np.ndarray:
         """P(state | the whole sequence) of every step, (steps, n_components). Rows of 0 where a step is only conditioned on."""
@@ -50,16 +50,18 @@ class Asking(ABC):
     def filtered_proba(self, X: Any, lengths: Lengths = None) -> np.ndarray:
         """P(state | the sequence up to the step), (steps, n_components): what was known at the time."""
         spans = self._spans(X, lengths)
-        return _posterior(filtered(self.parameters_, spans), self._scored(spans), spans.values.shape[1], self.n_components)[1]
+        return _posterior(
+            filtered(self.parameters_, spans), self._after_history(spans), spans.values.shape[1], self.n_components
+        )[1]
 
     def predicted_proba(self, X: Any, lengths: Lengths = None) -> np.ndarray:
         """P(state | the sequence before the step), (steps, n_components); of a sequence's first step, the start probabilities."""
         spans, model = self._spans(X, lengths), self.parameters_
-        scored = self._scored(spans)
-        _, before = _posterior(filtered(model, spans), scored, spans.values.shape[1], self.n_components)
+        after = self._after_history(spans)
+        _, before = _posterior(filtered(model, spans), after, spans.values.shape[1], self.n_components)
         ahead = np.zeros_like(before)
         ahead[1:] = before[:-1] @ model.transition
-        ahead[scored.start[scored.lengths > 0]] = model.start
+        ahead[after.start[after.lengths > 0]] = model.start
         return ahead
 
     def decode(self, X: Any, lengths: Lengths = None, algorithm: str | None = None) -> tuple[float, np.ndarray]:
@@ -72,7 +74,7 @@ class Asking(ABC):
         if chosen not in ("viterbi", "map"):
             raise InputError(f"algorithm: found {chosen!r}, expected 'viterbi' or 'map'")
         spans = self._spans(X, lengths)
-        scored = self._scored(spans)
+        after = self._after_history(spans)
         states, total = np.full(spans.values.shape[1], -1), 0.0
         if chosen == "map":
             posterior = self.predict_proba(X, lengths)
@@ -82,7 +84,7 @@ class Asking(ABC):
         for group, path, log_probability in decoded(self.parameters_, spans):
             total += float(log_probability.sum())
             for sequence, of_sequence in group.each(path):
-                states[scored.start[sequence] : scored.stop[sequence]] = of_sequence
+                states[after.start[sequence] : after.stop[sequence]] = of_sequence
         return total, states
 
     def predict(self, X: Any, lengths: Lengths = None) -> np.ndarray:
@@ -95,7 +97,7 @@ class Asking(ABC):
 
     def bic(self, X: Any, lengths: Lengths = None) -> float:
         """Schwarz's criterion, the smaller the better, of as many observations as there are scored steps."""
-        scored = self._scored(self._spans(X, lengths)).lengths.sum()
+        scored = self._after_history(self._spans(X, lengths)).lengths.sum()
         return float(-2 * self.score(X, lengths) + np.log(scored) * self.parameters_.parameters)
 
     def get_stationary_distribution(self) -> np.ndarray:
@@ -144,16 +146,16 @@ class Asking(ABC):
         states = _walk(model, n_samples, currstate, rng)
         return model.emission.sample(states, rng), states
 
-    def _scored(self, spans: Spans) -> Spans:
+    def _after_history(self, spans: Spans) -> Spans:
         return spans.after_history(self.parameters_.emission.order)
 
 
-def _posterior(passes: Any, scored: Spans, steps: int, states: int) -> tuple[float, np.ndarray]:
+def _posterior(passes: Any, after: Spans, steps: int, states: int) -> tuple[float, np.ndarray]:
     posterior, total = np.zeros((steps, states)), 0.0
     for group, of_lanes, likelihoods in passes:
         total += float(likelihoods.sum())
         for sequence, of_sequence in group.each(of_lanes):
-            posterior[scored.start[sequence] : scored.stop[sequence]] = of_sequence
+            posterior[after.start[sequence] : after.stop[sequence]] = of_sequence
     return total, posterior
 
 

@@ -13,10 +13,11 @@ from numba import njit
 from scipy import optimize, special, stats
 
 from classical import em
-from classical.hmm.emissions.student import DOF_MAX, DOF_MIN, Student, log1p_of_positive
+from classical.hmm.emissions.student import DOF_MAX, DOF_MIN, Student
 from classical.hmm.inference import decoded, smoothed
 from classical.hmm.initial import initialise
 from classical.hmm.lanes import groups, whole
+from classical.hmm.logarithm import log1p_of_positive
 from classical.hmm.model import HiddenMarkov
 from classical.hmm.vector import LANES, load, store
 
