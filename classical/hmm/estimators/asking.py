@@ -25,7 +25,7 @@ class Asking(ABC):
 
     n_components: int
     algorithm: str
-    random_state: int | None
+    random_state: int | np.random.RandomState | None
 
     @property
     @abstractmethod
@@ -137,12 +137,16 @@ class Asking(ABC):
         return after(self.parameters_, self._spans(X, lengths), horizon)
 
     def sample(
-        self, n_samples: int = 1, random_state: int | np.random.Generator | None = None, currstate: int | None = None
+        self,
+        n_samples: int = 1,
+        random_state: int | np.random.RandomState | np.random.Generator | None = None,
+        currstate: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Readings (n_samples, channels) and the states (n_samples,) that they come from; `currstate`: the one before."""
         model = self.parameters_
         seed = self.random_state if random_state is None else random_state
-        rng = seed if isinstance(seed, np.random.Generator) else np.random.default_rng(seed)
+        seed = seed.randint(2**31) if isinstance(seed, np.random.RandomState) else seed
+        rng = np.random.default_rng(seed)
         states = _walk(model, n_samples, currstate, rng)
         return model.emission.sample(states, rng), states
 

@@ -6,6 +6,7 @@ import json
 import logging
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping
+from copy import copy
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -42,7 +43,7 @@ class Estimator(Asking):
     n_components    hidden states
     startprob_prior, transmat_prior     concentrations of Dirichlet priors, 1 or more; 1, the default, is none
     algorithm       of `decode`: "viterbi" or "map"
-    random_state    seed of the clusters that the states begin as
+    random_state    seed of the clusters that the states begin as, or a RandomState to draw it from
     n_iter, tol     EM stops after `n_iter` iterations, or after one that gains less than `tol` in log-likelihood
     verbose         a line on standard error for every iteration
     params          what `fit` estimates, by letter: "s" startprob_, "t" transmat_, and those of the family; all by default
@@ -60,7 +61,7 @@ class Estimator(Asking):
     startprob_prior: float | np.ndarray = 1.0
     transmat_prior: float | np.ndarray = 1.0
     algorithm: str = "viterbi"
-    random_state: int | None = None
+    random_state: int | np.random.RandomState | None = None
     n_iter: int = 10
     tol: float = 1e-2
     verbose: bool = False
@@ -126,21 +127,18 @@ class Estimator(Asking):
         `monitor_` says how it went and why it ended; what had to be repaired (a variance at the floor, an empty state, a sequence
         without steps) is also logged as a warning.
 
-        Raises InputError for readings that cannot be used, `em.FallingLikelihoodError` where the likelihood falls: the parameters
+        Raises InputError for readings that cannot be used, `em.FallingLikelihoodError` where the likelihood falls. The parameters
         are then those from before.
         """
         if isinstance(X, SequenceDataset):
             self._must_suit(X)
         with training(X, lengths, weights, check=self._check, spark=spark, column=column, threads=self.n_jobs) as given:
-            before = self._held()
-            begins = self.beginnings(given)
             try:
                 fits = em.fit_several(
-                    begins, given.data, iterations=self.n_iter, tolerance=self.tol, tolerance_of="total",
+                    self.beginnings(given), given.data, iterations=self.n_iter, tolerance=self.tol, tolerance_of="total",
                     on_iteration=report if self.verbose else None, **given.how,
                 )  # fmt: skip
             except em.FallingLikelihoodError as error:
-                self._hold(before)
                 self.monitor_ = Monitor(error.history.log_likelihood, self.tol, self.n_iter, error.history.stopped_by)
                 raise
         self.settle(fits, given.notes)
@@ -162,8 +160,10 @@ class Estimator(Asking):
         if isinstance(X, SequenceDataset):
             self._must_suit(X)
         with training(X, lengths, weights, check=self._check, spark=spark, threads=self.n_jobs, pieces=batches) as given:
-            begin, seed = self.beginnings(given)[0], self.random_state or 0
-            model, self.online_history_ = fit_online(begin, given.data, batches=batches, kappa=kappa, seed=seed, **given.how)
+            begin = self.beginnings(given)[0]
+            model, self.online_history_ = fit_online(
+                begin, given.data, batches=batches, kappa=kappa, seed=self._seed(), **given.how
+            )
         self.adopt(model.ordered() if self._names_states() else model)
         return self
 
@@ -255,7 +255,7 @@ class Estimator(Asking):
 
     def beginnings(self, given: Training) -> list[HiddenMarkov[Any]]:
         """One for each of `n_init`, of which the first is the one that there would be alone."""
-        seed = self.random_state if self.random_state is not None else int(np.random.SeedSequence().generate_state(1)[0])
+        seed = self._seed()
         letters = set() if self.warm_start and hasattr(self, "startprob_") else self._letters(self.init_params)
         begins = []
         for number in range(self.n_init):
@@ -264,8 +264,10 @@ class Estimator(Asking):
                 self._begin(given.highest), given.sample, self.n_components,
                 order=self._order, seed=seeds, structure=self._structure(),
             )  # fmt: skip
-            self._adopt(begin, letters)
-            begins.append(self._model(begin.emission))
+            # A copy: where the fit fails, the parameters are those from before.
+            begun = copy(self)
+            begun._adopt(begin, letters)
+            begins.append(begun._model(begin.emission))
         return begins
 
     def settle(self, fits: list[tuple[HiddenMarkov[Any], em.History]], notes: list[str]) -> None:
@@ -286,6 +288,12 @@ class Estimator(Asking):
         by_state = any(isinstance(value, np.ndarray | list) for value in self.get_params().values())
         return everything and not self.warm_start and not by_state and self.structure == "ergodic"
 
+    def _seed(self) -> int:
+        given = self.random_state
+        if given is None:
+            return int(np.random.SeedSequence().generate_state(1)[0])
+        return int(given.randint(2**31)) if isinstance(given, np.random.RandomState) else int(given)
+
     def _structure(self) -> Structure:
         return Structure.of(self.structure, self.n_components)
 
@@ -295,14 +303,6 @@ class Estimator(Asking):
         if "t" in letters:
             self.transmat_ = model.transition
         self._take(model.emission, {name for letter, name in self.LETTERS.items() if letter in letters})
-
-    def _held(self) -> dict[str, Any]:
-        names = ("startprob_", "transmat_", *self.ATTRIBUTES.values())
-        return {name: getattr(self, name) for name in names if hasattr(self, name)}
-
-    def _hold(self, held: dict[str, Any]) -> None:
-        for name, value in held.items():
-            setattr(self, name, value)
 
     def _spans(self, X: Any, lengths: Lengths, weights: Any = None) -> Spans:
         return sequences_of(X, lengths, weights, check=self._check)

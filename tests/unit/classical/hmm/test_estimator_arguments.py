@@ -200,6 +200,20 @@ def test_a_falling_likelihood_is_an_error_and_changes_nothing(monkeypatch: pytes
         np.testing.assert_array_equal(parameters(model)[name], array)
 
 
+def test_a_fit_that_fails_leaves_the_parameters_as_they_were() -> None:
+    X = readings("gaussian")
+    model = hmm.GaussianHMM(3, n_iter=5, random_state=np.random.RandomState(0)).fit(X)
+    before = parameters(model)
+    new = hmm.GaussianHMM(3, startprob_prior=[1, 2])
+    for one in (model.set_params(transmat_prior=np.ones((2, 2))), new):
+        with pytest.raises(InputError, match="prior: found shape"):
+            one.fit(X + 1)
+    assert not hasattr(new, "means_")
+    model.set_params(transmat_prior=1.0)
+    for name, array in before.items():
+        np.testing.assert_array_equal(parameters(model)[name], array)
+
+
 def test_verbose_reports_every_iteration(capsys: pytest.CaptureFixture[str]) -> None:
     hmm.GaussianHMM(2, n_iter=3, tol=-np.inf, verbose=True, random_state=0).fit(readings("gaussian"))
     assert [line.split()[3] for line in capsys.readouterr().err.splitlines()] == ["1", "2", "3"]
