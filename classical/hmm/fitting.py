@@ -71,7 +71,7 @@ def fit_hmm(
     if not addresses:
         raise InputError(f"{dataset.location}: the training split has no rows: there is nothing to fit")
     order = settings.order if settings.emission == "autoregressive" else 0
-    some, begin = sample(addresses, reader), beginning(settings, filled=dataset.manifest.spec.grid.fill != "none")
+    some, begin = sample(addresses, reader, spark=spark), beginning(settings, filled=dataset.manifest.spec.grid.fill != "none")
     begins = [
         initialise(begin, some, settings.states, order=order, seed=[settings.seed, number] if number else settings.seed)
         for number in range(settings.restarts)

@@ -22,18 +22,24 @@ BLOCKS = 8
 Begin = Callable[[np.ndarray, np.ndarray | None], Emission]
 
 
-def sample(addresses: Sequence[Address], reader: Callable[[Address], Block], steps: int = 20_000) -> Spans:
-    """About `steps` owned steps, in whole rows or beginnings of rows, from a few blocks evenly spaced over the data."""
+def sample(addresses: Sequence[Address], reader: Callable[[Address], Block], steps: int = 20_000, spark: Any = None) -> Spans:
+    """About `steps` owned steps, in whole rows or beginnings of rows, from a few blocks evenly spaced over the data.
+
+    `spark`: a session, whose tasks then read the blocks.
+    """
     chosen = [addresses[i] for i in np.unique(np.linspace(0, len(addresses) - 1, BLOCKS).round().astype(int))]
-    parts = []
-    for address in chosen:
+    share = max(1, steps // len(chosen))
+
+    def some(address: Address) -> tuple[np.ndarray, ...]:
         spans = owned(reader(address))
         lengths = spans.lengths
-        rows = max(1, int(np.ceil(steps / len(chosen) / max(1.0, float(lengths.mean())))))
+        rows = max(1, int(np.ceil(share / max(1.0, float(lengths.mean())))))
         kept = np.unique(np.linspace(0, len(lengths) - 1, min(rows, len(lengths))).round().astype(int))
         observed = np.ones((len(kept), *spans.values.shape[1:]), np.uint8) if spans.observed is None else spans.observed[kept]
-        stop = np.minimum(spans.stop[kept], spans.start[kept] + max(1, steps // len(chosen)))
-        parts.append((spans.values[kept], observed, spans.first[kept], spans.start[kept], stop))
+        stop = np.minimum(spans.stop[kept], spans.start[kept] + share)
+        return spans.values[kept], observed, spans.first[kept], spans.start[kept], stop
+
+    parts = map(some, chosen) if spark is None else spark.sparkContext.parallelize(chosen, len(chosen)).map(some).collect()
     values, observed, first, start, stop = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Spans(values, None if observed.all() else observed, np.arange(len(first)), first, start, stop)
 

@@ -83,7 +83,7 @@ def _of_dataset(dataset: SequenceDataset, spark: Any, pieces: int) -> Training:
     if not addresses:
         raise InputError(f"{dataset.location}: the training split has no rows: there is nothing to fit")
     reader = reader_for(dataset)
-    some = sample(addresses, reader, SAMPLE_STEPS)
+    some = sample(addresses, reader, SAMPLE_STEPS, spark)
     highest = some.values.max(axis=(0, 1), initial=0)
     for number, channel in enumerate(dataset.manifest.channels):
         if channel.vocabulary is not None:
