@@ -54,7 +54,7 @@ def fit_hmm(
 
     checkpoint      a file that the fit is saved in every few iterations; it stays there until somebody removes it
     resume          goes on from that file
-    on_iteration    is told the iteration and the log-likelihood, of the likeliest restart
+    on_iteration    is told the iteration and the log-likelihood, of the likeliest restart that still goes on
 
     Raises InputError where a channel is a category, the training split has no sequence to fit, or the checkpoint cannot be used.
     """
@@ -76,20 +76,21 @@ def fit_hmm(
         initialise(begin, some, settings.states, order=order, seed=[settings.seed, number] if number else settings.seed)
         for number in range(settings.restarts)
     ]
-    driver_cpu = time.process_time()
+    driver_wall, driver_cpu = time.perf_counter(), time.process_time()
     fits = em.fit_several(
         begins, addresses, iterations=settings.iterations, tolerance=settings.tolerance, spark=spark, partitions=partitions,
         reader=reader, checkpoint=checkpoint_of(checkpoint, dataset, settings, resume) if checkpoint else None,
         on_iteration=on_iteration and (lambda iteration, likelihoods: on_iteration(iteration, max(likelihoods.values()))),
     )  # fmt: skip
     model, history = max(fits, key=lambda fit: fit[1].log_likelihood[-1])
-    longest = max((history.cpu_seconds for _, history in fits), key=len)
-    cpu_seconds = driver_cpu - cpu + sum(longest)
+    # With those of the iterations from before a fit was resumed.
+    longest = max((history for _, history in fits), key=lambda history: len(history.seconds))
+    seconds, cpu_seconds = driver_wall - wall + sum(longest.seconds), driver_cpu - cpu + sum(longest.cpu_seconds)
     if len(fits) > 1:
         last = sorted(round(fit[1].log_likelihood[-1], 1) for fit in fits)
         notes.append(f"the likeliest of {len(fits)} restarts, whose log-likelihoods were {', '.join(map(str, last))}")
     model = model.ordered("share")
-    return FittedHmm(model, settings, history, time.perf_counter() - wall, cpu_seconds, (*notes, *repairs(model)))
+    return FittedHmm(model, settings, history, seconds, cpu_seconds, (*notes, *repairs(model)))
 
 
 def checkpoint_of(file: Path, dataset: SequenceDataset, settings: HmmSettings, resume: bool) -> FileCheckpoint:

@@ -65,6 +65,8 @@ def initialise(
         raise InputError(f"found {steps} steps, and {states} states: a state needs at least one step to begin with")
     readings, seen = stacked(spans.values, spans), None if spans.observed is None else stacked(spans.observed, spans) > 0
     one = begin(readings, seen)
+    if one.fault:
+        raise InputError(one.fault)
     one = one.m_step(_summed(one, spans, [np.zeros(length, np.int64) for length in spans.lengths], 1))
     rng = np.random.default_rng(seed)
     structure = Structure.of("ergodic", states) if structure is None else structure

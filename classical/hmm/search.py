@@ -10,6 +10,7 @@ import numpy as np
 
 from classical import em
 from classical.hmm.estimators.base import Estimator
+from classical.hmm.monitor import report
 from classical.hmm.sequences import Lengths
 from classical.hmm.training import training
 from prep.errors import InputError
@@ -80,6 +81,8 @@ def search_states(
 
     Raises InputError where there is no number to try, or `fit` would.
     """
+    if not isinstance(states, Iterable):
+        raise InputError(f"states: found {states!r}, expected the numbers of states to try, such as range(1, 6)")
     sizes = list(states)
     if criterion not in CRITERIA:
         raise InputError(f"criterion: found {criterion!r}, expected {' or '.join(CRITERIA)}")
@@ -89,6 +92,7 @@ def search_states(
     with training(X, lengths, weights, check=template._check, spark=spark, column=column, threads=template.n_jobs) as given:
         begins = [model.beginnings(given) for model in models]
         how = {"iterations": template.n_iter, "tolerance": template.tol, "tolerance_of": "total", **given.how}
+        how["on_iteration"] = report if template.verbose else None
         fits = em.fit_several([one for of_model in begins for one in of_model], given.data, **how)
         for model, of_model in zip(models, begins, strict=True):
             model.settle([fits.pop(0) for _ in of_model], given.notes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -30,11 +29,15 @@ def sequences_of(X: Any, lengths: Lengths = None, weights: Any = None, *, check:
     readings, lengths = _joined(X, lengths, what)
     if readings.ndim != 2 or not readings.shape[1] or readings.dtype.kind not in "fiu":
         raise InputError(f"{what}: found shape {readings.shape} of {readings.dtype}, expected numbers (steps, channels)")
-    per_sequence = np.array([len(readings)] if lengths is None else lengths)
+    try:
+        per_sequence = np.array([len(readings)] if lengths is None else lengths)
+    except ValueError:
+        raise InputError(f"lengths: expected one whole number a sequence, found {lengths!r}") from None
     if per_sequence.ndim != 1 or (len(per_sequence) and per_sequence.dtype.kind not in "iu") or (per_sequence < 0).any():
         raise InputError(f"lengths: expected whole numbers, not negative, found {lengths!r}")
     if per_sequence.sum() != len(readings):
         raise InputError(f"lengths: add up to {per_sequence.sum()}, and {what} has {len(readings)} steps")
+    per_sequence = per_sequence.astype(np.int64)
     missing = np.isnan(readings) if readings.dtype.kind == "f" else None
     fine, expected = check(readings)
     if not fine.all():
@@ -91,15 +94,11 @@ def sampled(spans: Spans, steps: int) -> Spans:
 
 
 def _joined(X: Any, lengths: Lengths, what: str) -> tuple[np.ndarray, Lengths]:
-    if not (isinstance(X, list | tuple) and len(X) and np.ndim(X[0]) == 2):
-        readings = np.ascontiguousarray(X)
-        if readings.dtype.kind in "bO":  # such as None among numbers: nothing is measured
-            with suppress(TypeError, ValueError):
-                readings = readings.astype(np.float64)
-        return readings, lengths
+    if not (isinstance(X, list | tuple) and len(X) and isinstance(X[0], np.ndarray | list | tuple) and np.ndim(X[0]) == 2):
+        return _numbers(X, what), lengths
     if lengths is not None:
         raise InputError(f"lengths: given with a list of {len(X)} sequences, whose lengths are known")
-    arrays = [np.asarray(one) for one in X]
+    arrays = [_numbers(one, f"{what}, sequence {number}") for number, one in enumerate(X)]
     channels = arrays[0].shape[1]
     for number, one in enumerate(arrays):
         if one.ndim != 2 or one.shape[1] != channels:
@@ -107,8 +106,22 @@ def _joined(X: Any, lengths: Lengths, what: str) -> tuple[np.ndarray, Lengths]:
     return np.concatenate(arrays), [len(one) for one in arrays]
 
 
+def _numbers(X: Any, what: str) -> np.ndarray:
+    """As the compiled code takes them: whole numbers, or floats of 32 or 64 bits, NaN where masked or None."""
+    try:
+        readings = X.astype(np.float64).filled(np.nan) if np.ma.isMaskedArray(X) else np.ascontiguousarray(X)
+        if readings.dtype.kind in "fbO" and readings.dtype not in (np.float32, np.float64):
+            readings = readings.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}: expected numbers (steps, channels), or a list of such arrays ({error})") from None
+    return readings if readings.dtype.isnative else readings.astype(readings.dtype.newbyteorder("="))
+
+
 def _weights(weights: Any, sequences: int) -> np.ndarray:
-    given = np.asarray(weights, np.float64)
+    try:
+        given = np.asarray(weights, np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"weights: expected numbers, found {weights!r} ({error})") from None
     if given.shape != (sequences,):
         raise InputError(f"weights: found shape {given.shape}, expected one for each of the {sequences} sequences")
     bad = np.flatnonzero(~(np.isfinite(given) & (given >= 0)))

@@ -130,6 +130,10 @@ class Emission(ABC):
         """The same family with state `order[k]` called k; a state may be taken several times."""
         return replace(self, **{name: getattr(self, name)[order] for name in self.PARAMETERS})
 
+    def above_floor(self) -> Self:
+        """With no variance below the floor, if the family has one: what an M-step makes of it is then never less likely."""
+        return self
+
     def anchored(self) -> Self:
         """The same, and all that M-steps make of it, with statistics about where they are about now."""
         return replace(self, origin=self.centre)

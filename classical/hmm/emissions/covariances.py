@@ -80,6 +80,14 @@ def estimated(
     return np.where(seen[:, None, None], covars, kept).reshape(before.shape), np.where(seen, raised, 0)
 
 
+def above(kind: Covariance, covars: np.ndarray, floor: np.ndarray) -> np.ndarray:
+    """`covars`, raised where they are below diag(floor)."""
+    if independent(kind):
+        return np.maximum(covars, floor.max() if kind == "spherical" else floor)
+    matrices = covars.reshape(-1, *covars.shape[-2:])
+    return _raise_eigenvalues(matrices, floor)[0].reshape(covars.shape) if (floor > 0).all() else covars
+
+
 def fault(kind: Covariance, covars: np.ndarray, shape: tuple[int, ...], name: Callable[[int], str]) -> str | None:
     """What is wrong with `covars`, in words, where `name` says whose the n-th is; None where nothing is."""
     if covars.shape != shape:
@@ -111,10 +119,6 @@ def moments(readings: np.ndarray, seen: np.ndarray | None, variance_floor: float
         variance = (np.where(seen, readings - mean, 0) ** 2).sum(axis=0) / count
     floor = variance_floor * np.where(variance > 0, variance, 1.0)
     return mean, np.maximum(variance, floor), floor
-
-
-def not_positive(variances: np.ndarray) -> str | None:
-    return None if (variances > 0).all() else f"expected variances above 0, found {variances.tolist()}"
 
 
 def raised(count: int, whose: Sequence[str] = ()) -> tuple[str, ...]:

@@ -217,6 +217,9 @@ class Gaussian(Emission):
     def marginals(self) -> tuple[np.ndarray, tuple[Components, ...]]:
         return np.eye(self.states), (Normals(self.means.T, np.sqrt(self.variances).T),)
 
+    def above_floor(self) -> Gaussian:
+        return replace(self, covars=covariances.above(self.covariance, self.covars, self.floor))
+
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         noise = rng.standard_normal((len(states), self.channels))
         if self._independent:

@@ -215,6 +215,10 @@ class Mixture(Emission):
         of_states = np.eye(self.states)[:, :, None] * self.weights
         return of_states.reshape(self.states, -1), self.gaussian.marginals()[1]
 
+    def above_floor(self) -> Mixture:
+        raised = self.gaussian.above_floor()
+        return replace(self, covars=raised.covars.reshape(self.covars.shape))
+
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         ahead = np.cumsum(self.weights, axis=1)
         ahead /= ahead[:, -1:]

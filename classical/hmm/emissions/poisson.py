@@ -88,7 +88,10 @@ class Poisson(Emission):
         wrong = np.flatnonzero(~(np.isfinite(self.rates) & (self.rates >= 0)).all(axis=1))
         if len(wrong):
             return f"state {wrong[0]}: expected rates of 0 or more, found {self.rates[wrong[0]].tolist()}"
-        return self._not_a_gamma("prior_counts") or self._not_a_gamma("prior_steps")
+        fault = self._not_a_gamma("prior_counts") or self._not_a_gamma("prior_steps")
+        if fault is None and (np.asarray(self.prior_counts > 0) & np.asarray(self.prior_steps <= 0)).any():
+            return "prior: expected prior_steps above 0 where prior_counts are: otherwise an unseen rate has no end"
+        return fault
 
     @property
     def log_prior(self) -> float:

@@ -71,6 +71,9 @@ class Product(Emission):
             centre[list(columns)] = part.centre
         return centre
 
+    def above_floor(self) -> Product:
+        return replace(self, parts=tuple(part.above_floor() for part in self.parts))
+
     def anchored(self) -> Product:
         return replace(self, parts=tuple(part.anchored() for part in self.parts))
 

@@ -11,7 +11,7 @@ A reading that was not measured says nothing of the state, and adds nothing to t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -179,6 +179,9 @@ class Student(Emission):
 
     def marginals(self) -> tuple[np.ndarray, tuple[Components, ...]]:
         return np.eye(self.states), (Students(self.locations.T, self.scales.T, self.dofs.T),)
+
+    def above_floor(self) -> Student:
+        return replace(self, scales=np.maximum(self.scales, self.floor))
 
     def sample(self, states: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return self.locations[states] + self.scales[states] * rng.standard_t(self.dofs[states])

@@ -60,8 +60,10 @@ class Asking(ABC):
         after = self._after_history(spans)
         _, before = _posterior(filtered(model, spans), after, spans.values.shape[1], self.n_components)
         ahead = np.zeros_like(before)
-        ahead[1:] = before[:-1] @ model.transition
-        ahead[after.start[after.lengths > 0]] = model.start
+        for start, stop in zip(after.start, after.stop, strict=True):
+            if stop > start:
+                ahead[start] = model.start
+                ahead[start + 1 : stop] = before[start : stop - 1] @ model.transition
         return ahead
 
     def decode(self, X: Any, lengths: Lengths = None, algorithm: str | None = None) -> tuple[float, np.ndarray]:
@@ -98,6 +100,8 @@ class Asking(ABC):
     def bic(self, X: Any, lengths: Lengths = None) -> float:
         """Schwarz's criterion, the smaller the better, of as many observations as there are scored steps."""
         scored = self._after_history(self._spans(X, lengths)).lengths.sum()
+        if not scored:
+            raise InputError("bic: no step is scored")
         return float(-2 * self.score(X, lengths) + np.log(scored) * self.parameters_.parameters)
 
     def get_stationary_distribution(self) -> np.ndarray:
@@ -147,6 +151,10 @@ class Asking(ABC):
         seed = self.random_state if random_state is None else random_state
         seed = seed.randint(2**31) if isinstance(seed, np.random.RandomState) else seed
         rng = np.random.default_rng(seed)
+        if n_samples < 0:
+            raise InputError(f"n_samples: found {n_samples}, expected 0 or more")
+        if currstate is not None and not 0 <= currstate < model.states:
+            raise InputError(f"currstate: found {currstate}, expected a state of 0 … {model.states - 1}")
         states = _walk(model, n_samples, currstate, rng)
         return model.emission.sample(states, rng), states
 

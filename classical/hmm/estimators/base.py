@@ -79,18 +79,18 @@ class Estimator(Asking):
     ATTRIBUTES: ClassVar[Mapping[str, str]]
 
     def __post_init__(self) -> None:
-        self._must_be("n_components", self.n_components >= 1, "at least 1")
-        self._must_be("n_iter", self.n_iter >= 1, "at least 1")
-        self._must_be("n_init", self.n_init >= 1, "at least 1")
-        self._must_be("n_jobs", self.n_jobs >= 1, "at least 1")
+        for name in ("n_components", "n_iter", "n_init", "n_jobs"):
+            self._must_be(name, is_whole(getattr(self, name), 1), "a whole number of at least 1")
+        seeded = self.random_state is None or isinstance(self.random_state, np.random.RandomState)
+        self._must_be("random_state", seeded or is_whole(self.random_state, 0), "None, a RandomState, or a number of 0 or more")
         self._must_be("algorithm", self.algorithm in ("viterbi", "map"), "'viterbi' or 'map'")
         self._must_be("implementation", self.implementation in ("log", "scaling"), "'log' or 'scaling'")
         for name in ("params", "init_params"):
             known = {"s", "t", *self.LETTERS}
             self._must_be(name, set(getattr(self, name) or "") <= known, f"letters of {''.join(sorted(known))!r}")
         for name in ("startprob_prior", "transmat_prior"):
-            self._must_be(name, bool(np.all(np.asarray(getattr(self, name)) >= 1)), "concentrations of 1 (no prior) or more")
-
+            prior = numbers(getattr(self, name), name)
+            self._must_be(name, bool(np.all(prior >= 1)), "concentrations of 1 (no prior) or more")
         self._structure()
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -99,10 +99,12 @@ class Estimator(Asking):
 
     def set_params(self, **values: Any) -> Self:
         """Other arguments. Raises InputError for one that there is not."""
-        for name, value in values.items():
-            if name not in self.get_params():
-                raise InputError(f"{type(self).__name__} has no argument {name!r}")
-            setattr(self, name, value)
+        before = self.get_params()
+        unknown = sorted(values.keys() - before.keys())
+        if unknown:
+            raise InputError(f"{type(self).__name__} has no argument {unknown[0]!r}")
+        type(self)(**(before | values))
+        vars(self).update(values)
         self.__post_init__()
         return self
 
@@ -161,21 +163,26 @@ class Estimator(Asking):
             self._must_suit(X)
         with training(X, lengths, weights, check=self._check, spark=spark, threads=self.n_jobs, pieces=batches) as given:
             begin = self.beginnings(given)[0]
-            model, self.online_history_ = fit_online(
-                begin, given.data, batches=batches, kappa=kappa, seed=self._seed(), **given.how
-            )
+            model, history = fit_online(begin, given.data, batches=batches, kappa=kappa, seed=self._seed(), **given.how)
         self.adopt(model.ordered() if self._names_states() else model)
+        self.online_history_ = history
+        for note in (*given.notes, *repairs(model)):
+            log.warning("%s", note)
         return self
 
     def transform(self, frame: Any, column: str | None = None, output: str = "states") -> Any:
         """A Spark DataFrame with another column: the likeliest path of each row's sequence, -1 where a step is conditioned on."""
-        return with_paths(frame, self.parameters_, column, output, self._check)
+        if not is_frame(frame):
+            raise InputError(f"transform: found a {type(frame).__name__}, expected a Spark DataFrame; `predict` takes arrays")
+        return with_paths(frame, self.parameters_, column, output, self._known)
 
     # The kinds of a dataset's channels that the family can emit.
     KINDS: ClassVar[frozenset[str]]
 
     def adopt(self, model: HiddenMarkov[Any]) -> Self:
-        """Takes all parameters from a model of the same family, in place of a fit."""
+        """Takes all parameters from a model of the same family, in place of a fit; what an earlier fit said is forgotten."""
+        for said in ("monitor_", "history_", "restarts_", "online_history_"):
+            vars(self).pop(said, None)
         self._adopt(model, {"s", "t", *self.LETTERS})
         return self
 
@@ -185,7 +192,10 @@ class Estimator(Asking):
             "format": FORMAT,
             "version": 1,
             "estimator": type(self).__name__,
-            "arguments": {name: encoded(value) for name, value in self.get_params().items()},
+            "arguments": {
+                name: None if isinstance(value, np.random.RandomState) else encoded(value)
+                for name, value in self.get_params().items()
+            },
             "parameters": encoded(self.parameters_),
             "monitor": encoded(getattr(self, "monitor_", None)),
         }
@@ -204,6 +214,10 @@ class Estimator(Asking):
     def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         """Where readings (steps, channels) are such as the family can emit, and what these are, in words."""
 
+    def _known(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
+        """As `_check`, of readings that are asked about: such as the fitted parameters know."""
+        return self._check(readings)
+
     def _take(self, emission: Any, names: set[str]) -> None:
         """Takes these fields of the family as attributes."""
         for name in names:
@@ -218,21 +232,27 @@ class Estimator(Asking):
         return {"s", "t", *self.LETTERS} if asked is None else set(asked)
 
     def _array(self, name: str) -> np.ndarray:
-        return as_array(getattr(self, self.ATTRIBUTES[name]))
+        return numbers(getattr(self, self.ATTRIBUTES[name]), self.ATTRIBUTES[name])
 
     def _model(self, like: Emission | None) -> HiddenMarkov[Any]:
         missing = [name for name in ("startprob_", "transmat_", *self.ATTRIBUTES.values()) if not hasattr(self, name)]
         if missing:
             raise InputError(f"{missing[0]} is not set: fit the model first, or set its parameters")
-        K, emission = self.n_components, self._emission(like)
-        if emission.states != K:
-            raise InputError(f"expected parameters of {K} states, found {emission.states}")
+        K = self.n_components
+        try:
+            emission = self._emission(like)
+            found = emission.states
+        except (IndexError, ValueError) as error:
+            shapes = {name: np.shape(getattr(self, name)) for name in self.ATTRIBUTES.values()}
+            raise InputError(f"the shapes of the parameters do not fit each other: found {shapes} ({error})") from None
+        if found != K:
+            raise InputError(f"expected parameters of {K} states, found {found}")
         estimated = self._letters(self.params)
         kept = frozenset(name for letter, name in self.LETTERS.items() if letter not in estimated)
         model = HiddenMarkov(
-            as_array(self.startprob_),
-            as_array(self.transmat_),
-            replace(emission, fixed=kept),
+            numbers(self.startprob_, "startprob_"),
+            numbers(self.transmat_, "transmat_"),
+            replace(emission if like is None or emission.fault else emission.above_floor(), fixed=kept),
             fixed=frozenset(name for letter, name in (("s", "start"), ("t", "transition")) if letter not in estimated),
             start_prior=_prior(self.startprob_prior, (K,), "startprob_prior"),
             transition_prior=_prior(self.transmat_prior, (K, K), "transmat_prior"),
@@ -285,8 +305,11 @@ class Estimator(Asking):
     def _names_states(self) -> bool:
         """Whether nothing that the user gave says which state is which."""
         everything = {"s", "t", *self.LETTERS} == self._letters(self.init_params)
-        by_state = any(isinstance(value, np.ndarray | list) for value in self.get_params().values())
-        return everything and not self.warm_start and not by_state and self.structure == "ergodic"
+        priors = [
+            value for name, value in self.get_params().items() if name.endswith(("_prior", "_weight")) and value is not None
+        ]
+        ergodic = isinstance(self.structure, str) and self.structure == "ergodic"
+        return everything and ergodic and not self.warm_start and not any(np.ndim(prior) for prior in priors)
 
     def _seed(self) -> int:
         given = self.random_state
@@ -305,25 +328,34 @@ class Estimator(Asking):
         self._take(model.emission, {name for letter, name in self.LETTERS.items() if letter in letters})
 
     def _spans(self, X: Any, lengths: Lengths, weights: Any = None) -> Spans:
-        return sequences_of(X, lengths, weights, check=self._check)
+        return sequences_of(X, lengths, weights, check=self._known)
 
     def _must_be(self, name: str, fine: bool, expected: str) -> None:
         if not fine:
             raise InputError(f"{name}: found {getattr(self, name)!r}, expected {expected}")
 
 
-def as_array(values: Any) -> np.ndarray:
-    return np.ascontiguousarray(values, np.float64)
+def is_whole(value: Any, least: int) -> bool:
+    """Whether it is a whole number of at least so much."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
 
 
-def number_or_array(given: float | np.ndarray) -> float | np.ndarray:
+def numbers(values: Any, name: str) -> np.ndarray:
+    """As float64. Raises InputError for what is not an array of numbers."""
+    try:
+        return np.asarray(values, np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: expected numbers, found {values!r} ({error})") from None
+
+
+def number_or_array(given: float | np.ndarray, name: str = "prior") -> float | np.ndarray:
     """Of a prior: one number for all, or an array, which a file holds as a list."""
-    array = np.asarray(given, np.float64)
+    array = numbers(given, name)
     return array if array.ndim else float(array)
 
 
 def _prior(given: float | np.ndarray, shape: tuple[int, ...], name: str) -> float | np.ndarray:
-    prior = number_or_array(given)
+    prior = number_or_array(given, name)
     if isinstance(prior, np.ndarray) and prior.shape != shape:
         raise InputError(f"{name}: found shape {prior.shape}, expected one number or {shape}")
     return prior

@@ -12,9 +12,11 @@ import numpy as np
 from classical.hmm.emissions.categorical import Categorical
 from classical.hmm.emissions.multinomial import Multinomial
 from classical.hmm.emissions.poisson import Poisson
-from classical.hmm.estimators.base import Estimator, number_or_array
+from classical.hmm.estimators.base import Estimator, is_whole, number_or_array
 from classical.hmm.initial import Begin
 from prep.errors import InputError
+
+MOST_SYMBOLS = 1_000_000  # that are taken for symbols unasked
 
 
 @dataclass(eq=False)
@@ -36,14 +38,25 @@ class CategoricalHMM(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._must_be("n_features", self.n_features is None or self.n_features >= 1, "at least 1")
+        self._must_be("n_features", self.n_features is None or is_whole(self.n_features, 1), "a whole number of at least 1")
 
     def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         if readings.shape[1] != 1:
             raise InputError(f"X: found {readings.shape[1]} channels, expected one column of symbols")
         if self.n_features is None:
-            return _whole(readings), "a whole number, not negative"
-        return _whole(readings) & (readings < self.n_features), f"a symbol of 0 … {self.n_features - 1}"
+            return _whole(readings) & (
+                readings < MOST_SYMBOLS
+            ), "a symbol, whole and not negative; n_features says how many there are"
+        return self._below(readings, self.n_features)
+
+    def _known(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
+        fine, expected = self._check(readings)
+        return (
+            self._below(readings, self._array("probabilities").shape[-1]) if hasattr(self, "emissionprob_") else (fine, expected)
+        )
+
+    def _below(self, readings: np.ndarray, symbols: int) -> tuple[np.ndarray, str]:
+        return _whole(readings) & (readings < symbols), f"a symbol of 0 … {symbols - 1}"
 
     def _begin(self, highest: np.ndarray) -> Begin:
         symbols = int(highest[0]) + 1 if self.n_features is None else self.n_features
@@ -73,7 +86,7 @@ class MultinomialHMM(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._must_be("n_trials", self.n_trials is None or self.n_trials >= 1, "at least 1")
+        self._must_be("n_trials", self.n_trials is None or is_whole(self.n_trials, 1), "None, or a whole number of at least 1")
 
     def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         return _whole(readings), "a count, whole and not negative"

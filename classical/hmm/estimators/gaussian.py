@@ -14,9 +14,10 @@ from classical.hmm.emissions.gaussian import Gaussian
 from classical.hmm.emissions.gaussian_prior import GaussianPrior
 from classical.hmm.emissions.mixture import Mixture
 from classical.hmm.emissions.mixture_prior import MixturePrior
-from classical.hmm.estimators.base import as_array, number_or_array
+from classical.hmm.estimators.base import number_or_array, numbers
 from classical.hmm.estimators.real import Real
 from classical.hmm.initial import Begin
+from prep.errors import InputError
 
 
 @dataclass(eq=False)
@@ -45,24 +46,21 @@ class GaussianHMM(Real):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._must_be("covariance_type", self.covariance_type in KINDS, f"one of {', '.join(KINDS)}")
-        self._must_be("min_covar", self.min_covar >= 0, "a variance of 0 or more")
+        self._must_be("min_covar", isinstance(self.min_covar, int | float) and self.min_covar >= 0, "a variance of 0 or more")
 
     @property
     def covars_(self) -> np.ndarray:
-        channels, kept = self._array("means").shape[1], self._covars
-        if self.covariance_type == "full":
-            return kept
-        if self.covariance_type == "tied":
-            return np.repeat(kept[None], self.n_components, axis=0)
-        variances = kept if kept.ndim == 2 else np.repeat(kept[:, None], channels, axis=1)
-        return variances[:, :, None] * np.eye(channels)
+        return _matrices(self._covars, self.covariance_type, self.n_components, self._array("means").shape[-1])
 
     @covars_.setter
     def covars_(self, covars: Any) -> None:
-        covars = as_array(covars)
-        if covars.ndim == 3 and self.covariance_type != "full":
+        kind, covars = self.covariance_type, numbers(covars, "covars_")
+        if covars.ndim == 3 and kind != "full":
             diagonal = np.diagonal(covars, axis1=1, axis2=2)
-            covars = {"spherical": diagonal[:, 0], "diag": diagonal, "tied": covars[0]}[self.covariance_type].copy()
+            own = {"spherical": diagonal[:, 0], "diag": diagonal, "tied": covars[0]}[kind].copy()
+            if not np.array_equal(_matrices(own, kind, *covars.shape[:2]), covars):
+                raise InputError(f"covars_: found {covars.tolist()}, which are not {kind}")
+            covars = own
         self._covars = covars
 
     def _begin(self, highest: np.ndarray) -> Begin:
@@ -118,7 +116,7 @@ class GMMHMM(Real):
         super().__post_init__()
         self._must_be("n_mix", self.n_mix >= 1, "at least 1")
         self._must_be("covariance_type", self.covariance_type in KINDS, f"one of {', '.join(KINDS)}")
-        self._must_be("min_covar", self.min_covar >= 0, "a variance of 0 or more")
+        self._must_be("min_covar", isinstance(self.min_covar, int | float) and self.min_covar >= 0, "a variance of 0 or more")
 
     def _begin(self, highest: np.ndarray) -> Begin:
         begin = partial(Mixture.begin, components=self.n_mix, variance_floor=self.variance_floor, covariance=self.covariance_type)
@@ -126,11 +124,13 @@ class GMMHMM(Real):
 
     def _emission(self, like: Mixture | None) -> Mixture:
         weights, means, covars = (self._array(name) for name in ("weights", "means", "covars"))
+        if weights.shape[-1] != self.n_mix:
+            raise InputError(f"weights_: found {weights.shape[-1]} components, expected n_mix, {self.n_mix}")
         floor = self._floor(like, means.shape[-1])
         return Mixture(weights, means, covars, floor, self.covariance_type, prior=self._prior(means.shape[-1]))
 
     def _prior(self, channels: int) -> MixturePrior | None:
-        none = np.all(np.asarray(self.weights_prior) == 1) and not np.any(self.means_weight)
+        none = np.ndim(self.weights_prior) == 0 and self.weights_prior == 1 and not np.any(self.means_weight)
         if none and self.covars_prior is None and self.covars_weight is None:
             return None
         return MixturePrior.as_hmmlearn(
@@ -143,6 +143,16 @@ class GMMHMM(Real):
             covars_prior=None if self.covars_prior is None else number_or_array(self.covars_prior),
             covars_weight=None if self.covars_weight is None else number_or_array(self.covars_weight),
         )
+
+
+def _matrices(covars: np.ndarray, kind: Covariance, states: int, channels: int) -> np.ndarray:
+    """(states, channels, channels)"""
+    if kind == "full":
+        return covars
+    if kind == "tied":
+        return np.repeat(covars[None], states, axis=0)
+    variances = covars if covars.ndim == 2 else np.repeat(covars[:, None], channels, axis=1)
+    return variances[:, :, None] * np.eye(channels)
 
 
 def _with_floor(emission: Any, least: float) -> Any:

@@ -34,23 +34,37 @@ class ProductHMM(Estimator):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._must_be("parts", len(self.parts) > 0, "pairs of an estimator and its columns")
-        self.parts = tuple((_estimator(part), tuple(int(c) for c in columns)) for part, columns in self.parts)
-        found = sorted(c for _, columns in self.parts for c in columns)
-        if found != list(range(len(found))):
-            raise InputError(f"parts: expected each of the columns 0 … {len(found) - 1} once, found {found}")
-        for part, _ in self.parts:
-            part.set_params(n_components=self.n_components)
+        if not isinstance(self.parts, list | tuple) or not self.parts:
+            raise InputError(f"parts: found {self.parts!r}, expected pairs of an estimator and its columns")
+        # The argument itself stays as it was given: scikit-learn compares it.
+        self._pairs = tuple(self._pair(part) for part in self.parts)
+        found = sorted(c for _, columns in self._pairs for c in columns)
+        if found != list(range(len(found))) or not all(columns for _, columns in self._pairs):
+            raise InputError(
+                f"parts: expected each of the columns 0 … {len(found) - 1} once, and one a part at least, found {found}"
+            )
+
+    def _pair(self, part: Any) -> tuple[Estimator, tuple[int, ...]]:
+        try:
+            estimator, columns = part
+            pair = _estimator(estimator), tuple(int(c) for c in columns)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"parts: found {part!r}, expected an estimator and its columns ({error})") from None
+        pair[0].set_params(n_components=self.n_components)
+        return pair
+
+    def _names_states(self) -> bool:
+        return super()._names_states() and all(part._names_states() for part, _ in self._pairs)
 
     def _must_suit(self, dataset: SequenceDataset) -> None:
         self._must_have(len(dataset.channels))
-        for part, columns in self.parts:
+        for part, columns in self._pairs:
             part.must_emit([dataset.manifest.channels[c] for c in columns], dataset.location)
 
     def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         self._must_have(readings.shape[1])
         fine, expected = np.ones(readings.shape, bool), "a reading"
-        for part, columns in self.parts:
+        for part, columns in self._pairs:
             fine[:, columns], words = part._check(np.ascontiguousarray(readings[:, columns]))
             if not fine[:, columns].all():
                 expected = words
@@ -58,30 +72,30 @@ class ProductHMM(Estimator):
         return fine, expected
 
     def _must_have(self, channels: int) -> None:
-        expected = sum(len(columns) for _, columns in self.parts)
+        expected = sum(len(columns) for _, columns in self._pairs)
         if channels != expected:
             raise InputError(f"found {channels} channels, and the parts have {expected} columns")
 
     @property
     def _order(self) -> int:
-        return max(part._order for part, _ in self.parts)
+        return max(part._order for part, _ in self._pairs)
 
     def _begin(self, highest: np.ndarray) -> Begin:
-        begins = [part._begin(highest[list(columns)]) for part, columns in self.parts]
-        return lambda readings, seen: Product.begin(readings, seen, parts=begins, columns=[columns for _, columns in self.parts])
+        begins = [part._begin(highest[list(columns)]) for part, columns in self._pairs]
+        return lambda readings, seen: Product.begin(readings, seen, parts=begins, columns=[columns for _, columns in self._pairs])
 
     def _emission(self, like: Product | None) -> Product:
-        restraints = [None] * len(self.parts) if like is None else like.parts
+        restraints = [None] * len(self._pairs) if like is None else like.parts
         families = []
         for part, restraint in zip(self.parts_, restraints, strict=True):
             estimated = part._letters(part.params)
             kept = frozenset(name for letter, name in part.LETTERS.items() if letter not in estimated)
             families.append(replace(part._emission(restraint), fixed=kept))
-        return Product(tuple(families), tuple(tuple(columns) for _, columns in self.parts))
+        return Product(tuple(families), tuple(tuple(columns) for _, columns in self._pairs))
 
     def _take(self, emission: Product, names: set[str]) -> None:
         if "parts" in names:
-            self.parts_ = tuple(type(part)(**part.get_params()) for part, _ in self.parts)
+            self.parts_ = tuple(type(part)(**part.get_params()) for part, _ in self._pairs)
             for part, family in zip(self.parts_, emission.parts, strict=True):
                 part._take(family, set(part.LETTERS.values()))
 

@@ -11,8 +11,9 @@ import numpy as np
 
 from classical.hmm.emissions.autoregressive import Autoregressive
 from classical.hmm.emissions.student import Student
-from classical.hmm.estimators.base import Estimator
+from classical.hmm.estimators.base import Estimator, is_whole
 from classical.hmm.initial import Begin
+from prep.errors import InputError
 
 
 @dataclass(eq=False)
@@ -55,7 +56,7 @@ class AutoregressiveHMM(Real):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._must_be("order", self.order >= 1, "at least 1; GaussianHMM is the model without a past")
+        self._must_be("order", is_whole(self.order, 1), "a whole number of at least 1; GaussianHMM is the model without a past")
 
     @property
     def _order(self) -> int:
@@ -66,6 +67,8 @@ class AutoregressiveHMM(Real):
 
     def _emission(self, like: Autoregressive | None) -> Autoregressive:
         intercepts, weights, variances = (self._array(name) for name in ("intercepts", "weights", "variances"))
+        if weights.shape[-1] != self.order:
+            raise InputError(f"weights_: found {weights.shape[-1]} lags, expected order, {self.order}")
         return Autoregressive(intercepts, weights, variances, self._floor(like, intercepts.shape[-1]))
 
 
