@@ -14,6 +14,7 @@ gaps were filled with care, `filled` takes the filled values as regressors, thou
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,11 +31,13 @@ from classical.hmm.vector import LANES, load, splat, store
 RUN = 12  # steps over which the misfit is averaged
 TILE = 128  # steps at a time: a channel's values, and what they are multiplied with, stay in a near cache
 DEPENDENT = 1e-13  # relative eigenvalue under which a direction of the regressors is taken to hold no information
+UNIT_ROOT = 1e-10  # squared distance from 1 of what weights add up to, under which the level that they imply is doubted
 
 
 @dataclass(frozen=True)
 class AutoregressiveStatistics(Additive):
-    """`gram` (states, channels, order + 2, order + 2): weighted products of (1, the last `order` values, the value)."""
+    """`gram` (states, channels, order + 2, order + 2): weighted products of (1, the last `order` values, the value), less the
+    centre."""
 
     gram: np.ndarray
 
@@ -78,6 +81,22 @@ class Autoregressive(Emission):
     @property
     def order(self) -> int:
         return self.weights.shape[2]
+
+    @cached_property
+    def middle(self) -> np.ndarray:
+        """The level at which the regressions of all states come nearest to standing still, by least squares.
+
+        Drawn to 0 where weights add up to 1 or nearly: such a regression stands still nowhere, or far from all readings.
+        """
+        with np.errstate(all="ignore"):
+            away, weight = 1 - self.weights.sum(axis=-1), self.variances.min(axis=0) / self.variances
+            level = (weight * away * self.intercepts).sum(axis=0) / (weight * (away**2 + UNIT_ROOT)).sum(axis=0)
+        return np.where(np.isfinite(level), level, 0.0)
+
+    @property
+    def centred(self) -> np.ndarray:
+        """(states, channels): the intercepts of values less the centre."""
+        return self.intercepts + (self.weights.sum(axis=-1) - 1) * self.centre
 
     @property
     def parameters(self) -> int:
@@ -123,7 +142,7 @@ class Autoregressive(Emission):
     def log_density(self, group: Group, out: np.ndarray) -> None:
         constant = -0.5 * np.log(self.variances) - 0.5 * LOG_2PI
         precision = 1 / self.variances
-        _density(group.values, self._scored(group), self.intercepts, self.weights, precision, constant, out)
+        _density(group.values, self._scored(group), self.centred, self.weights, precision, constant, out)
 
     def no_sums(self) -> np.ndarray:
         """(states, channels, order + 2, order + 2)"""
@@ -140,14 +159,20 @@ class Autoregressive(Emission):
         gram = statistics.gram
         weight = gram[:, :, 0, 0]
         seen = weight > EMPTY
-        before = np.concatenate([self.intercepts[:, :, None], self.weights], axis=-1)
-        free = np.array(["intercepts" not in self.fixed] + ["weights" not in self.fixed] * self.order)
-        solution, residual = regress(gram, before, free)
+        before = np.concatenate([self.centred[:, :, None], self.weights], axis=-1)
+        held = self.centre - self.intercepts if "intercepts" in self.fixed else None
+        if held is not None and "weights" not in self.fixed:
+            solution, residual = regress_through(gram, self.centre, held)
+        else:
+            free = np.array([held is None] + ["weights" not in self.fixed] * self.order)
+            solution, residual = regress(gram, before, free)
+        weights = solution[:, :, 1:]
+        intercepts = solution[:, :, 0] + (1 - weights.sum(axis=-1)) * self.centre
         variances = residual / np.where(seen, weight, 1.0)
         floored = seen & (variances < self.floor) & ("variances" not in self.fixed)
         return self.moved(
-            intercepts=np.where(seen, solution[:, :, 0], self.intercepts),
-            weights=np.where(seen[:, :, None], solution[:, :, 1:], self.weights),
+            intercepts=np.where(seen, intercepts, self.intercepts),
+            weights=np.where(seen[:, :, None], weights, self.weights),
             variances=np.where(seen, np.maximum(variances, self.floor), self.variances),
             floored=int(floored.sum()),
         )
@@ -186,9 +211,36 @@ def regress(gram: np.ndarray, before: np.ndarray | None = None, free: np.ndarray
     if free.any():
         A = gram[..., :-1, :-1][..., free, :][..., free]
         solution[..., free] = _shortest(A, (gram[..., :-1, :] @ _signed(solution)[..., None])[..., free, 0])
+    return solution, _squared(gram, solution)
+
+
+def regress_through(gram: np.ndarray, centre: np.ndarray, held: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As `regress`, of values less the `centre` (channels,), where the intercept of the values themselves is kept.
+
+    held    (states, channels): the centre less that intercept
+
+    That ties the coefficients: centre · (sum of weights) − intercept = held. Products of the values themselves would say the
+    same, with the digits lost that a far centre takes.
+    """
+    A = gram[..., :-1, :-1]
+    diagonal = np.diagonal(A, axis1=-2, axis2=-1)
+    size = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    tie = np.broadcast_to(centre[:, None], size.shape).copy()
+    tie[..., 0] = -1.0
+    tie /= size
+    kept = tie * (held / (tie**2).sum(axis=-1))[..., None]
+    along = np.linalg.qr(tie[..., None], mode="complete")[0][..., 1:]
+    A, b = A / size[..., :, None] / size[..., None, :], gram[..., :-1, -1] / size
+    rest = b - np.einsum("...ij,...j->...i", A, kept)
+    moved = _shortest(along.swapaxes(-1, -2) @ A @ along, np.einsum("...ij,...i->...j", along, rest))
+    solution = (kept + np.einsum("...ij,...j->...i", along, moved)) / size
+    return solution, _squared(gram, solution)
+
+
+def _squared(gram: np.ndarray, solution: np.ndarray) -> np.ndarray:
+    """The sum of squared residuals."""
     signed = _signed(solution)
-    residual = np.einsum("...i,...ij,...j->...", signed, gram, signed)
-    return solution, np.maximum(residual, 0.0)
+    return np.maximum(np.einsum("...i,...ij,...j->...", signed, gram, signed), 0.0)
 
 
 def _signed(solution: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classical import em
+from classical import em, hmm
 from classical.hmm.emissions.autoregressive import Autoregressive, regress
 from classical.hmm.inference import decoded, smoothed
 from classical.hmm.initial import initialise
@@ -150,6 +150,88 @@ def test_what_was_sampled_is_found_again_within_three_standard_errors() -> None:
         assert abs(found.variances[k, c] / variances[k, c] - 1) < 3 * np.sqrt(2 / gram[0, 0])
     _, path = next(next(group.each(path)) for group, path, _ in decoded(fitted, spans))
     assert (order[states[2:]] == path).mean() > 0.97
+
+
+def driven(seed: int) -> np.ndarray:
+    x, noise = np.zeros((600, 1)), np.random.default_rng(seed).normal(size=(600, 1))
+    for t in range(1, len(x)):
+        x[t] = 0.8 * x[t - 1] + noise[t]
+    return x
+
+
+def raised_by(model: Any, level: float) -> Any:
+    """The same regressions of readings that lie so much higher."""
+    return replace(model, emission=raised_emission(model.emission, level))
+
+
+def raised_emission(emission: Autoregressive, level: float) -> Autoregressive:
+    return replace(emission, intercepts=emission.intercepts + (1 - emission.weights.sum(axis=-1)) * level)
+
+
+@pytest.mark.parametrize("level", [1e6, -1e7])
+@pytest.mark.parametrize("seed", range(6))
+def test_readings_far_from_zero_are_fitted_as_those_about_it(level: float, seed: int) -> None:
+    X = driven(seed)
+    near, far = (
+        hmm.AutoregressiveHMM(2, order=3, random_state=0, n_iter=30, tol=1e-6).fit(x).parameters_ for x in (X, X + level)
+    )
+    raised = raised_by(far, -level)
+    np.testing.assert_allclose(raised.transition, near.transition, atol=1e-5)
+    for name in NAMES:
+        np.testing.assert_allclose(getattr(raised.emission, name), getattr(near.emission, name), atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("fixed", [(), ("weights",), ("intercepts", "weights"), ("weights", "variances")])
+def test_what_is_fixed_is_of_the_readings_themselves(fixed: tuple[str, ...], random_model: Any) -> None:
+    model, values = random_model("autoregressive", order=3), np.random.default_rng(0).normal(size=(1, 60, 2))
+    model = replace(model, emission=replace(model.emission, fixed=frozenset(fixed)))
+    near = model.m_step(model.e_step(whole(values))).emission
+    raised = raised_by(model, 1e6)
+    far = raised.m_step(raised.e_step(whole(values + 1e6))).emission
+    for name in NAMES:
+        np.testing.assert_allclose(getattr(raised_emission(far, -1e6), name), getattr(near, name), atol=1e-6, err_msg=name)
+
+
+@pytest.mark.parametrize("level", [0.0, 300.0])
+def test_weights_beside_a_fixed_intercept_are_least_squares(level: float, random_model: Any) -> None:
+    values = np.random.default_rng(0).normal(size=(1, 60, 2)) + level
+    model = raised_by(random_model("autoregressive", order=3), level)
+    model = replace(model, emission=replace(model.emission, fixed=frozenset({"intercepts"})))
+    after, gamma = model.m_step(model.e_step(whole(values))).emission, next(smoothed(model, whole(values)))[1][:, :, 0]
+    for k, c in np.ndindex(3, 2):
+        root = np.sqrt(gamma[:, k])
+        past = np.stack([values[0, lag : 57 + lag, c] for lag in range(3)], axis=1)
+        rest = values[0, 3:, c] - model.emission.intercepts[k, c]
+        expected = np.linalg.lstsq(past * root[:, None], rest * root, rcond=None)[0]
+        np.testing.assert_allclose(after.weights[k, c], expected, atol=1e-9)
+        variance = gamma[:, k] @ (rest - past @ expected) ** 2 / gamma[:, k].sum()
+        np.testing.assert_allclose(after.variances[k, c], variance, rtol=1e-8)
+
+
+@pytest.mark.parametrize("weight", [1.0, 1 + 1e-15, 1 - 1e-7, 1.5, -3.0, 1e200, np.inf, np.nan])
+@pytest.mark.parametrize("intercept", [0.0, 1e7, -1e300])
+def test_the_centre_is_finite_whatever_the_regressions_are(weight: float, intercept: float) -> None:
+    emission = Autoregressive(np.full((2, 1), intercept), np.full((2, 1, 1), weight), np.array([[1e-9], [4.0]]), np.zeros(1))
+    assert np.isfinite(emission.centre).all()
+
+
+def test_the_centre_is_the_level_unless_nothing_says_it() -> None:
+    emission = Autoregressive(np.array([[2e6, 0.5]]), np.array([[[0.5, 0.3], [0.5, 0.5]]]), np.ones((1, 2)), np.zeros(2))
+    np.testing.assert_allclose(emission.centre, [1e7, 0.0], rtol=1e-8)
+    anchored = emission.anchored().moved(intercepts=np.zeros((1, 2)))
+    np.testing.assert_array_equal(anchored.centre, emission.centre)
+
+
+def test_online_em_and_products_far_from_zero() -> None:
+    X = np.concatenate([driven(seed) for seed in range(10)])
+    lengths = [600] * 10
+    online = [hmm.AutoregressiveHMM(2, order=2, random_state=0).fit_online(x, lengths, batches=5) for x in (X, X + 1e6)]
+    parts = [(hmm.AutoregressiveHMM(order=2), [1]), (hmm.GaussianHMM(), [0])]
+    pairs = (np.column_stack([driven(9), x]) for x in (driven(1), driven(1) + 1e6))
+    product = [hmm.ProductHMM(2, parts, n_iter=10, random_state=0).fit(pair).parameters_.emission.parts[0] for pair in pairs]
+    for near, far in ([one.parameters_.emission for one in online], product):
+        for name in NAMES:
+            np.testing.assert_allclose(getattr(raised_emission(far, -1e6), name), getattr(near, name), atol=1e-5, err_msg=name)
 
 
 def test_the_statistics_of_parts_add_up(random_model: Any) -> None:
