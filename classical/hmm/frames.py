@@ -14,12 +14,13 @@ import pyarrow.compute as pc
 from classical.hmm.inference import decoded
 from classical.hmm.lanes import Spans
 from classical.hmm.model import HiddenMarkov
-from classical.hmm.sequences import STEPS_AT_ONCE, Check, sampled, sequences_of
+from classical.hmm.sequences import STEPS_AT_ONCE, Check, counts, must_count, sampled, sequences_of, weights_of
 from prep.errors import InputError
 
 if TYPE_CHECKING:
     from pyspark import RDD
     from pyspark.sql import DataFrame
+    from pyspark.sql.types import DataType
 
 LEAST_SAMPLE = 200
 
@@ -28,7 +29,7 @@ LEAST_SAMPLE = 200
 class Packed:
     """Sequences of a DataFrame, kept on the executors' disks until `release`.
 
-    spans       an RDD of them, some hundred thousand steps each
+    spans       an RDD of them, some hundred thousand steps each; what has no step is not among them
     sample      about as many steps as were asked for, drawn by the tasks from all over the data
     highest     (channels,): the largest reading of each
     empty       how many sequences have no step
@@ -61,22 +62,32 @@ def packed(frame: DataFrame, column: str | None, weights: str | None, check: Che
     """
     from pyspark import StorageLevel
 
-    column = column or sequence_column(frame)
-    chosen = frame.select(column, *([weights] if weights else []))
+    column = sequence_column(frame, column)
+    if weights is not None:
+        _must_be_weights(frame, weights)
+    chosen = frame.select(*(_quoted(name) for name in (column, weights) if name is not None))
     kept = chosen.mapInArrow(lambda batches: _packed(batches, check), _PACKED).persist(StorageLevel.DISK_ONLY)
     try:
-        chunks = kept.select("fault", "steps", "highest", "empty").collect()
+        chunks = kept.drop("spans").collect()
         for fault in sorted(chunk.fault for chunk in chunks if chunk.fault):
             raise InputError(fault)
-        spans = kept.select("spans").rdd.map(lambda row: pickle.loads(row.spans))
-        share = max(LEAST_SAMPLE, steps // max(1, len(chunks)))
-        drawn = spans.map(lambda one: _own(sampled(one, share))).collect()
-        if not sum(chunk.steps for chunk in chunks):
+        full = [chunk for chunk in chunks if chunk.steps]
+        if weights is not None and chunks:
+            must_count(any(c.weighted for c in chunks), bool(full), any(c.counts for c in chunks))
+        if not full:
             raise InputError(f"column {column!r}: there is nothing to fit: no sequence has a step")
+        for chunk in full:
+            if chunk.channels != full[0].channels:
+                raise InputError(
+                    f"{chunk.place}: steps of {chunk.channels} channels, and those of {full[0].place}, have {full[0].channels}"
+                )
+        spans = kept.where("steps > 0").select("spans").rdd.map(lambda row: pickle.loads(row.spans))
+        share = max(LEAST_SAMPLE, steps // len(full))
+        drawn = spans.map(lambda one: _own(sampled(one, share))).collect()
     except BaseException:
         kept.unpersist()
         raise
-    highest = np.max([chunk.highest for chunk in chunks if chunk.steps], axis=0)
+    highest = np.max([chunk.highest for chunk in full], axis=0)
     return Packed(spans, joined(drawn), highest, sum(chunk.empty for chunk in chunks), kept)
 
 
@@ -84,7 +95,7 @@ def with_paths(frame: DataFrame, model: HiddenMarkov[Any], column: str | None, o
     """The DataFrame with another column: the likeliest path of each row's sequence, -1 where a step is conditioned on."""
     from pyspark.sql.types import ArrayType, IntegerType, StructField, StructType
 
-    column = column or sequence_column(frame)
+    column = sequence_column(frame, column)
     if output in frame.columns:
         raise InputError(f"column {output!r} is there already: name another for the states")
     schema = StructType([*frame.schema.fields, StructField(output, ArrayType(IntegerType()))])
@@ -109,23 +120,68 @@ def joined(parts: list[Spans]) -> Spans:
     return Spans(values[None], None if observed is None else observed[None], np.zeros(len(stop), np.int64), start, start, stop)
 
 
-def sequence_column(frame: DataFrame) -> str:
-    """The only column of arrays of numbers, or of arrays of these. Raises InputError where there is none, or several."""
-    from pyspark.sql.types import ArrayType, NumericType
+def sequence_column(frame: DataFrame, named: str | None = None) -> str:
+    """The column that is named, or else the only one of arrays of numbers, or of arrays of these.
 
-    found = []
-    for field in frame.schema.fields:
-        kind = field.dataType
-        if isinstance(kind, ArrayType):
-            kind = kind.elementType.elementType if isinstance(kind.elementType, ArrayType) else kind.elementType
-            found += [field.name] if isinstance(kind, NumericType) else []
+    Raises InputError where there is none, or several, or the one that is named is no such column.
+    """
+    found = [field.name for field in frame.schema.fields if _is_sequence(field.dataType)]
+    if named is not None:
+        kind = frame.schema[_present(frame, named, "column")].dataType
+        if not _is_sequence(kind):
+            told = f"column {named!r}: found {kind.simpleString()}, expected arrays of numbers, or of arrays of numbers"
+            raise InputError(f"{told}: the columns of sequences are {', '.join(found) or 'none'}")
+        return named
     if len(found) == 1:
         return found[0]
-    raise InputError(f"the columns of sequences are {', '.join(found) or 'none'}: name one with column=")
+    told = f"the columns of sequences are {', '.join(found) or 'none'}"
+    raise InputError(f"{told}: name one with column=" if found else f"{told}, of {', '.join(frame.columns)}")
 
 
-_PACKED = "spans binary, fault string, steps long, highest array<double>, empty long"
-_KINDS = {"spans": pa.binary(), "fault": pa.string(), "steps": pa.int64(), "highest": pa.list_(pa.float64()), "empty": pa.int64()}
+def _is_sequence(kind: DataType) -> bool:
+    from pyspark.sql.types import ArrayType, NumericType
+
+    if not isinstance(kind, ArrayType):
+        return False
+    inner = kind.elementType.elementType if isinstance(kind.elementType, ArrayType) else kind.elementType
+    return isinstance(inner, NumericType)
+
+
+def _must_be_weights(frame: DataFrame, named: Any) -> None:
+    from pyspark.sql.types import NumericType
+
+    kind = frame.schema[_present(frame, named, "weights")].dataType
+    if not isinstance(kind, NumericType):
+        raise InputError(f"weights: column {named!r} is of {kind.simpleString()}, expected numbers")
+
+
+def _present(frame: DataFrame, named: Any, argument: str) -> str:
+    if not isinstance(named, str) or named not in frame.columns:
+        raise InputError(f"{argument}: found {named!r}, expected the name of a column: one of {', '.join(frame.columns)}")
+    return named
+
+
+def _quoted(column: str) -> str:
+    """For Spark, to which a dot would be a field of a struct."""
+    return "`" + column.replace("`", "``") + "`"
+
+
+# What is told of a chunk beside its sequences. `weighted`: a weight is above 0; `counts`: of a sequence with steps.
+_KINDS = {
+    "spans": pa.binary(),
+    "fault": pa.string(),
+    "place": pa.string(),
+    "steps": pa.int64(),
+    "channels": pa.int64(),
+    "highest": pa.list_(pa.float64()),
+    "empty": pa.int64(),
+    "weighted": pa.bool_(),
+    "counts": pa.bool_(),
+}
+_PACKED = (
+    "spans binary, fault string, place string, steps long, channels long, highest array<double>, empty long, weighted boolean, "
+    "counts boolean"
+)
 
 
 def _packed(batches: Iterator[pa.RecordBatch], check: Check) -> Iterator[pa.RecordBatch]:
@@ -139,16 +195,20 @@ def _packed(batches: Iterator[pa.RecordBatch], check: Check) -> Iterator[pa.Reco
             try:
                 spans = compact(_spans(few.column(0), weights, check, where.format(rows + first)))
             except InputError as error:
-                fault = {"spans": b"", "fault": str(error), "steps": 0, "highest": [], "empty": 0}
-                yield pa.RecordBatch.from_pylist([fault], pa.schema(_KINDS))
+                yield pa.RecordBatch.from_pylist([{"fault": str(error), "steps": 0}], pa.schema(_KINDS))
                 return
             steps = int(spans.lengths.sum())
             told = {
+                "spans": pickle.dumps(spans, 5) if steps else b"",
+                "place": where.format(rows + first),
                 "steps": steps,
+                "channels": spans.values.shape[2],
                 "highest": spans.values.max(axis=(0, 1), initial=0).tolist(),
                 "empty": int((spans.lengths == 0).sum()),
+                "weighted": spans.weight is None or bool((spans.weight > 0).any()),
+                "counts": counts(spans),
             }
-            yield pa.RecordBatch.from_pylist([{"spans": pickle.dumps(spans, 5), "fault": None, **told}], pa.schema(_KINDS))
+            yield pa.RecordBatch.from_pylist([told], pa.schema(_KINDS))
         rows += batch.num_rows
 
 
@@ -173,15 +233,25 @@ def _spans(column: pa.Array, weights: np.ndarray | None, check: Check, where: st
     if pa.types.is_list(steps.type) or pa.types.is_large_list(steps.type):
         widths = pc.fill_null(pc.list_value_length(steps), -1).to_numpy(zero_copy_only=False)
         channels = int(widths[0]) if len(widths) else 1
-        other = np.flatnonzero(widths != channels)
+        other = np.flatnonzero((widths != channels) | (widths < 1))
         if len(other):
-            sequence = int(np.searchsorted(np.cumsum(lengths), other[0], side="right"))
-            raise InputError(
-                f"{where}: sequence {sequence} has a step of {widths[other[0]]} channels, and others have {channels}"
-            )
+            ends, first, width = np.cumsum(lengths), int(other[0]), widths[other[0]]
+            sequence = int(np.searchsorted(ends, first, side="right"))
+            step = first - int(ends[sequence] - lengths[sequence])
+            if width < 0:
+                raise InputError(f"{where}: sequence {sequence}, step {step} is null: drop it, or give an array of null")
+            others = f", and others have {channels}" if width else ""
+            raise InputError(f"{where}: sequence {sequence} has a step of {width} channels{others}")
         steps = steps.flatten()
     readings = steps.to_numpy(zero_copy_only=False).reshape(-1, channels)
-    return sequences_of(readings, lengths, weights, check=check, what=where)
+    spans = sequences_of(readings, lengths, check=check, what=where)
+    if weights is None:
+        return spans
+    # Whether any counts at all, only all chunks together say.
+    try:
+        return replace(spans, weight=weights_of(weights, len(lengths)))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def compact(spans: Spans) -> Spans:
@@ -206,6 +276,11 @@ def _own(spans: Spans) -> Spans:
 def _paths(batch: pa.RecordBatch, column: str, model: HiddenMarkov[Any], check: Check) -> pa.Array:
     sequences = batch.column(batch.schema.get_field_index(column))
     spans = _spans(sequences, None, check, f"column {column!r}")
+    if not spans.lengths.any():
+        return pa.ListArray.from_arrays(pa.array(np.zeros(batch.num_rows + 1, np.int32)), pa.array(np.empty(0, np.int32)))
+    if spans.values.shape[2] != model.emission.channels:
+        found, expected = spans.values.shape[2], model.emission.channels
+        raise InputError(f"column {column!r}: steps of {found} channels, and the model has {expected}")
     scored = spans.after_history(model.emission.order)
     states = np.full(spans.values.shape[1], -1, np.int32)
     for group, path, _ in decoded(model, spans):

@@ -47,7 +47,25 @@ def sequences_of(X: Any, lengths: Lengths = None, weights: Any = None, *, check:
     spans = concatenated(readings, per_sequence)
     if missing is not None and missing.any():
         spans = concatenated(np.where(missing, readings.dtype.type(0), readings), per_sequence, (~missing).astype(np.uint8))
-    return spans if weights is None else replace(spans, weight=_weights(weights, len(per_sequence)))
+    if weights is None:
+        return spans
+    often = weights_of(weights, len(per_sequence))
+    spans = replace(spans, weight=often)
+    must_count(bool(often.any()), bool(per_sequence.any()), counts(spans))
+    return spans
+
+
+def counts(spans: Spans) -> bool:
+    """Whether there is a sequence with steps and a weight above 0."""
+    return bool((spans.lengths > 0).any() if spans.weight is None else (spans.weight[spans.lengths > 0] > 0).any())
+
+
+def must_count(weighted: bool, steps: bool, both: bool) -> None:
+    """Raises InputError where no sequence with steps has a weight above 0, though there are sequences with steps."""
+    if not weighted:
+        raise InputError("weights: all are 0: nothing would count")
+    if steps and not both:
+        raise InputError("weights: only sequences without a step have one above 0: nothing would count")
 
 
 def empty(spans: Spans) -> list[str]:
@@ -117,7 +135,8 @@ def _numbers(X: Any, what: str) -> np.ndarray:
     return readings if readings.dtype.isnative else readings.astype(readings.dtype.newbyteorder("="))
 
 
-def _weights(weights: Any, sequences: int) -> np.ndarray:
+def weights_of(weights: Any, sequences: int) -> np.ndarray:
+    """(sequences,), each checked by itself."""
     try:
         given = np.asarray(weights, np.float64)
     except (TypeError, ValueError) as error:
@@ -127,8 +146,6 @@ def _weights(weights: Any, sequences: int) -> np.ndarray:
     bad = np.flatnonzero(~(np.isfinite(given) & (given >= 0)))
     if len(bad):
         raise InputError(f"weights: sequence {bad[0]}: found {given[bad[0]]:g}, expected a finite number, not negative")
-    if not given.any():
-        raise InputError("weights: all are 0: nothing would count")
     return given
 
 

@@ -79,17 +79,79 @@ def test_a_search_and_restarts_share_the_packed_data(frame: DataFrame) -> None:
 @pytest.mark.parametrize(
     ("rows", "schema", "message"),
     [
-        ([([1, 2, -3],)], "x array<int>", "sequence 0, step 2, channel 0: found -3, expected a whole number"),
+        ([([1, 2, -3],)], "x array<int>", "sequence 0, step 2, channel 0: found -3, expected a symbol"),
         ([([1],), (None,)], "x array<int>", "sequence 1 is null"),
         ([([[1, 2], [3]],)], "x array<array<int>>", "sequence 0 has a step of 1 channels, and others have 2"),
-        ([("text",)], "x string", "the columns of sequences are none"),
+        ([("text",)], "x string", "the columns of sequences are none, of x"),
         ([([1], [2])], "x array<int>, y array<int>", "the columns of sequences are x, y: name one"),
         ([([],)], "x array<int>", "no sequence has a step"),
+        ([([[1, 2], None],)], "x array<array<int>>", "sequence 0, step 1 is null"),
+        ([([None, [1, 2]],)], "x array<array<int>>", "sequence 0, step 0 is null"),
+        ([([[]],)], "x array<array<int>>", "sequence 0 has a step of 0 channels$"),
     ],
 )
 def test_rows_that_cannot_be_are_named(spark: SparkSession, rows: Any, schema: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         hmm.CategoricalHMM(2).fit(spark.createDataFrame(rows, schema).coalesce(1))
+
+
+def in_two(spark: SparkSession, one: list[Any], other: list[Any], schema: str) -> DataFrame:
+    """A partition of each."""
+    halves = [spark.createDataFrame(rows, schema).coalesce(1) for rows in (one, other)]
+    return halves[0].union(halves[1])
+
+
+def test_only_all_weights_together_may_not_be_zero(spark: SparkSession) -> None:
+    pieces = [[0, 0, 1], [1, 1, 0], [0, 1, 1], [1, 0, 0]]
+    rows = [(piece, float(number > 1)) for number, piece in enumerate(pieces)]
+    frame = in_two(spark, rows[:2], rows[2:], "x array<int>, w double")
+    start = hmm.CategoricalHMM(2, n_iter=1, random_state=0).fit(np.concatenate(pieces)[:, None], [3] * 4).parameters_
+    spread, alone = (hmm.CategoricalHMM(2, n_iter=5, tol=-np.inf, init_params="").adopt(start) for _ in range(2))
+    later = np.concatenate(pieces[2:])[:, None]
+    assert_same(spread.fit(frame, weights="w"), alone.fit(later, [3, 3]))
+    with pytest.raises(InputError, match="weights: all are 0: nothing would count"):
+        hmm.CategoricalHMM(2).fit(frame.selectExpr("x", "0 * w as w"), weights="w")
+    with pytest.raises(InputError, match="from row 0: weights: sequence 1: found -1"):
+        hmm.CategoricalHMM(2).fit(spark.createDataFrame([([1], 1), ([1], -1)], "x array<int>, w int").coalesce(1), weights="w")
+    empty = in_two(spark, [([], 1.0)], [([0, 1], 0.0)], "x array<int>, w double")
+    with pytest.raises(InputError, match="only sequences without a step have one above 0: nothing would count"):
+        hmm.CategoricalHMM(2).fit(empty, weights="w")
+    with pytest.raises(InputError, match="only sequences without a step have one above 0: nothing would count"):
+        hmm.CategoricalHMM(2).fit([[0], [1]], [0, 2], [1.0, 0.0])
+
+
+def test_parts_of_only_empty_sequences_have_no_channels(spark: SparkSession) -> None:
+    rng = np.random.default_rng(0)
+    X = [rng.normal(3.0 * (number % 2), 1.0, (20, 2)) for number in range(6)]
+    frame = in_two(spark, [([],), ([],)], [(one.tolist(),) for one in X], "x array<array<double>>")
+    start = hmm.GaussianHMM(2, n_iter=1, random_state=0).fit(X).parameters_
+    spread, alone = (hmm.GaussianHMM(2, n_iter=5, tol=-np.inf, init_params="").adopt(start) for _ in range(2))
+    assert_same(spread.fit(frame), alone.fit(X))
+    assert any("sequences without a step: 2" in note for note in spread.monitor_.repairs)
+    found = [row.states for row in spread.transform(frame).collect()]
+    assert found == [[], [], *(spread.predict(one).tolist() for one in X)]
+    uneven = in_two(spark, [([[1.0, 2.0]],)], [([[1.0]],)], "x array<array<double>>")
+    with pytest.raises(InputError, match=r"partition 1, from row 0: steps of 1 channels, and those of partition 0, .* have 2"):
+        hmm.GaussianHMM(1).fit(uneven)
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"weights": [1, 1]}, r"weights: found \[1, 1\], expected the name of a column: one of id, symbols, weight"),
+        ({"weights": "often"}, "weights: found 'often', expected the name of a column: one of id, symbols, weight"),
+        ({"weights": "symbols"}, "weights: column 'symbols' is of array<int>, expected numbers"),
+        ({"column": "words"}, "column: found 'words', expected the name of a column: one of id, symbols, weight"),
+        ({"column": "id"}, "column 'id': found int, expected arrays of numbers, .*: the columns of sequences are symbols"),
+    ],
+)
+def test_columns_that_cannot_be_are_named(frame: DataFrame, how: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        hmm.CategoricalHMM(2).fit(frame, **how)
+    if "column" in how:
+        model = hmm.CategoricalHMM(2, n_iter=1, random_state=0).fit(frame)
+        with pytest.raises(InputError, match=message):
+            model.transform(frame, **how)
 
 
 @pytest.fixture(scope="module")
