@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from functools import lru_cache
 from importlib import metadata
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from zipfile import ZipFile
 
 
@@ -27,13 +28,23 @@ def forget_archives() -> None:
 
     Before every task a worker tells Python to look at its module path anew, and Python then reads the list of what is in each
     archive, once for every package that was imported from it. For Spark's core jar, in which there is no module at all, and
-    pyspark.zip together that is 75 milliseconds of processor time a task.
+    pyspark.zip together that is 75 milliseconds of processor time a task. A jar from elsewhere stays: it may hold modules.
     """
-    own = [entry for entry in sys.path if entry.endswith(".jar") or _is_installed(entry)]
+    own = [entry for entry in sys.path if _is_of_spark(entry) or _is_installed(entry)]
     for entry in own:
         sys.path.remove(entry)
     for entry in [entry for entry in sys.path_importer_cache if entry.startswith(tuple(own))]:
         del sys.path_importer_cache[entry]
+
+
+def _is_of_spark(archive: str) -> bool:
+    """Whether it is a jar in the folder of Spark's own."""
+    jar = PurePath(archive)
+    if jar.suffix != ".jar":
+        return False
+    home = os.environ.get("SPARK_HOME")
+    own = jar.parent.name == "jars" and jar.parent.parent.name == "pyspark"
+    return own or (home is not None and Path(archive).parent == Path(home, "jars"))
 
 
 def _is_installed(archive: str) -> bool:
