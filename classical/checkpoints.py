@@ -39,8 +39,8 @@ class FileCheckpoint:
         with placed_file(self.file) as staged:
             staged.write_text(json.dumps(state), encoding="utf-8")
 
-    def restore(self) -> tuple[int, list[Fit[Any]]] | None:
-        """The iterations that were made, and the fits; None where a fit begins anew.
+    def restore(self, models: int) -> tuple[int, list[Fit[Any]]] | None:
+        """The iterations that were made, and the fits of so many models; None where a fit begins anew.
 
         Raises InputError where there is nothing to go on from, the file is damaged, or is of another fit.
         """
@@ -52,21 +52,31 @@ class FileCheckpoint:
             if state["format"] != FORMAT:
                 raise ValueError(f"found format {state['format']!r}, expected {FORMAT!r}")
             about, iteration, fits = state["about"], int(state["iteration"]), state["fits"]
+            if not isinstance(about, dict) or not isinstance(fits, list) or iteration < 0:
+                raise ValueError(f"found iteration {iteration}, about {about!r}")
             restored = [_fit(one, self.classes) for one in fits]
         except FileNotFoundError:
             raise InputError(f"{self.file}: there is no checkpoint to resume from: {mend}") from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
             raise InputError(f"{self.file}: not a checkpoint, or damaged ({error}): {mend}") from None
         expected = json.loads(json.dumps(dict(self.about)))
         for name in sorted(expected.keys() | about.keys()):
             if expected.get(name) != about.get(name):
                 found, wanted = about.get(name), expected.get(name)
                 raise InputError(f"{self.file}: is of another fit, whose {name} is {found!r}; this one's is {wanted!r}: {mend}")
+        if len(restored) != models:
+            raise InputError(f"{self.file}: is of another fit, of {len(restored)} models; this one is of {models}: {mend}")
         return iteration, restored
 
 
 def _fit(stored: Any, classes: Mapping[str, type]) -> Fit[Any]:
-    fit = decoded(stored, {**classes, "Fit": Fit})
+    fit: Any = decoded(stored, {**classes, "Fit": Fit})
+    model: Any = getattr(fit, "model", None)
+    if not isinstance(fit, Fit) or type(model) not in classes.values():
+        raise ValueError("expected fits of models")
+    # Not getattr with a default: that would also hide a fault that cannot be found, of parameters that are no arrays.
+    if hasattr(type(model), "fault") and model.fault:
+        raise ValueError(model.fault)
     for name in ("log_likelihood", "log_prior", "seconds", "cpu_seconds"):
         setattr(fit, name, list(getattr(fit, name)))
     return fit

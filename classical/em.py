@@ -82,7 +82,7 @@ class Checkpoint(Protocol):
 
     def save(self, iteration: int, fits: Sequence[Fit[Any]]) -> None: ...
 
-    def restore(self) -> tuple[int, list[Fit[Any]]] | None: ...
+    def restore(self, models: int) -> tuple[int, list[Fit[Any]]] | None: ...
 
 
 @dataclass
@@ -172,7 +172,7 @@ def fit_several(
     if iterations < 1:
         raise InputError(f"iterations: found {iterations}, and at least 1 is needed")
     gather = passes(data, spark=spark, partitions=partitions, threads=threads, reader=reader)
-    done, fits = (checkpoint and checkpoint.restore()) or (0, [Fit(model) for model in models])
+    done, fits = (checkpoint and checkpoint.restore(len(models))) or (0, [Fit(model) for model in models])
     for iteration in range(done + 1, iterations + 1):
         going = [which for which, one in enumerate(fits) if one.stopped_by is None]
         if not going:

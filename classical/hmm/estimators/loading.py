@@ -28,7 +28,7 @@ def load(file: str | Path) -> Estimator:
         raise InputError(f"{file}: no such file: the `save` of an estimator writes one") from None
     except KeyError as error:
         raise InputError(f"{file}: not an estimator, or damaged: {error} is missing") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, IndexError, InputError) as error:
         raise InputError(f"{file}: not an estimator, or damaged: {error}") from None
 
 
@@ -38,6 +38,9 @@ def _estimator(stored: dict[str, Any]) -> Estimator:
         raise ValueError(f"found estimator {name!r}, expected one of {', '.join(hmm.ESTIMATORS)}")
     estimator: Estimator = getattr(hmm, name)(**stored["arguments"])
     estimator.adopt(model_of(stored["parameters"]))
+    _ = estimator.parameters_  # the model may be right, and not be this estimator's
     if stored["monitor"] is not None:
         estimator.monitor_ = decoded(stored["monitor"], {"Monitor": Monitor})
+        if not isinstance(estimator.monitor_, Monitor):
+            raise ValueError(f"monitor: found {stored['monitor']!r}")
     return estimator

@@ -73,3 +73,26 @@ def test_checkpoints_of_other_fits_and_damaged_ones_are_refused(random_model: An
         run(models, file, resume=True)
     run(models, file)
     assert json.loads(file.read_text())["format"] == "hindcast-fit"
+
+
+def test_checkpoints_that_cannot_be_are_refused(random_model: Any, tmp_path: Path) -> None:
+    models, file = [random_model("diagonal", states=2)], tmp_path / "fit.json"
+    run(models, file)
+    good = json.loads(file.read_text())
+    fit = good["fits"][0]
+    for damage, message in (
+        ({"about": []}, "damaged"),
+        ({"about": {}}, "of another fit, whose data is None"),
+        ({"fits": {}}, "damaged"),
+        ({"fits": []}, "of another fit, of 0 models; this one is of 1"),
+        ({"fits": [fit, fit]}, "of another fit, of 2 models; this one is of 1"),
+        ({"fits": [3]}, "damaged .expected fits of models"),
+        ({"fits": [{**fit, "model": 3}]}, "damaged .expected fits of models"),
+        ({"fits": [{**fit, "log_prior": 3}]}, "damaged"),
+        ({"fits": [{**fit, "model": {**fit["model"], "start": 3}}]}, "damaged"),
+        ({"fits": [{**fit, "model": {**fit["model"], "emission": 3}}]}, "damaged"),
+        ({"fits": [{**fit, "model": {**fit["model"], "transition": [[5, 0], [0, 1]]}}]}, "transition, row 0: expected prob"),
+    ):
+        file.write_text(json.dumps({**good, **damage}))
+        with pytest.raises(InputError, match=message):
+            run(models, file, resume=True)

@@ -286,3 +286,24 @@ def test_the_order_of_sequences_does_not_matter(family: str) -> None:
     np.testing.assert_array_equal(model.predict(turned), np.concatenate([states[number] for number in (2, 0, 3, 1)]))
     one, other = (FAMILIES[family](n_iter=3, tol=-np.inf, init_params="").adopt(model.parameters_) for _ in range(2))
     assert_same(one.fit(pieces), other.fit(turned), rtol=1e-8, atol=1e-10)
+
+
+def test_files_whose_parameters_are_not_the_estimators_are_refused(tmp_path: Path) -> None:
+    X, file = readings("gaussian"), tmp_path / "model.json"
+    hmm.GaussianHMM(2, n_iter=1, random_state=0).fit(X).save(file)
+    good = json.loads(file.read_text())
+    hmm.StudentHMM(2, n_iter=1, random_state=0).fit(X).save(file)
+    other = json.loads(file.read_text())
+    for damage in (
+        {"parameters": other["parameters"]},
+        {"parameters": {**good["parameters"], "start": 3}},
+        {"parameters": {**good["parameters"], "emission": {**good["parameters"]["emission"], "means": 3}}},
+        {"parameters": 3},
+        {"arguments": {**good["arguments"], "n_components": 3}},
+        {"arguments": {**good["arguments"], "n_components": 0}},
+        {"arguments": 3},
+        {"monitor": 3},
+    ):
+        file.write_text(json.dumps({**good, **damage}))
+        with pytest.raises(InputError, match=r"model\.json: not an estimator, or damaged"):
+            hmm.load(file)
