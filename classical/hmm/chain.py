@@ -20,8 +20,10 @@ ROWS = 256
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def forward(b: Any, peaks: Any, lengths: Any, start: Any, transition: Any, alpha: Any, scale: Any, log_likelihood: Any) -> None:
+def forward(b: Any, peaks: Any, lengths: Any, start: Any, transition: Any, alpha: Any, scale: Any, log_likelihood: Any) -> Any:
     """As `lattice.forward`; `log_likelihood` (LANES,) is the sequence's in the first place, and 0 in the others.
+
+    Returns how many frames were redone in logs.
 
     A step is not divided by its own sum, which would be waited for. With v the rows, S their sums, and q the probability of an
     observation given those before,
@@ -31,7 +33,7 @@ def forward(b: Any, peaks: Any, lengths: Any, start: Any, transition: Any, alpha
     K = b.shape[1]
     matrix, density, v = _matrix(transition, 0.0), _rows(K), _rows(K)
     numbers, sums, g = v.reshape(len(v), -1), np.ones(len(v)), np.ones(len(v))
-    logs, constants, product = b if peaks is not None else b.copy(), np.empty((len(b), LANES)), 1.0
+    logs, constants, product, rescued = b if peaks is not None else b.copy(), np.empty((len(b), LANES)), 1.0, 0
     log_likelihood[:], alpha[:], scale[:] = 0.0, 0.0, 1.0
     if peaks is None:
         relative(b, constants)
@@ -54,7 +56,7 @@ def forward(b: Any, peaks: Any, lengths: Any, start: Any, transition: Any, alpha
                 constants[t, lane] = rescue(ahead, in_logs, b[t, :, lane])
                 numbers[row, :K] = ahead * b[t, :, lane]
                 sums[row], g[row] = numbers[row].sum(), 1.0
-                row += 1
+                row, rescued = row + 1, rescued + 1
         for row in range(1, steps + 1):
             t = begin + row - 1
             scale[t, lane] = 1.0 / (sums[row] * g[row])
@@ -66,6 +68,7 @@ def forward(b: Any, peaks: Any, lengths: Any, start: Any, transition: Any, alpha
         _turn_back(v, g, lane, begin, steps, alpha)
         numbers[0], sums[0], g[0] = numbers[steps], sums[steps], g[steps]
     log_likelihood[0] += np.log(product)
+    return rescued
 
 
 @njit(cache=True, nogil=True, fastmath=FAST, error_model="numpy")
@@ -87,11 +90,24 @@ def _advance(v: Any, sums: Any, g: Any, density: Any, matrix: Any, row: Any, ste
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def backward(b: Any, lengths: Any, weights: Any, transition: Any, alpha: Any, scale: Any, starts: Any, xi: Any) -> None:
-    """As `lattice.backward`; of `weights` (LANES,) the first is the sequence's."""
+def backward(
+    b: Any,
+    lengths: Any,
+    weights: Any,
+    transition: Any,
+    alpha: Any,
+    scale: Any,
+    starts: Any,
+    xi: Any,
+    counts: Any = None,
+    largest: Any = None,
+) -> None:
+    """As `lattice.backward`; of `weights` (LANES,) the first is the sequence's. All of `largest` (LANES,) is the same."""
     K, one = b.shape[1], np.ones(1 + ROWS)
     matrix, products, density, a, w, beta = _matrix(transition.T, 0.0), _products(K), _rows(K), _rows(K), _rows(K), _rows(K)
     before, runs, vectors, after = np.ones(2 + ROWS), _runs(lengths), a.shape[1], 0
+    if largest is not None:
+        largest[:] = 0.0
     for lane, begin, steps in runs[::-1]:
         _turn(b, lane, begin, steps, density)
         _turn(alpha, lane, begin, steps, a)
@@ -109,6 +125,8 @@ def backward(b: Any, lengths: Any, weights: Any, transition: Any, alpha: Any, sc
         for vector in range(vectors):
             store(w, (steps, vector), load(beta, (steps, vector)) * (load(density, (steps, vector)) * before[steps]))
         _retreat(beta, w, before, density, matrix, steps)
+        if largest is not None:
+            largest[:] = max(largest[0], _largest(beta, counts, lengths[:lane].sum() + begin, steps))
         _add_products(a, w, steps, products)
         for row in range(1, steps + 1):
             for vector in range(vectors):
@@ -126,6 +144,16 @@ def _retreat(beta: Any, w: Any, before: Any, density: Any, matrix: Any, steps: A
             later = _product(numbers, row + 1, matrix, vector)
             store(beta, (row, vector), later)
             store(w, (row, vector), later * (load(density, (row, vector)) * number(before, (row,))))
+
+
+@njit(cache=True, nogil=True)
+def _largest(beta: Any, counts: Any, first: Any, steps: Any) -> Any:
+    """Of the rows of beta from step `first` on, times `counts`; see `lattice.backward`."""
+    numbers, found, K = beta.reshape(len(beta), -1), 0.0, counts.shape[1]
+    for row in range(1, steps + 1):
+        for k in range(K):
+            found = max(found, numbers[row, k] * counts[min(first + row - 1, K), k])
+    return found
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)

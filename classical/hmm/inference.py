@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from classical.hmm import chain, lattice, pieces
+from classical.hmm import chain, lattice, logs, pieces
 from classical.hmm.emissions import Emission
 from classical.hmm.lanes import Group, Spans, batches
 from classical.hmm.vector import LANES
@@ -37,8 +37,7 @@ def filtered(model: Parameters, spans: Spans, start: np.ndarray | None = None) -
     """
     work = _Workspace(model, spans)
     for group in work.groups():
-        found = work.forward(group, model.start if start is None else start)
-        lattice.normalise(found.alpha, found.scale)
+        found = work.filter(group, model.start if start is None else start)
         yield group, found.alpha, found.log_likelihood
 
 
@@ -46,7 +45,8 @@ def scored(model: Parameters, spans: Spans) -> Iterator[tuple[Group, np.ndarray]
     """As `filtered`, with the log-likelihoods alone, which are sooner there."""
     work = _Workspace(model, spans)
     for group in work.groups():
-        yield group, work.forward(group, model.start).log_likelihood
+        found = work.filter(group, model.start) if work.sparse else work.forward(group, model.start)
+        yield group, found.log_likelihood
 
 
 def smoothed(
@@ -67,8 +67,7 @@ def smoothed(
     transitions = np.zeros((K, K)) if transitions is None else transitions
     work = _Workspace(model, spans)
     for group in work.groups():
-        found = work.forward(group, model.start)
-        work.backward(group, found, group.weights if weighted else np.ones(len(group.weights)), starts, transitions)
+        found = work.smooth(group, group.weights if weighted else np.ones(len(group.weights)), starts, transitions)
         yield group, found.alpha, found.log_likelihood
 
 
@@ -93,6 +92,7 @@ class _Lattice(NamedTuple):
 
     forgotten: after how many steps the pieces of a folded sequence are what they are, however they began; 0 where not asked, or
     never
+    rescued: how many frames of each place were redone in logs; not told of dense chains that are folded
     """
 
     b: np.ndarray
@@ -101,6 +101,7 @@ class _Lattice(NamedTuple):
     scale: np.ndarray
     log_likelihood: np.ndarray
     forgotten: int = 0
+    rescued: np.ndarray | None = None
 
 
 class _Workspace:
@@ -110,7 +111,7 @@ class _Workspace:
         found, expected = spans.values.shape[2], model.emission.channels
         if found != expected:
             raise InputError(f"found readings of {found} channels, and the model has {expected}")
-        self.model, self.spans = model, spans
+        self.model, self.spans, self.sparse = model, spans, logs.sparse(model.transition)
         self.room = self._room(0)
 
     def groups(self) -> Iterator[Group]:
@@ -125,30 +126,111 @@ class _Workspace:
         b, alpha, peaks, scale = self.room[:4]
         return _Lattice(b[:T], alpha[:T], peaks[:T], scale[:T], np.empty(len(group.members)))
 
+    def filter(self, group: Group, start: np.ndarray) -> _Lattice:
+        """Alpha of a group, normalised."""
+        found, K = self.forward(group, start), len(start)
+        lost = np.zeros(0, np.int64)
+        if self.sparse:
+            apart = found._replace(alpha=found.alpha.copy())  # where gamma goes, which is not asked for
+            lost = self.backward(group, apart, np.ones(len(group.members)), np.zeros(K), np.zeros((K, K)), start)
+        lattice.normalise(found.alpha, found.scale)
+        self._redo(group, found, lost, start)
+        return found
+
+    def smooth(self, group: Group, weights: np.ndarray, starts: np.ndarray, transitions: np.ndarray) -> _Lattice:
+        """Gamma of a group in the place of alpha, times the weights (places,); see `smoothed`."""
+        start = self.model.start
+        found = self.forward(group, start)
+        if not self.sparse:
+            self.backward(group, found, weights, starts, transitions, start)
+            return found
+        added = np.zeros_like(starts), np.zeros_like(transitions)
+        lost = self.backward(group, found, weights, *added, start)
+        if len(lost):
+            found, added = self.forward(group, start), (np.zeros_like(starts), np.zeros_like(transitions))
+            for begin, steps, lane in _places(group, lost):
+                for array in (found.b, found.alpha):  # nothing times a scale, so that nothing is added, not even NaN
+                    array[begin : begin + steps, :, lane] = 0.0
+            self.backward(group, found, weights, *added, start)
+            self._redo(group, found, lost, start, (weights, *added))
+        starts += added[0]
+        transitions += added[1]
+        return found
+
     def forward(self, group: Group, start: np.ndarray) -> _Lattice:
         """Alpha of a group, not normalised."""
         found, transition = self.of(group), self.model.transition
         out = found.alpha, found.scale, found.log_likelihood
         if not group.folded:
             peaks = self._density(group, found)
-            lattice.forward(found.b, peaks, group.begins, group.lengths, start, transition, *out)
-            return found
-        forgotten = pieces.forward(found.b, self._density(group, found), group.lengths, start, transition, *out)
+            rescued = lattice.forward(found.b, peaks, group.begins, group.lengths, start, transition, *out)
+            return found._replace(rescued=rescued)
+        given = group.lengths, start, transition
+        forgotten = 0 if self.sparse else pieces.forward(found.b, self._density(group, found), *given, *out)
+        rescued = np.zeros(LANES, np.int64)
         if not forgotten:
-            chain.forward(found.b, self._density(group, found), group.lengths, start, transition, *out)
-        return found._replace(forgotten=forgotten)
+            rescued[:] = chain.forward(found.b, self._density(group, found), *given, *out)
+        return found._replace(forgotten=forgotten, rescued=rescued)
 
-    def backward(self, group: Group, found: _Lattice, weights: np.ndarray, starts: np.ndarray, transitions: np.ndarray) -> None:
-        """Gamma in the place of alpha, after `forward` from the model's start."""
+    def backward(
+        self,
+        group: Group,
+        found: _Lattice,
+        weights: np.ndarray,
+        starts: np.ndarray,
+        transitions: np.ndarray,
+        start: np.ndarray,
+    ) -> np.ndarray:
+        """Gamma in the place of alpha, after `forward` from `start`. At which places it may be wrong, where the chain is sparse.
+
+        At all of them, or none, where the group is folded. Of what has no weight nothing is known, so it is among them.
+        """
         model, out = self.model, (found.alpha, found.scale, starts, transitions)
         given = group.lengths, weights, model.transition
+        if self.sparse:
+            largest, counts = np.zeros(len(group.members)), logs.counts(start, model.transition)
+            if group.folded:
+                chain.backward(found.b, *given, *out, counts, largest)
+            else:
+                lattice.backward(found.b, group.begins, *given, *out, counts, largest)
+            safe = (largest < logs.LARGE * weights) & (found.rescued == 0) & np.isfinite(found.log_likelihood)
+            return np.flatnonzero(~safe & (group.members >= 0))
         if not group.folded:
             lattice.backward(found.b, group.begins, *given, *out)
         elif not (found.forgotten and pieces.backward(found.b, *given, *out, found.forgotten)):
             if found.forgotten:
                 peaks, likelihood = self._density(group, found), found.log_likelihood
-                chain.forward(found.b, peaks, group.lengths, model.start, model.transition, *out[:2], likelihood)
+                chain.forward(found.b, peaks, group.lengths, start, model.transition, *out[:2], likelihood)
             chain.backward(found.b, *given, *out)
+        return np.zeros(0, np.int64)
+
+    def _redo(
+        self,
+        group: Group,
+        found: _Lattice,
+        lost: np.ndarray,
+        start: np.ndarray,
+        smoothing: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
+    ) -> None:
+        """What is at the places `lost`, in logs: alpha, or gamma where there is `smoothing` (weights, starts, xi)."""
+        if len(lost) == 0:
+            return
+        self.model.emission.log_density(group, found.b)
+        K = len(start)
+        with np.errstate(divide="ignore"):
+            log_start, log_transition = np.log(start), np.log(self.model.transition)
+        weights, *added = smoothing or (np.ones(len(group.members)), np.zeros(K), np.zeros((K, K)))
+        for places in [lost] if group.folded else lost[:, None]:
+            parts = _places(group, places)
+            log_b = np.concatenate([found.b[begin : begin + steps, :, lane] for begin, steps, lane in parts])
+            alpha, gamma = np.empty_like(log_b), np.empty_like(log_b)
+            weight, first = float(weights[places[0]]), 0
+            given = log_b, log_start, log_transition, weight
+            found.log_likelihood[places[0]] = logs.forward_backward(*given, alpha, gamma, *added)
+            for begin, steps, lane in parts:
+                here = slice(first, first + steps)
+                found.alpha[begin : begin + steps, :, lane] = alpha[here] if smoothing is None else weight * gamma[here]
+                first += steps
 
     def _density(self, group: Group, found: _Lattice) -> np.ndarray | None:
         """Into the lattice's `b`; the peaks that it is relative to, or None where it is in logs."""
@@ -162,3 +244,8 @@ class _Workspace:
         K = len(self.model.start)
         wide, narrow = (steps, K, LANES), (steps, LANES)
         return _Lattice(np.empty(wide), np.empty(wide), np.empty(narrow), np.empty(narrow), np.empty(0))
+
+
+def _places(group: Group, places: np.ndarray) -> list[tuple[int, int, int]]:
+    """Of each place: the step its section begins at, how many steps it has, and its lane."""
+    return [(int(group.begins[p // LANES]), int(group.lengths[p]), int(p % LANES)) for p in places]

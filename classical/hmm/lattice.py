@@ -26,8 +26,8 @@ TILE = 8  # steps at a time, of which all that the products need stays in the ne
 @njit(cache=True, nogil=True, fastmath=FAST)
 def forward(
     b: Any, peaks: Any, begins: Any, lengths: Any, start: Any, transition: Any, alpha: Any, scale: Any, log_likelihood: Any
-) -> None:
-    """Filters every lane of every section.
+) -> Any:
+    """Filters every lane of every section. Returns (sections · LANES,): how many frames of each were redone in logs.
 
     b               (steps, states, LANES): log densities; replaced by densities relative to a constant of each frame
     peaks           (steps, LANES): logs of those constants, where `b` is relative to them already; None where it is in logs
@@ -39,19 +39,31 @@ def forward(
     log_likelihood  (sections · LANES,) out
     """
     columns, entry = fours_of_columns(transition), np.repeat(start, LANES).reshape(-1, LANES)
+    rescued = np.empty(len(lengths), np.int64)
     for section, begin in enumerate(begins):
         lanes = slice(section * LANES, (section + 1) * LANES)
         steps = slice(begin, begin + lengths[lanes.start])
         given, out = (lengths[lanes], entry, transition, columns), (alpha[steps], scale[steps], log_likelihood[lanes])
         if peaks is None:
-            forward_of_section(b[steps], None, *given, *out)
+            rescued[lanes] = forward_of_section(b[steps], None, *given, *out)
         else:
-            forward_of_section(b[steps], peaks[steps], *given, *out)
+            rescued[lanes] = forward_of_section(b[steps], peaks[steps], *given, *out)
+    return rescued
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def backward(
-    b: Any, begins: Any, lengths: Any, weights: Any, transition: Any, alpha: Any, scale: Any, starts: Any, xi: Any
+    b: Any,
+    begins: Any,
+    lengths: Any,
+    weights: Any,
+    transition: Any,
+    alpha: Any,
+    scale: Any,
+    starts: Any,
+    xi: Any,
+    counts: Any = None,
+    largest: Any = None,
 ) -> None:
     """Smooths every lane, after `forward`. Beta begins as the weight of its lane, and so weights all that comes of it.
 
@@ -59,6 +71,8 @@ def backward(
     alpha   (steps, states, LANES): replaced by gamma, weight · P(state | all observations of the sequence)
     starts  (states,): expected starts are added (equation 40a)
     xi      (states, states): expected transitions are added (equation 40b's numerator)
+    counts  (states + 1, states): what beta is multiplied by in each of the first steps, and in all later ones, for `largest`
+    largest (sections · LANES,) out: the largest beta of each lane; None, as `counts`, where it is not asked for
     """
     K, columns = len(starts), fours_of_columns(transition.T)
     xi_lanes, last = np.zeros((K, K, LANES)), np.empty((K, LANES))
@@ -67,7 +81,11 @@ def backward(
         steps = slice(begin, begin + lengths[lanes.start])
         for v in range(LANES):
             last[:, v] = weights[lanes.start + v] * scale[begin + max(lengths[lanes.start + v] - 1, 0), v]
-        backward_of_section(b[steps], lengths[lanes], last, columns, alpha[steps], scale[steps], xi_lanes)
+        given = b[steps], lengths[lanes], last, columns, alpha[steps], scale[steps], xi_lanes
+        if largest is None:
+            backward_of_section(*given, None, None)
+        else:
+            backward_of_section(*given, counts, largest[lanes])
         for k in range(K):
             starts[k] += alpha[begin, k].sum()
     xi += xi_lanes.sum(axis=2) * transition
@@ -121,10 +139,10 @@ def normalise(alpha: Any, scale: Any) -> None:
 def forward_of_section(
     b: Any, peaks: Any, lengths: Any, entry: Any, transition: Any, columns: Any, alpha: Any, scale: Any, log_likelihood: Any
 ) -> Any:
-    """As `forward`, where each lane has a start of its own, `entry` (states, LANES); how many frames were redone in logs."""
+    """As `forward`, where each lane has a start of its own, `entry` (states, LANES)."""
     T, K, shortest = b.shape[0], b.shape[1], lengths.min()
     exponentials, totals, constants = np.empty((1, K, LANES)), np.empty((1, LANES)), np.empty((1, LANES))
-    product, summed, rescaled, rescued = splat(1.0), splat(0.0), splat(1.0), 0
+    product, summed, rescaled, rescued = splat(1.0), splat(0.0), splat(1.0), np.zeros(LANES, np.int64)
     log_likelihood[:] = 0.0
     for t in range(T):
         if peaks is None:
@@ -159,7 +177,7 @@ def forward_of_section(
                     alpha[t, :, v] = 0.0
                     totals[0, v], constants[0, v] = 1.0, 0.0
                 elif totals[0, v] < TINY:
-                    rescued += 1
+                    rescued[v] += 1
                     logs = b[t, :, v].copy() if peaks is None else np.log(b[t, :, v]) + peaks[t, v]
                     ahead = entry[:, v].copy() if t == 0 else predicted(alpha[t - 1, :, v] * scale[t - 1, v], transition)
                     constants[0, v] = rescue(ahead, logs, density[row, :, v])
@@ -184,7 +202,9 @@ def forward_of_section(
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
-def backward_of_section(b: Any, lengths: Any, last: Any, columns: Any, alpha: Any, scale: Any, xi: Any) -> None:
+def backward_of_section(
+    b: Any, lengths: Any, last: Any, columns: Any, alpha: Any, scale: Any, xi: Any, counts: Any, largest: Any
+) -> None:
     """As `backward`, of beta times `scale`.
 
     last    (states, LANES): at the last step of each lane; replaced by that of the first step
@@ -192,6 +212,8 @@ def backward_of_section(b: Any, lengths: Any, last: Any, columns: Any, alpha: An
     """
     T, K, shortest = b.shape[0], b.shape[1], lengths.min()
     beta, w = np.empty((TILE + 1, K, LANES)), np.empty((TILE, K, LANES))
+    if largest is not None:
+        largest[:] = 0.0
     for end in range(T - 1, -1, -TILE):
         rows = min(TILE, end + 1)
         for row in range(rows):
@@ -210,6 +232,12 @@ def backward_of_section(b: Any, lengths: Any, last: Any, columns: Any, alpha: An
                 store(beta, (row + 1, q), at_q)
                 store(beta, (row + 1, r), at_r)
                 store(beta, (row + 1, s), at_s)
+        if largest is not None:
+            found = load(largest, (0,))
+            for row in range(rows):
+                for k in range(K):
+                    found = larger(load(beta, (row, k)) * number(counts, (min(end - row, K), k)), found)
+            store(largest, (0,), found)
         _add_products(alpha, w, end, rows if end - rows >= 0 else rows - 1, xi)
         for row in range(rows):
             for k in range(K):

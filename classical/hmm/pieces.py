@@ -41,7 +41,7 @@ def forward(b: Any, peaks: Any, lengths: Any, start: Any, transition: Any, alpha
     entry[:, 0] = start
     for v in range(1, LANES):
         entry[:, v] = np.sum(transition, axis=0) / len(start)
-    if forward_of_section(b, peaks, lengths, entry, transition, columns, alpha, scale, log_likelihood) > 0:
+    if forward_of_section(b, peaks, lengths, entry, transition, columns, alpha, scale, log_likelihood).any():
         return 0
     for v in range(1, LANES):
         end = lengths[v - 1] - 1
@@ -73,7 +73,7 @@ def backward(
             last[:, v] = predicted(b[0, :, v + 1] * opening[:, v + 1], transition.T) * scale[end, v]
             last[:, v] *= weight / (alpha[end, :, v] * last[:, v]).sum() if weight > 0 else 0.0
     first, xi_lanes = last.copy(), np.zeros((K, K, LANES))
-    backward_of_section(b, lengths, first, columns, alpha, scale, xi_lanes)
+    backward_of_section(b, lengths, first, columns, alpha, scale, xi_lanes, None, None)
     for v in range(1, LANES):
         for k in range(K):
             if not abs(first[k, v] - opening[k, v]) <= CLOSE * first[k, v] + IMPOSSIBLE:
