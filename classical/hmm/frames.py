@@ -39,10 +39,9 @@ class Packed:
     sample: Spans
     highest: np.ndarray
     empty: int
-    kept: DataFrame
 
     def release(self) -> None:
-        self.kept.unpersist()
+        self.spans.unpersist()
 
 
 def is_frame(X: Any) -> bool:
@@ -81,14 +80,15 @@ def packed(frame: DataFrame, column: str | None, weights: str | None, check: Che
                 raise InputError(
                     f"{chunk.place}: steps of {chunk.channels} channels, and those of {full[0].place}, have {full[0].channels}"
                 )
+        # Kept as Python's own: a pass over rows of a DataFrame has Java take each row apart and put it together again.
         spans = kept.where("steps > 0").select("spans").rdd.map(lambda row: pickle.loads(row.spans))
+        spans.persist(StorageLevel.DISK_ONLY)
         share = max(LEAST_SAMPLE, steps // len(full))
         drawn = spans.map(lambda one: _own(sampled(one, share))).collect()
-    except BaseException:
+    finally:
         kept.unpersist()
-        raise
     highest = np.max([chunk.highest for chunk in full], axis=0)
-    return Packed(spans, joined(drawn), highest, sum(chunk.empty for chunk in chunks), kept)
+    return Packed(spans, joined(drawn), highest, sum(chunk.empty for chunk in chunks))
 
 
 def with_paths(frame: DataFrame, model: HiddenMarkov[Any], column: str | None, output: str, check: Check) -> DataFrame:
