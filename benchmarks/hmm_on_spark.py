@@ -1,7 +1,8 @@
 """EM of a categorical HMM on Spark: the table of 2016 remade, what a second core gives, what an iteration costs beside its work.
 
     python benchmarks/hmm_on_spark.py table [--largest 10000000]    1 thousand … 10 million sequences of 100 steps, 10 iterations
-    python benchmarks/hmm_on_spark.py cores [--sequences 500000]    local[2] against local[1]
+    python benchmarks/hmm_on_spark.py cores [--sequences 500000]    local[2] against local[1], 8 states; and two processes without
+                                                                    Spark against one, which is what the machine can give
     python benchmarks/hmm_on_spark.py overhead                      8 partitions with next to nothing in them
 
 In 2016 a PySpark HMM of 3 states trained on 500 thousand sequences in 6.4 minutes and on 10 million in 102 minutes, on 15 nodes
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -30,9 +32,11 @@ import psutil
 import pyarrow as pa
 
 from classical import hmm
+from classical.hmm.sequences import sequences_of
 from launch.session import spark_session
 
 STATES, SYMBOLS, STEPS, ITERATIONS, ROWS = 3, 16, 100, 10, 20_000
+EIGHT = 8  # states where one core is held against two: with 3 there is little to share
 TABLE = (1_000, 10_000, 100_000, 500_000, 1_000_000, 10_000_000)
 warnings.filterwarnings("ignore", module="hmmlearn")
 
@@ -68,8 +72,8 @@ def write(spark: Any, sequences: int, file: Path) -> None:
     spark.range(0, parts, 1, min(parts, 64)).mapInArrow(rows, "symbols array<tinyint>").write.parquet(str(file))
 
 
-def model() -> hmm.CategoricalHMM:
-    return hmm.CategoricalHMM(STATES, n_features=SYMBOLS, n_iter=ITERATIONS, tol=-np.inf, random_state=0)
+def model(states: int = STATES) -> hmm.CategoricalHMM:
+    return hmm.CategoricalHMM(states, n_features=SYMBOLS, n_iter=ITERATIONS, tol=-np.inf, random_state=0)
 
 
 class Memory:
@@ -143,26 +147,60 @@ def seconds_of_hmmlearn(sequences: int) -> float:
 
 
 def cores(sequences: int) -> None:
-    """Each number of cores in a process of its own, in turn, so that neither has a warmer machine."""
-    seconds: dict[int, list[float]] = {1: [], 2: []}
+    """Each number of cores in processes of its own, in turn, so that neither has a warmer machine."""
+    seconds: dict[tuple[str, int], list[float]] = {(what, count): [] for what in ("iteration", "alone") for count in (1, 2)}
+    millions = sequences * STEPS / 1e6
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "sequences.parquet"
         with spark_session(f"local[{os.cpu_count()}]", "writing") as spark:
             write(spark, sequences, file)
-        for count in (1, 2, 1, 2):
-            command = [sys.executable, __file__, "iteration", "--cores", str(count), "--file", str(file)]
-            out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-            seconds[count].append(float(out.split()[-1]))
-            millions = sequences * STEPS / 1e6
-            print(f"local[{count}]: {seconds[count][-1]:.2f} s an iteration on {millions:.0f} million steps", flush=True)
-    print(f"local[2] is {min(seconds[1]) / min(seconds[2]):.2f} times as fast as local[1]")
+        for _ in range(3):
+            for what, count in seconds:
+                seconds[what, count].append(_measured(what, count, file, sequences))
+                told = f"local[{count}]" if what == "iteration" else f"{count} process(es) without Spark"
+                print(f"{told}: {seconds[what, count][-1]:.2f} s an iteration on {millions:.0f} million steps", flush=True)
+    for what, told in (("iteration", "local[2] against local[1]"), ("alone", "two processes against one, without Spark")):
+        ratios = np.array(seconds[what, 1]) / np.array(seconds[what, 2])
+        print(f"{told}: {np.median(ratios):.2f} times as fast ({ratios.min():.2f} to {ratios.max():.2f})")
+
+
+def _measured(what: str, count: int, file: Path, sequences: int) -> float:
+    command = [sys.executable, __file__, what, "--cores", str(count), "--file", str(file), "--sequences", str(sequences)]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
 def iteration(count: int, file: str) -> None:
     """Prints the median seconds of an iteration."""
     with spark_session(f"local[{count}]", "iteration") as spark:
-        fitted = model().fit(spark.read.parquet(file))
+        fitted = model(EIGHT).fit(spark.read.parquet(file))
     print(float(np.median(fitted.history_.seconds)))
+
+
+def alone(count: int, sequences: int) -> None:
+    """Prints the median seconds of an E-step of the same size, its sequences shared out over processes that each hold theirs."""
+    context = multiprocessing.get_context("fork")
+    ready, told = context.Barrier(count), context.Queue()
+    processes = [context.Process(target=_e_steps, args=(sequences // count, ready, told)) for _ in range(count)]
+    for process in processes:
+        process.start()
+    print(float(np.median(np.max([told.get(timeout=300) for _ in processes], axis=0))))
+    for process in processes:
+        process.join()
+
+
+def _e_steps(sequences: int, ready: Any, told: Any) -> None:
+    few = drawn(min(ROWS, sequences), 0)
+    spans = sequences_of(few.reshape(-1, 1), [STEPS] * len(few), check=lambda readings: (np.ones(readings.shape, bool), ""))
+    parameters = model(EIGHT).set_params(n_iter=1).fit(list(few[:100, :, None])).parameters_
+    parameters.e_step(spans)
+    seconds = []
+    for _ in range(5):
+        ready.wait(timeout=300)
+        began = time.perf_counter()
+        for _ in range(sequences // len(few)):
+            parameters.e_step(spans)
+        seconds.append(time.perf_counter() - began)
+    told.put(seconds)
 
 
 def overhead() -> None:
@@ -170,9 +208,16 @@ def overhead() -> None:
     symbols = drawn(64, 0)
     with spark_session("local[2]", "overhead") as spark:
         frame = spark.createDataFrame([(row.tolist(),) for row in symbols], "symbols array<tinyint>").repartition(8)
-        fitted = model().set_params(n_iter=60).fit(frame)
+        fitted = model().set_params(n_iter=120).fit(frame)
+        idle = spark.sparkContext.parallelize(range(8), 8).map(lambda number: number)
+        seconds = []
+        for _ in range(60):
+            began = time.perf_counter()
+            idle.collect()
+            seconds.append(time.perf_counter() - began)
     alone = model().set_params(n_iter=60).fit(list(symbols[:, :, None]))
     spent, work = (np.median(one.history_.seconds[20:]) * 1e3 for one in (fitted, alone))
+    print(f"{np.median(seconds[20:]) * 1e3:.0f} ms a job of Spark's with 8 tasks that do nothing")
     print(
         f"{spent:.0f} ms an iteration on Spark with 8 partitions, {work:.1f} ms without Spark: {spent - work:.0f} ms of overhead"
     )
@@ -180,7 +225,7 @@ def overhead() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("table", "cores", "overhead", "iteration"))
+    parser.add_argument("what", choices=("table", "cores", "overhead", "iteration", "alone"))
     parser.add_argument("--largest", type=int, default=TABLE[-1])
     parser.add_argument("--patience", type=float, default=300.0, help="seconds that hmmlearn may be expected to take")
     parser.add_argument("--sequences", type=int, default=500_000)
@@ -195,6 +240,8 @@ def main() -> None:
         cores(chosen.sequences)
     elif chosen.what == "iteration":
         iteration(chosen.cores, chosen.file)
+    elif chosen.what == "alone":
+        alone(chosen.cores, chosen.sequences)
     else:
         overhead()
 

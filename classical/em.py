@@ -152,6 +152,7 @@ def fit_several(
     partitions: int | None = None,
     threads: int = 1,
     reader: Reader = read,
+    steps: int | None = None,
     checkpoint: Checkpoint | None = None,
     on_iteration: Callable[[int, dict[int, float]], None] | None = None,
 ) -> list[tuple[AnyModel, History]]:
@@ -163,6 +164,7 @@ def fit_several(
     spark           a session: tasks read the addresses and take the E-steps, in `partitions` (default: as many as run at once)
     threads         without Spark: how many E-steps are taken at once; the result is the same for any number
     reader          what makes rows of an address
+    steps           of an RDD, if they are known: see `passes`
     checkpoint      saves the state, and hands back what was saved: then the fit goes on from there
     on_iteration    is told the iteration, and the log-likelihood of each model that went through it
 
@@ -171,7 +173,7 @@ def fit_several(
     """
     if iterations < 1:
         raise InputError(f"iterations: found {iterations}, and at least 1 is needed")
-    gather = passes(data, spark=spark, partitions=partitions, threads=threads, reader=reader)
+    gather = passes(data, spark=spark, partitions=partitions, threads=threads, reader=reader, steps=steps)
     done, fits = (checkpoint and checkpoint.restore(len(models))) or (0, [Fit(model) for model in models])
     for iteration in range(done + 1, iterations + 1):
         going = [which for which, one in enumerate(fits) if one.stopped_by is None]
@@ -200,8 +202,9 @@ def score_several(
     partitions: int | None = None,
     threads: int = 1,
     reader: Reader = read,
+    steps: int | None = None,
 ) -> list[tuple[float, float]]:
     """Of each model, its log-likelihood and how many steps were counted, by one pass over all of `data`: see `fit_several`."""
-    gather = passes(data, spark=spark, partitions=partitions, threads=threads, reader=reader)
+    gather = passes(data, spark=spark, partitions=partitions, threads=threads, reader=reader, steps=steps)
     sums, _ = gather(models, "scoring")
     return [(model.log_likelihood(statistics), statistics.count) for model, statistics in zip(models, sums, strict=True)]

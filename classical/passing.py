@@ -17,6 +17,8 @@ Source = Any  # an Address, or what `e_step` takes: a Block
 Reader = Callable[[Address], Block]
 # (models, description) -> (statistics of all data, one a model; processor seconds spent in other processes)
 Pass = Callable[[Sequence[Any], str], tuple[list[Any], float]]
+# Spark needs about 10 milliseconds for a task beside its work, in which a core goes through some 100 thousand steps.
+STEPS_A_TASK = 2_000_000
 
 
 def passes(
@@ -26,22 +28,30 @@ def passes(
     partitions: int | None = None,
     threads: int = 1,
     reader: Reader = read,
+    steps: int | None = None,
 ) -> Pass:
     """What takes the E-steps of some models on all of `data`: addresses of rows, rows in memory, or an RDD of either.
 
     spark       a session, for data that are no RDD: tasks read the addresses, in `partitions` (default: as many as run at once)
     threads     how many E-steps are taken at once where neither is given
+    steps       of an RDD, together, if they are known: small partitions then share tasks, as far as that leaves no core idle
 
     Raises InputError where there are no data.
     """
     if hasattr(data, "mapPartitions"):
-        return _on_spark(data, reader)
+        return _on_spark(data if steps is None else _in_fewer_tasks(data, steps), reader)
     if not data:
         raise InputError("there is nothing to fit: the training split has no rows")
     if spark is not None:
         context = spark.sparkContext
         return _on_spark(context.parallelize(data, min(len(data), partitions or context.defaultParallelism)), reader)
     return lambda models, _: (_summed(_mapped(models, data, reader, threads)), 0.0)
+
+
+def _in_fewer_tasks(rdd: Any, steps: int) -> Any:
+    # By size, not by the time that an iteration took: the order of sums is the same in every run.
+    tasks = max(rdd.context.defaultParallelism, -(-steps // STEPS_A_TASK))
+    return rdd.coalesce(tasks) if tasks < rdd.getNumPartitions() else rdd
 
 
 def _on_spark(rdd: Any, reader: Reader) -> Pass:

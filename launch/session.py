@@ -73,6 +73,8 @@ def _defaults(master: str) -> dict[str, str]:
         "spark.sql.execution.arrow.pyspark.enabled": "true",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
         "spark.ui.showConsoleProgress": "false",
+        # What is kept between passes is compact already; to unpack it anew in every pass takes longer than to read it.
+        "spark.rdd.compress": "false",
         "spark.python.daemon.module": "launch.daemon",
         "spark.executorEnv.PYTHONWARNINGS": QUIET_WORKERS,
         "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}",

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from classical.hmm.inference import decoded
+from classical.hmm.inference import decoded, laid_out
 from classical.hmm.lanes import Spans
 from classical.hmm.model import HiddenMarkov
 from classical.hmm.sequences import STEPS_AT_ONCE, Check, counts, must_count, sampled, sequences_of, weights_of
@@ -30,12 +30,14 @@ class Packed:
     """Sequences of a DataFrame, kept on the executors' disks until `release`.
 
     spans       an RDD of them, some hundred thousand steps each; what has no step is not among them
+    steps       of all of them together
     sample      about as many steps as were asked for, drawn by the tasks from all over the data
     highest     (channels,): the largest reading of each
     empty       how many sequences have no step
     """
 
     spans: RDD
+    steps: int
     sample: Spans
     highest: np.ndarray
     empty: int
@@ -88,7 +90,7 @@ def packed(frame: DataFrame, column: str | None, weights: str | None, check: Che
     finally:
         kept.unpersist()
     highest = np.max([chunk.highest for chunk in full], axis=0)
-    return Packed(spans, joined(drawn), highest, sum(chunk.empty for chunk in chunks))
+    return Packed(spans, sum(chunk.steps for chunk in full), joined(drawn), highest, sum(chunk.empty for chunk in chunks))
 
 
 def with_paths(frame: DataFrame, model: HiddenMarkov[Any], column: str | None, output: str, check: Check) -> DataFrame:
@@ -281,10 +283,7 @@ def _paths(batch: pa.RecordBatch, column: str, model: HiddenMarkov[Any], check: 
     if spans.values.shape[2] != model.emission.channels:
         found, expected = spans.values.shape[2], model.emission.channels
         raise InputError(f"column {column!r}: steps of {found} channels, and the model has {expected}")
-    scored = spans.after_history(model.emission.order)
     states = np.full(spans.values.shape[1], -1, np.int32)
-    for group, path, _ in decoded(model, spans):
-        for sequence, of_sequence in group.each(path):
-            states[scored.start[sequence] : scored.stop[sequence]] = of_sequence
+    laid_out(decoded(model, spans), spans, model.emission.order, states)
     offsets = np.concatenate([[0], spans.stop]).astype(np.int32)
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(states))

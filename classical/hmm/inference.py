@@ -87,6 +87,17 @@ def decoded(model: Parameters, spans: Spans) -> Iterator[tuple[Group, np.ndarray
         yield group, path, found.log_likelihood
 
 
+def laid_out(passes: Iterator[tuple[Group, np.ndarray, np.ndarray]], spans: Spans, order: int, out: np.ndarray) -> float:
+    """Writes what passes say of the sequences of one row into `out` (steps, ...), where it is said of. The sum of what they are
+    told by: log-likelihoods, or log-probabilities."""
+    scored, total = spans.after_history(order), 0.0
+    for group, of_lanes, logarithms in passes:
+        total += float(logarithms.sum())
+        for sequence, of_sequence in group.each(of_lanes):
+            out[scored.start[sequence] : scored.stop[sequence]] = of_sequence
+    return total
+
+
 class _Lattice(NamedTuple):
     """Arrays of one group: densities and alpha (steps, states, LANES), peaks and scale (steps, LANES), and (places,).
 

@@ -60,7 +60,7 @@ def training(
         found = packed(X, column, weights, check, SAMPLE_STEPS)
         try:
             notes = [f"sequences without a step: {found.empty}, which say nothing"] if found.empty else []
-            yield Training(found.spans, {}, found.sample, found.highest, notes)
+            yield Training(found.spans, {"steps": found.steps}, found.sample, found.highest, notes)
         finally:
             found.release()
     elif isinstance(X, SequenceDataset):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from classical.hmm.forecast import after
-from classical.hmm.inference import decoded, filtered, scored, smoothed
+from classical.hmm.inference import decoded, filtered, laid_out, scored, smoothed
 from classical.hmm.lanes import Spans
 from classical.hmm.model import HiddenMarkov, stationary
 from classical.hmm.sequences import Lengths
@@ -41,7 +41,7 @@ class Asking(ABC):
     def score_samples(self, X: Any, lengths: Lengths = None) -> tuple[float, np.ndarray]:
         """The log-likelihood, and `predict_proba`."""
         spans = self._spans(X, lengths)
-        return _posterior(smoothed(self.parameters_, spans), self._after_history(spans), spans.values.shape[1], self.n_components)
+        return self._posterior(smoothed(self.parameters_, spans), spans)
 
     def predict_proba(self, X: Any, lengths: Lengths = None) -> np.ndarray:
         """P(state | the whole sequence) of every step, (steps, n_components). Rows of 0 where a step is only conditioned on."""
@@ -50,15 +50,13 @@ class Asking(ABC):
     def filtered_proba(self, X: Any, lengths: Lengths = None) -> np.ndarray:
         """P(state | the sequence up to the step), (steps, n_components): what was known at the time."""
         spans = self._spans(X, lengths)
-        return _posterior(
-            filtered(self.parameters_, spans), self._after_history(spans), spans.values.shape[1], self.n_components
-        )[1]
+        return self._posterior(filtered(self.parameters_, spans), spans)[1]
 
     def predicted_proba(self, X: Any, lengths: Lengths = None) -> np.ndarray:
         """P(state | the sequence before the step), (steps, n_components); of a sequence's first step, the start probabilities."""
         spans, model = self._spans(X, lengths), self.parameters_
         after = self._after_history(spans)
-        _, before = _posterior(filtered(model, spans), after, spans.values.shape[1], self.n_components)
+        _, before = self._posterior(filtered(model, spans), spans)
         ahead = np.zeros_like(before)
         for start, stop in zip(after.start, after.stop, strict=True):
             if stop > start:
@@ -76,18 +74,13 @@ class Asking(ABC):
         if chosen not in ("viterbi", "map"):
             raise InputError(f"algorithm: found {chosen!r}, expected 'viterbi' or 'map'")
         spans = self._spans(X, lengths)
-        after = self._after_history(spans)
-        states, total = np.full(spans.values.shape[1], -1), 0.0
+        states = np.full(spans.values.shape[1], -1)
         if chosen == "map":
             posterior = self.predict_proba(X, lengths)
             said = posterior.any(axis=1)
             states[said] = posterior[said].argmax(axis=1)
             return float(posterior.max(axis=1).sum()), states
-        for group, path, log_probability in decoded(self.parameters_, spans):
-            total += float(log_probability.sum())
-            for sequence, of_sequence in group.each(path):
-                states[after.start[sequence] : after.stop[sequence]] = of_sequence
-        return total, states
+        return laid_out(decoded(self.parameters_, spans), spans, self.parameters_.emission.order, states), states
 
     def predict(self, X: Any, lengths: Lengths = None) -> np.ndarray:
         """The states of `decode`, (steps,)."""
@@ -161,14 +154,9 @@ class Asking(ABC):
     def _after_history(self, spans: Spans) -> Spans:
         return spans.after_history(self.parameters_.emission.order)
 
-
-def _posterior(passes: Any, after: Spans, steps: int, states: int) -> tuple[float, np.ndarray]:
-    posterior, total = np.zeros((steps, states)), 0.0
-    for group, of_lanes, likelihoods in passes:
-        total += float(likelihoods.sum())
-        for sequence, of_sequence in group.each(of_lanes):
-            posterior[after.start[sequence] : after.stop[sequence]] = of_sequence
-    return total, posterior
+    def _posterior(self, passes: Any, spans: Spans) -> tuple[float, np.ndarray]:
+        posterior = np.zeros((spans.values.shape[1], self.n_components))
+        return laid_out(passes, spans, self.parameters_.emission.order, posterior), posterior
 
 
 def _walk(model: HiddenMarkov[Any], steps: int, before: int | None, rng: np.random.Generator) -> np.ndarray:
