@@ -118,7 +118,7 @@ class Clock:
 def error_on(forecaster: LstmForecaster, dataset: SequenceDataset, split: str) -> float:
     total, count = 0.0, 0.0
     for batch in dataset.windows(split).batches(512):
-        forecast = forecaster.forecast(batch.context, batch.context_observed).mean
+        forecast = forecaster.forecast(batch.given).mean
         total += float((batch.target_observed * np.square(forecast - batch.target, dtype=np.float64)).sum())
         count += float(batch.target_observed.sum())
     return total / count

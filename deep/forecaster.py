@@ -20,6 +20,7 @@ from forecasting.forecast import Forecast
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.placing import placed_folder
+from prep.windows import Given
 
 NETWORK = "model.keras"
 SEQUENCES_A_CALL = 4096
@@ -41,11 +42,12 @@ class LstmForecaster:
     def parameters(self) -> int:
         return self.card.parameters
 
-    def forecast(self, context: np.ndarray, observed: np.ndarray) -> Forecast:
-        """`context` (windows, context, channels) float32, scaled -> mean of the same scaling, float32; `observed` is not used.
+    def forecast(self, given: Given) -> Forecast:
+        """The mean alone, float32, scaled as what is given.
 
         Raises InputError where the context has another shape than the windows the model was fitted on.
         """
+        context = given.context
         expected = (self.card.context, len(self.card.channels))
         if context.ndim != 3 or context.shape[1:] != expected:
             raise InputError(f"context of shape {context.shape}: expected (windows, {expected[0]} steps, {expected[1]} channels)")

@@ -12,7 +12,7 @@ from forecasting.inputs import must_be_numbers
 from prep.blocks import Block
 from prep.dataset import SequenceDataset
 from prep.layout import Layout
-from prep.windows import cut
+from prep.windows import Given, cut
 
 DAY_MICROS = 86_400_000_000
 PIECE = 8192
@@ -26,8 +26,8 @@ class RepeatLast:
     name: str = "repeat-last"
     parameters: int = 0
 
-    def forecast(self, context: np.ndarray, observed: np.ndarray) -> Forecast:
-        return Forecast(np.repeat(context[:, -1:], self.layout.horizon, axis=1))
+    def forecast(self, given: Given) -> Forecast:
+        return Forecast(np.repeat(given.context[:, -1:], self.layout.horizon, axis=1))
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class SeasonalNaive:
     name: str = "seasonal-naive"
     parameters: int = 0
 
-    def forecast(self, context: np.ndarray, observed: np.ndarray) -> Forecast:
-        start = context.shape[1] - self.season
+    def forecast(self, given: Given) -> Forecast:
+        start = given.context.shape[1] - self.season
         ahead = self.layout.lead + np.arange(self.layout.horizon)
-        return Forecast(context[:, start + ahead % self.season])
+        return Forecast(given.context[:, start + ahead % self.season])
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Linear:
     def parameters(self) -> int:
         return self.weights.size
 
-    def forecast(self, context: np.ndarray, observed: np.ndarray) -> Forecast:
-        last = context[:, -1:]
-        past = np.moveaxis(context - last, 1, 2)
+    def forecast(self, given: Given) -> Forecast:
+        last = given.context[:, -1:]
+        past = np.moveaxis(given.context - last, 1, 2)
         return Forecast(np.moveaxis(past @ self.weights[:-1] + self.weights[-1], 2, 1) + last)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from forecasting.mixtures import Mixture
 from prep.errors import InputError
 from prep.layout import Layout
+from prep.windows import Given
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Forecaster(Protocol):
         """How many numbers were estimated."""
         ...
 
-    def forecast(self, context: np.ndarray, observed: np.ndarray) -> Forecast:
-        """`context` (windows, context, channels) float32, scaled; `observed` the same shape, uint8: 1 measured, 0 filled.
+    def forecast(self, given: Given) -> Forecast:
+        """Of each window that is given, scaled as it is.
 
         The forecast is of the horizon that begins after the lead, whose steps a forecaster skips: it knows both from the layout.
         """

@@ -64,7 +64,7 @@ SCHEMA = pa.schema(
 def forecast_table(model: Forecaster, dataset: SequenceDataset, batch: WindowBatch) -> pa.Table:
     """The forecasts of some windows as rows of SCHEMA."""
     centre, scale = dataset.scaling.of(batch.series)
-    forecast = model.forecast(batch.context, batch.context_observed).in_units(centre, scale)
+    forecast = model.forecast(batch.given).in_units(centre, scale)
     actual = np.where(batch.target_observed, batch.target * scale[:, None] + centre[:, None], np.nan)
     windows, horizon, channels = forecast.mean.shape
     step = np.timedelta64(dataset.step_micros, "us")

@@ -64,7 +64,7 @@ def score(entrants: Sequence[Entrant], dataset: SequenceDataset, on_progress: Ca
         target = Forecast(batch.target).in_units(centre, scale).mean
         for entrant in entrants:
             began = time.perf_counter()
-            forecast = entrant.forecaster.forecast(batch.context, batch.context_observed)
+            forecast = entrant.forecaster.forecast(batch.given)
             seconds = time.perf_counter() - began
             scaled = errors(forecast.mean, batch.target, batch.target_observed)
             in_units = errors(forecast.in_units(centre, scale).mean, target, batch.target_observed)
@@ -88,10 +88,7 @@ def examples(entrants: Sequence[Entrant], dataset: SequenceDataset, count: int) 
     for number in np.unique(np.linspace(0, len(windows) - 1, count).round().astype(int)):
         batch = windows.batch(np.array([number]))
         centre, scale = dataset.scaling.of(batch.series)
-        forecasts = {
-            entrant.name: entrant.forecaster.forecast(batch.context, batch.context_observed).in_units(centre, scale)
-            for entrant in entrants
-        }
+        forecasts = {entrant.name: entrant.forecaster.forecast(batch.given).in_units(centre, scale) for entrant in entrants}
         context, target = (Forecast(values).in_units(centre, scale).mean[0] for values in (batch.context, batch.target))
         found.append(Example(int(number), batch, context, target, forecasts))
     return found

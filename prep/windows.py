@@ -3,12 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from prep.blocks import Block
 from prep.layout import Layout
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is known of some windows when they are forecast: a forecaster gets no more than this.
+
+    context, observed    (windows, context, channels) float32, scaled; uint8: 1 measured, 0 filled
+    covariates           (windows, context, covariates) float32
+    covariates_observed  the same shape, uint8
+    known                (windows, context + lead + horizon, known covariates) float32
+    attributes           (windows, attributes) float32
+    series               (windows,) str
+    start                (windows,) datetime64[us]: the time of the first context step
+    """
+
+    context: np.ndarray
+    observed: np.ndarray
+    covariates: np.ndarray
+    covariates_observed: np.ndarray
+    known: np.ndarray
+    attributes: np.ndarray
+    series: np.ndarray
+    start: np.ndarray
+
+    @classmethod
+    def of(cls, context: np.ndarray, observed: np.ndarray | None = None) -> Given:
+        """Contexts alone, of series without a name, all measured unless `observed` says otherwise."""
+        windows, steps, _ = context.shape
+        none = np.zeros((windows, steps, 0), np.float32)
+        return cls(
+            context=context,
+            observed=np.ones(context.shape, np.uint8) if observed is None else observed,
+            covariates=none,
+            covariates_observed=none.astype(np.uint8),
+            known=none,
+            attributes=none[:, 0],
+            series=np.full(windows, ""),
+            start=np.zeros(windows, "datetime64[us]"),
+        )
+
+    def some(self, windows: slice) -> Given:
+        """Those windows alone."""
+        return Given(**{field.name: getattr(self, field.name)[windows] for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -37,6 +80,12 @@ class WindowBatch:
     attributes: np.ndarray
     series: np.ndarray
     start: np.ndarray
+
+    @property
+    def given(self) -> Given:
+        """What of it a forecaster may know."""
+        same = ("context", "covariates", "covariates_observed", "known", "attributes", "series", "start")
+        return Given(observed=self.context_observed, **{name: getattr(self, name) for name in same})
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from forecasting.forecast import Forecast
 from forecasting.marginals import Normals
 from forecasting.mixtures import Mixture
 from prep.errors import InputError
+from prep.windows import Given
 
 # P(state at the next step) (windows, states), and the last `order` readings (windows, order, channels)
 Predict = Callable[[np.ndarray, np.ndarray], Forecast]
@@ -47,9 +48,9 @@ class HmmForecaster:
     def parameters(self) -> int:
         return self.model.parameters
 
-    def forecast(self, context: np.ndarray, observed: np.ndarray) -> Forecast:
+    def forecast(self, given: Given) -> Forecast:
         """See `forecasting.forecast.Forecaster`. Raises InputError where the context is shorter than the model's order."""
-        emission = self.model.emission
+        context, observed, emission = given.context, given.observed, self.model.emission
         if context.ndim != 3 or context.shape[2] != emission.channels:
             raise InputError(f"context: found shape {context.shape}, expected (windows, context, {emission.channels})")
         if context.shape[1] < emission.order:

@@ -20,6 +20,7 @@ from deep.watch import Line
 from prep.errors import InputError
 from prep.pipeline import prepare
 from prep.spec import Spec
+from prep.windows import Given
 
 pytestmark = pytest.mark.parallel
 
@@ -55,7 +56,7 @@ def test_two_ranks_train_and_the_driver_gets_a_forecaster(spark: SparkSession, w
     assert forecaster.card.settings["ranks"] == 2
     assert forecaster.card.settings["weights_sha256"] == digest_of(forecaster.network.get_weights())
     context = np.zeros((3, 24, 2), np.float32)
-    assert forecaster.forecast(context, np.ones_like(context, np.uint8)).mean.shape == (3, 12, 2)
+    assert forecaster.forecast(Given.of(context)).mean.shape == (3, 12, 2)
     assert signal.getsignal(signal.SIGINT) == handlers
     assert threading.active_count() <= threads + 1
 

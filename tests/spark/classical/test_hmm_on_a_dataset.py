@@ -153,7 +153,7 @@ def test_a_saved_model_forecasts_the_same(dataset: SequenceDataset, fitted: Fitt
     save(forecaster, tmp_path / "hmm")
     again = load(tmp_path / "hmm")
     batch = next(dataset.windows("test").batches(16))
-    a, b = (one.forecast(batch.context, batch.context_observed) for one in (forecaster, again))
+    a, b = (one.forecast(batch.given) for one in (forecaster, again))
     np.testing.assert_array_equal(a.mean, b.mean)
     np.testing.assert_array_equal(a.deviation, b.deviation)
     assert again.card == forecaster.card
@@ -215,8 +215,9 @@ def test_a_fleet_is_forecast_after_the_lead(dataset: SequenceDataset, spark: Spa
     with pytest.raises(InputError, match="the model's lead: 4; those of"):
         again.card.check(dataset, tmp_path / "hmm")
     batch = next(ahead.windows("test").batches(16))
-    seen = batch.context, batch.context_observed
-    np.testing.assert_array_equal(again.forecast(*seen).mean, HmmForecaster(again.model, 7).forecast(*seen).mean[:, 4:])
+    np.testing.assert_array_equal(
+        again.forecast(batch.given).mean, HmmForecaster(again.model, 7).forecast(batch.given).mean[:, 4:]
+    )
 
 
 def test_an_order_beyond_half_the_context_is_lowered_and_said(dataset: SequenceDataset) -> None:
@@ -244,7 +245,7 @@ def test_etth1_is_forecast_better_than_one_autoregression_a_channel(spark: Spark
     forecaster = forecaster_of(fit_hmm(dataset, HmmSettings(), spark=spark), dataset)
     squares = count = inside = 0.0
     for batch in dataset.windows("test").batches(512):
-        forecast = forecaster.forecast(batch.context, batch.context_observed)
+        forecast = forecaster.forecast(batch.given)
         error = forecast.mean - batch.target
         squares, count = squares + float((error**2).sum()), count + error.size
         inside += float((np.abs(error) < 1.2816 * forecast.deviation).sum())

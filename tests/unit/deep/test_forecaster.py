@@ -14,7 +14,7 @@ from deep.local import fit, fit_local, fit_rank
 from deep.settings import LstmSettings
 from forecasting.forecast import Forecaster
 from prep.errors import InputError
-from prep.windows import Windows
+from prep.windows import Given, Windows
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +27,10 @@ def forecaster(wave_dataset: Any) -> LstmForecaster:
 def test_what_is_fitted_is_a_forecaster(forecaster: LstmForecaster, wave_dataset: Any) -> None:
     answering: Forecaster = forecaster
     batch = wave_dataset.windows("test").batch(np.arange(5))
-    forecast = answering.forecast(batch.context, batch.context_observed)
+    forecast = answering.forecast(batch.given)
     assert (forecast.mean.shape, forecast.mean.dtype, forecast.deviation) == ((5, 12, 2), np.float32, None)
     assert answering.name == "lstm"
-    assert answering.forecast(batch.context[:0], batch.context_observed[:0]).mean.shape == (0, 12, 2)
+    assert answering.forecast(batch.given.some(slice(0))).mean.shape == (0, 12, 2)
     assert answering.parameters == sum(weight.size for weight in forecaster.network.get_weights())
 
 
@@ -44,7 +44,7 @@ def test_after_a_lead_the_horizon_is_what_is_learnt(wave_dataset: Any, over: Cal
     assert fitted is not None
     assert (fitted.card.lead, fitted.card.context, fitted.card.horizon) == (6, 12, 6)
     batch = splits["test"].batch(np.arange(24))
-    forecast = fitted.forecast(batch.context, batch.context_observed).mean
+    forecast = fitted.forecast(batch.given).mean
     assert forecast.shape == (24, 6, 1)
     assert np.square(forecast - batch.context[:, 6:]).mean() < 0.05  # a period after the last half of the context
     with pytest.raises(InputError, match=r"the model's lead: 6; those of memory: 0\."):
@@ -59,7 +59,7 @@ def test_a_category_is_refused_before_anything_is_trained(wave_dataset: Any) -> 
 
 def test_a_context_of_another_length_is_refused(forecaster: LstmForecaster) -> None:
     with pytest.raises(InputError, match=r"shape \(1, 20, 2\): expected \(windows, 24 steps, 2 channels\)"):
-        forecaster.forecast(np.zeros((1, 20, 2), np.float32), np.ones((1, 20, 2), np.uint8))
+        forecaster.forecast(Given.of(np.zeros((1, 20, 2), np.float32)))
 
 
 def test_a_saved_forecaster_forecasts_the_same(forecaster: LstmForecaster, wave_dataset: Any, tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_a_saved_forecaster_forecasts_the_same(forecaster: LstmForecaster, wave_
     assert [file.name for file in tmp_path.iterdir()] == ["model"]
     loaded = load(tmp_path / "model")
     batch = wave_dataset.windows("test").batch(np.arange(50))
-    before, after = (one.forecast(batch.context, batch.context_observed).mean for one in (forecaster, loaded))
+    before, after = (one.forecast(batch.given).mean for one in (forecaster, loaded))
     np.testing.assert_array_equal(before, after)
     assert loaded.card == forecaster.card
     loaded.card.check(wave_dataset, tmp_path / "model")

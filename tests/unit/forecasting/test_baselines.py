@@ -12,7 +12,7 @@ from forecasting.forecast import Forecast, target_times
 from forecasting.metrics import Errors, errors
 from prep.blocks import Block
 from prep.layout import Layout
-from prep.windows import Windows
+from prep.windows import Given, Windows
 
 rng = np.random.default_rng(1)
 HOUR = 3_600_000_000
@@ -40,10 +40,10 @@ def test_repeat_last_and_seasonal_naive() -> None:
     context = rng.normal(size=(3, 10, 2)).astype(np.float32)
     observed = np.ones_like(context, dtype=np.uint8)
     layout = Layout(context=10, horizon=7, stride=1, windows_per_row=1)
-    repeated = RepeatLast(layout).forecast(context, observed).mean
+    repeated = RepeatLast(layout).forecast(Given.of(context, observed)).mean
     assert repeated.shape == (3, 7, 2)
     assert (repeated == context[:, -1:]).all()
-    seasonal = SeasonalNaive(layout, 3).forecast(context, observed).mean
+    seasonal = SeasonalNaive(layout, 3).forecast(Given.of(context, observed)).mean
     for step in range(7):
         np.testing.assert_array_equal(seasonal[:, step], context[:, 7 + step % 3])
 
@@ -68,7 +68,7 @@ def test_linear_is_least_squares_over_every_window_and_channel() -> None:
     np.testing.assert_allclose(found.weights, expected, atol=1e-5)
     context = values[:, :5]
     by_hand = np.einsum("wtc,th->whc", context - context[:, -1:], expected[:-1]) + expected[-1][:, None] + context[:, -1:]
-    np.testing.assert_allclose(found.forecast(context, observed[:, :5]).mean, by_hand, atol=1e-4)
+    np.testing.assert_allclose(found.forecast(Given.of(context, observed[:, :5])).mean, by_hand, atol=1e-4)
 
 
 @pytest.mark.parametrize("lead", [0, 1, 4, 11])
@@ -85,13 +85,13 @@ def test_after_a_lead_the_right_steps_are_forecast(lead: int) -> None:
 
     waves, trends = (windows(values).batch(np.arange(60)) for values in (wave, trend))
     np.testing.assert_allclose(trends.target[:, 0] - trends.context[:, -1], 0.5 * (lead + 1))
-    seasonal = SeasonalNaive(layout, 7).forecast(waves.context, waves.context_observed).mean
+    seasonal = SeasonalNaive(layout, 7).forecast(waves.given).mean
     np.testing.assert_allclose(seasonal, waves.target, atol=1e-5)
-    repeated = RepeatLast(layout).forecast(trends.context, trends.context_observed).mean
+    repeated = RepeatLast(layout).forecast(trends.given).mean
     np.testing.assert_allclose(trends.target - repeated, np.broadcast_to(0.5 * (lead + np.arange(1, 6))[:, None], (60, 5, 1)))
     for values, batch in ((wave, waves), (trend, trends)):
         first, *rest = normal_equations(windows(values).blocks[0], layout)
-        linear = sum(rest, start=first).solve().forecast(batch.context, batch.context_observed).mean
+        linear = sum(rest, start=first).solve().forecast(batch.given).mean
         np.testing.assert_allclose(linear, batch.target, atol=1e-3)
     np.testing.assert_array_equal(
         target_times(waves.start, layout, HOUR)[3],

@@ -15,6 +15,7 @@ from classical.hmm.inference import filtered
 from classical.hmm.lanes import whole
 from classical.hmm.model import HiddenMarkov, stationary
 from prep.errors import InputError
+from prep.windows import Given
 
 FAMILIES = ("diagonal", "full", "autoregressive")
 
@@ -47,7 +48,7 @@ def enumerated(model: Any, state: np.ndarray, past: np.ndarray, horizon: int) ->
 def test_mean_and_deviation_are_those_of_all_paths(family: str, order: int, oracle: Any, random_model: Any) -> None:
     model = random_model(family, states=2, order=order)
     context = np.random.default_rng(0).normal(size=(5, 8, 2)).astype(np.float32)
-    found = HmmForecaster(model, 4).forecast(context, np.ones(context.shape, np.uint8))
+    found = HmmForecaster(model, 4).forecast(Given.of(context))
     assert found.deviation is not None
     start = stationary(model.start, model.transition)
     for window, values in enumerate(context.astype(float)):
@@ -62,7 +63,10 @@ def test_a_lead_leaves_out_the_first_steps_ahead_and_changes_no_other(family: st
     model = random_model(family, states=2)
     context = np.random.default_rng(0).normal(size=(5, 8, 2)).astype(np.float32)
     seen = np.ones(context.shape, np.uint8)
-    whole_way, after = HmmForecaster(model, 7).forecast(context, seen), HmmForecaster(model, 4, lead=3).forecast(context, seen)
+    whole_way, after = (
+        HmmForecaster(model, 7).forecast(Given.of(context, seen)),
+        HmmForecaster(model, 4, lead=3).forecast(Given.of(context, seen)),
+    )
     assert after.mean.shape == (5, 4, 2)
     assert whole_way.deviation is not None
     np.testing.assert_allclose(after.mean, whole_way.mean[:, 3:], rtol=1e-12)
@@ -77,16 +81,16 @@ def test_an_autoregression_goes_on_with_a_wave_after_the_lead(lead: int) -> None
     emission = Autoregressive(np.zeros((1, 1)), weights, np.full((1, 1), 1e-4), np.full(1, 1e-9))
     forecaster = HmmForecaster(HiddenMarkov(np.ones(1), np.ones((1, 1)), emission), 5, lead=lead)
     wave = np.sin(angle * (np.arange(12)[None] + np.arange(4)[:, None]))[:, :, None]
-    found = forecaster.forecast(wave, np.ones(wave.shape, np.uint8)).mean
+    found = forecaster.forecast(Given.of(wave)).mean
     ahead = np.arange(4)[:, None] + 12 + lead + np.arange(5)
     np.testing.assert_allclose(found[:, :, 0], np.sin(angle * ahead), atol=1e-9)
 
 
 def test_deviations_that_would_not_fit_in_memory_are_left_out(random_model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     model, context = random_model("autoregressive"), np.random.default_rng(0).normal(size=(3, 9, 2)).astype(np.float32)
-    whole_forecast = HmmForecaster(model, 4).forecast(context, np.ones(context.shape, np.uint8))
+    whole_forecast = HmmForecaster(model, 4).forecast(Given.of(context))
     monkeypatch.setattr(forecast, "MOST_BYTES", 100)
-    lean = HmmForecaster(model, 4).forecast(context, np.ones(context.shape, np.uint8))
+    lean = HmmForecaster(model, 4).forecast(Given.of(context))
     assert lean.deviation is None
     np.testing.assert_array_equal(lean.mean, whole_forecast.mean)
 
@@ -95,8 +99,8 @@ def test_deviations_that_would_not_fit_in_memory_are_left_out(random_model: Any,
 def test_a_forecast_never_depends_on_another_window(family: str, random_model: Any) -> None:
     forecaster = HmmForecaster(random_model(family), 5)
     context = np.random.default_rng(0).normal(size=(40, 20, 2)).astype(np.float32)
-    seen = np.ones(context.shape, np.uint8)
-    together, alone = forecaster.forecast(context, seen), forecaster.forecast(context[7:8], seen[7:8])
+    given = Given.of(context)
+    together, alone = (forecaster.forecast(one) for one in (given, given.some(slice(7, 8))))
     np.testing.assert_allclose(together.mean[7], alone.mean[0], rtol=1e-12)
     np.testing.assert_allclose(together.deviation[7], alone.deviation[0], rtol=1e-9)
 
@@ -117,9 +121,9 @@ def test_a_context_as_long_as_the_order_starts_from_the_stationary_state(random_
     begin = stationary(model.start, model.transition)
     np.testing.assert_array_equal(coming_state(model, whole(context), begin)[1], begin)
     with pytest.raises(InputError, match="order 2 needs"):
-        HmmForecaster(model, 3).forecast(context[:, :1], np.ones((2, 1, 2), np.uint8))
+        HmmForecaster(model, 3).forecast(Given.of(context[:, :1]))
     with pytest.raises(InputError, match="context"):
-        HmmForecaster(model, 3).forecast(np.zeros((2, 9, 5), np.float32), np.ones((2, 9, 5), np.uint8))
+        HmmForecaster(model, 3).forecast(Given.of(np.zeros((2, 9, 5), np.float32)))
 
 
 def test_a_filled_last_reading_says_nothing_of_the_state(random_model: Any) -> None:

@@ -24,6 +24,7 @@ from classical.hmm.inference import filtered
 from classical.hmm.lanes import whole
 from classical.hmm.model import HiddenMarkov, stationary
 from prep.errors import InputError
+from prep.windows import Given
 
 K, TRIALS, FLOOR = 3, 6, np.full(2, 1e-9)
 MEMORYLESS = ("diag", "full", "tied", "mixture", "student", "poisson", "categorical", "multinomial", "product")
@@ -165,7 +166,7 @@ def test_the_density_of_an_autoregression_one_step_ahead_is_a_ratio_of_likelihoo
 def test_the_distribution_has_the_mean_and_the_deviation_of_the_forecast(family: str) -> None:
     model = model_of(family)
     context = simulated(model, 5, 9)
-    forecast = HmmForecaster(model, 6, lead=2).forecast(context, np.ones(context.shape, np.uint8))
+    forecast = HmmForecaster(model, 6, lead=2).forecast(Given.of(context))
     np.testing.assert_allclose(forecast.density().mean(), forecast.mean, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(forecast.density(slice(1, 3)).deviation(), forecast.deviation[1:3], rtol=1e-9)
 
@@ -188,7 +189,7 @@ def test_what_the_model_itself_makes_falls_evenly_into_its_distribution(family: 
 def test_far_ahead_the_past_is_forgotten(family: str) -> None:
     model = model_of(family)
     values = simulated(model, 2, 9)
-    forecast = HmmForecaster(model, 1, lead=400).forecast(values, np.ones(values.shape, np.uint8))
+    forecast = HmmForecaster(model, 1, lead=400).forecast(Given.of(values))
     mixture = forecast.density()
     x = mixture.quantile(0.3)[:1]
     cdf = mixture.cdf(x)
