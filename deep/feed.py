@@ -7,14 +7,16 @@ weight 0, so that every rank takes every step with arrays of one shape. No windo
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
+from deep.inputs import Inputs
 from prep.windows import Windows
+
+AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,12 @@ def order(windows: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(windows)
 
 
-Batch = tuple[np.ndarray, np.ndarray, np.ndarray]
+# Inputs by their names, the target, and the target's weight.
+Batch = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
 
 
-def take(windows: Windows, numbers: np.ndarray, size: int) -> Batch:
-    """Context, target, and the target's weight: (size, context | horizon | horizon, channels) float32, float32, uint8.
+def take(windows: Windows, inputs: Inputs, numbers: np.ndarray, size: int) -> Batch:
+    """What `inputs` says; target (size, horizon, channels) float32; its weight, uint8 of that shape.
 
     Weight is 0 where a target was filled rather than measured, and in the padding behind `numbers`.
     """
@@ -60,34 +63,28 @@ def take(windows: Windows, numbers: np.ndarray, size: int) -> Batch:
     batch = windows.batch(np.concatenate([numbers, np.zeros(padding, int)]))
     if padding:
         batch.target_observed[len(numbers) :] = 0
-    return batch.context, batch.target, batch.target_observed
+    return inputs.arrays(batch.given), batch.target, batch.target_observed
 
 
-def training_feed(windows: Windows, share: Share, seed: int) -> tf.data.Dataset:
-    """This rank's batches of epoch 0, 1, 2 … without end, `share.steps` an epoch, prepared ahead of their use."""
-
-    def batches() -> Iterator[Batch]:
-        for epoch in itertools.count():
-            numbers = order(share.windows, seed, epoch)
-            for step in range(share.steps):
-                start, stop = share.places(step)
-                yield take(windows, numbers[start:stop], share.size)
-
-    return _dataset(batches, windows, share.size)
+def training_feed(
+    windows: Windows, inputs: Inputs, share: Share, seed: int, epoch: int, first: int = 0
+) -> tuple[np.ndarray, tf.data.Dataset]:
+    """The order of an epoch, and this rank's batches of it from step `first` (from 0) on, prepared ahead of their use."""
+    numbers = order(share.windows, seed, epoch)
+    return numbers, _dataset(windows, inputs, share, lambda step: numbers[slice(*share.places(step))], first)
 
 
-def validation_feed(windows: Windows, share: Share) -> tf.data.Dataset:
+def validation_feed(windows: Windows, inputs: Inputs, share: Share) -> tf.data.Dataset:
     """This rank's batches of one pass in the windows' own order."""
+    return _dataset(windows, inputs, share, lambda step: np.arange(*share.places(step)), 0)
 
+
+def _dataset(windows: Windows, inputs: Inputs, share: Share, numbers: Callable[[int], np.ndarray], first: int) -> tf.data.Dataset:
     def batches() -> Iterator[Batch]:
-        for step in range(share.steps):
-            yield take(windows, np.arange(*share.places(step)), share.size)
+        for step in range(first, share.steps):
+            yield take(windows, inputs, numbers(step), share.size)
 
-    return _dataset(batches, windows, share.size).apply(tf.data.experimental.assert_cardinality(share.steps))
-
-
-def _dataset(batches: Callable[[], Iterator[Batch]], windows: Windows, size: int) -> tf.data.Dataset:
-    channels, layout = windows.blocks[0].values.shape[2], windows.layout
-    context, target = (size, layout.context, channels), (size, layout.horizon, channels)
-    signature = (tf.TensorSpec(context, tf.float32), tf.TensorSpec(target, tf.float32), tf.TensorSpec(target, tf.uint8))
-    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(4)
+    given = {name: tf.TensorSpec((share.size, *shape), dtype) for name, (shape, dtype) in inputs.shapes().items()}
+    target = (share.size, inputs.horizon, inputs.channels)
+    signature = (given, tf.TensorSpec(target, tf.float32), tf.TensorSpec(target, tf.uint8))
+    return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(AHEAD)

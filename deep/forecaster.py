@@ -12,8 +12,12 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from pydantic import ValidationError
 
+from deep.heads import head_of
+from deep.inputs import Inputs
 from deep.networks import build
+from deep.settings import LstmSettings
 from deep.trained import Trained
 from forecasting.card import CARD, Card, must_be_model, read_card
 from forecasting.forecast import Forecast
@@ -43,22 +47,47 @@ class LstmForecaster:
         return self.card.parameters
 
     def forecast(self, given: Given) -> Forecast:
-        """The mean alone, float32, scaled as what is given.
+        """What the network's head tells, float32, scaled as what is given.
 
-        Raises InputError where the context has another shape than the windows the model was fitted on.
+        Raises InputError where the context, or what stands beside it, has another shape than in the model's own windows.
         """
-        context = given.context
-        expected = (self.card.context, len(self.card.channels))
-        if context.ndim != 3 or context.shape[1:] != expected:
-            raise InputError(f"context of shape {context.shape}: expected (windows, {expected[0]} steps, {expected[1]} channels)")
-        size = max(1, SEQUENCES_A_CALL // expected[1])
-        parts = [self._graph(context[first : first + size].astype(np.float32)) for first in range(0, len(context), size)]
-        return Forecast(np.concatenate([np.empty((0, self.card.horizon, expected[1]), np.float32), *parts]))
+        arrays = self.inputs.arrays(self._checked(given))
+        size = max(1, SEQUENCES_A_CALL // self.inputs.channels)
+        slices = [slice(first, first + size) for first in range(0, len(given.context), size)]
+        parts = [self._graph({name: array[some] for name, array in arrays.items()}).numpy() for some in slices]
+        head = head_of(self.settings)
+        none = np.empty((0, self.inputs.horizon, self.inputs.channels, head.outputs), np.float32)
+        return head.forecast(np.concatenate([none, *parts]))
 
     @cached_property
-    def _graph(self) -> Callable[[np.ndarray], tf.Tensor]:
+    def settings(self) -> LstmSettings:
+        """Those that acted."""
+        known = {name: value for name, value in self.card.settings.items() if name in LstmSettings.model_fields}
+        return LstmSettings.model_validate(known)
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        return Inputs.model_validate(self.card.settings["inputs"])
+
+    def _checked(self, given: Given) -> Given:
+        inputs, context = self.inputs, given.context
+        expected = (inputs.context, inputs.channels)
+        if context.ndim != 3 or context.shape[1:] != expected:
+            raise InputError(f"context of shape {context.shape}: expected (windows, {expected[0]} steps, {expected[1]} channels)")
+        for name in ("covariates", "known", "attributes"):
+            found, needed = getattr(given, name).shape[-1], len(getattr(inputs, name))
+            if needed and found != needed:
+                raise InputError(
+                    f"{name}: found {found}, and the model was fitted with {needed}: give it windows with the same ones"
+                )
+        return given
+
+    @cached_property
+    def _graph(self) -> Callable[[dict[str, np.ndarray]], tf.Tensor]:
         """The network, traced once for any number of windows: `predict` traces anew for every size of batch, and says so."""
-        return tf.function(self.network, input_signature=[tf.TensorSpec(self.network.input_shape, tf.float32)])
+        shapes = self.inputs.shapes()
+        signature = {name: tf.TensorSpec((None, *shape), dtype) for name, (shape, dtype) in shapes.items()}
+        return tf.function(self.network, input_signature=[signature])
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
         """Writes `model.keras` and `model.json`: the folder is whole or not there.
@@ -84,24 +113,33 @@ def load(folder: str | Path) -> LstmForecaster:
     except Exception as error:  # Keras raises whatever the zip, JSON or HDF5 reader met: all mean the same to a user
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{file}: not a Keras model of Hindcast, or damaged ({reason}): fit the model again") from error
-    shape = (card.context, len(card.channels)), (card.horizon, len(card.channels))
-    if (tuple(network.input_shape[1:]), tuple(network.output_shape[1:])) != shape:
-        raise InputError(f"{file}: takes {network.input_shape[1:]} and gives {network.output_shape[1:]}, and {CARD} says {shape}")
-    return LstmForecaster(network, card)
+    forecaster = LstmForecaster(network, card)
+    try:
+        inputs, outputs = forecaster.inputs, head_of(forecaster.settings).outputs
+    except (KeyError, ValidationError) as error:
+        raise InputError(
+            f"{folder / CARD}: is of another version of Hindcast, or damaged ({error}): fit the model again"
+        ) from None
+    takes = {tensor.name: (tuple(tensor.shape[1:]), tensor.dtype) for tensor in network.inputs}
+    gives, expected = tuple(network.output_shape[1:]), (card.horizon, len(card.channels), outputs)
+    fits = (inputs.context, inputs.channels) == (card.context, len(card.channels))
+    if not fits or (takes, gives) != (inputs.shapes(), expected):
+        raise InputError(f"{file}: takes {takes} and gives {gives}, and {CARD} says {inputs.shapes()} and {expected}")
+    return forecaster
 
 
 def forecaster_of(
     trained: Trained, dataset: SequenceDataset, seconds: float | None = None, cpu_seconds: float | None = None
 ) -> LstmForecaster:
     """Of what training on `dataset` gave. `seconds` and `cpu_seconds`: of the whole fit, where that is more than the training."""
-    network = build(trained.settings, trained.context, trained.horizon, trained.channels)
+    network = build(trained.settings, trained.inputs)
     network.set_weights(list(trained.weights))
     card = Card(
         kind="lstm",
         channels=dataset.channels,
         step_micros=dataset.step_micros,
-        context=trained.context,
-        horizon=trained.horizon,
+        context=trained.inputs.context,
+        horizon=trained.inputs.horizon,
         lead=dataset.layout.lead,
         scaling=dataset.scaling,
         dataset=dataset.digest,
@@ -109,7 +147,8 @@ def forecaster_of(
         fit_seconds=trained.seconds if seconds is None else seconds,
         fit_cpu_seconds=trained.cpu_seconds if cpu_seconds is None else cpu_seconds,
         settings={
-            **trained.settings.model_dump(),
+            **trained.settings.model_dump(mode="json"),
+            "inputs": trained.inputs.model_dump(mode="json"),
             "ranks": trained.ranks,
             "best_epoch": trained.best_epoch,
             "weights_sha256": trained.weights_digest,

@@ -6,7 +6,7 @@ import logging
 import math
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from prep.errors import InputError
 
@@ -17,49 +17,91 @@ class LstmSettings(BaseModel):
     """Network and training; the defaults were chosen by validation loss on ETTh1.
 
     network            "segment": channels share weights, segments of steps are the LSTM's inputs (Lin et al. 2023);
-                       "plain": an LSTM over single steps of all channels together
+                       "plain": an LSTM over single steps of all channels together, the whole horizon at once;
+                       "encoder-decoder": one LSTM reads the context, another goes on from its state through the horizon
+                       (Sutskever et al. 2014)
     units              width of the LSTM, and of the segment network's embeddings
     segment            steps in a segment; must divide context and horizon. None: the longest divisor of both up to 24
     channel_embedding  segment network: a part of the position embedding is learnt for each channel
-    layers             plain network: LSTM layers on top of each other
+    layers             LSTM layers on top of each other (plain and encoder-decoder)
     dropout            share of the LSTM's outputs that are dropped in training
-    batch              sequences of a step, over ALL ranks together. A window of C channels is C sequences for the segment
-                       network and one for the plain network; a step takes the nearest whole number of windows, at least one
+    normalise          of each window and channel: "last": its last value is subtracted; "mean": mean and deviation of its context
+                       are taken out; "none". What is forecast is put back
+    covariates         whether covariates, those known in the future among them, and attributes are inputs, where there are any
+    mask               whether the observed mask is an input. None: where something in the training data was filled
+    series_embedding   how many numbers are learnt for each series; 0: series are not told apart
+    head               "point", "gaussian", "student" (t), "quantiles": what is forecast of every step and channel
+    loss               of the point head: "mse", "mae", or "huber", which is quadratic up to `delta` and linear beyond
+    delta              in the dataset's scaling
+    levels             of the quantiles: rising, between 0 and 1, 0.5 among them
+    batch              sequences of a step. A window of C channels is C sequences for the segment network and one for the others;
+                       a step takes the nearest whole number of windows, at least one
+    batch_of           "run": a step's over ALL ranks together; "rank": each rank's, so more ranks take larger steps, and the
+                       learning rate is multiplied by their number (Goyal et al. 2017, arXiv:1706.02677)
     epochs             passes over the training windows, at most
     learning_rate      of Adam
+    warmup             epochs in which the rate rises from that of one rank's batch, or from 0, to its full height
+    schedule           after that: "constant"; "cosine": down to 0 at the last epoch; "halving": half of it after every epoch
+    weight_decay       of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101)
+    clip_norm          gradients are scaled down to this Euclidean norm over all weights, where they are longer; None: never
     averaging          an epoch ends with a moving average of its weights, over about this share of its steps; 0: with the last
     patience           epochs without a better validation loss before training stops; the best epoch's weights are kept
+    precision          "float32"; "mixed": bfloat16, with weights in float32; "auto": mixed where a GPU has units for it
+    checkpoint_steps   a checkpoint is taken after so many steps, and after every epoch
     seed               of initial weights, dropout and the order of windows
     max_seconds        training ends at the first step after this time (validated and kept if best); None: no limit
     silence_seconds    a run in which a rank has taken no step for so long is ended with an error
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    network: Literal["segment", "plain"] = "segment"
+    network: Literal["segment", "plain", "encoder-decoder"] = "segment"
     units: Annotated[int, Field(ge=1)] = 128
     segment: Annotated[int, Field(ge=1)] | None = None
     channel_embedding: bool = False
     layers: Annotated[int, Field(ge=1)] = 1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    normalise: Literal["last", "mean", "none"] = "last"
+    covariates: bool = True
+    mask: bool | None = None
+    series_embedding: Annotated[int, Field(ge=0)] = 0
+    head: Literal["point", "gaussian", "student", "quantiles"] = "point"
+    loss: Literal["mse", "mae", "huber"] = "mse"
+    delta: Annotated[float, Field(gt=0)] = 1.0
+    levels: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.05, 0.25, 0.5, 0.75, 0.95)
     batch: Annotated[int, Field(ge=1)] = 256
+    batch_of: Literal["run", "rank"] = "run"
     epochs: Annotated[int, Field(ge=1)] = 8
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    warmup: Annotated[float, Field(ge=0)] = 0.0
+    schedule: Literal["constant", "cosine", "halving"] = "constant"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
     averaging: Annotated[float, Field(ge=0, le=1)] = 0.5
     patience: Annotated[int, Field(ge=1)] = 3
+    precision: Literal["auto", "float32", "mixed"] = "auto"
+    checkpoint_steps: Annotated[int, Field(ge=1)] = 500
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     max_seconds: Annotated[float, Field(gt=0)] | None = None
-    silence_seconds: Annotated[float, Field(gt=0)] = 120.0
+    silence_seconds: Annotated[float, Field(gt=0)] = 40.0
 
-    def windows_a_step(self, channels: int) -> int:
+    @field_validator("levels")
+    @classmethod
+    def _rise(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if list(levels) != sorted(set(levels)) or 0.5 not in levels:
+            raise ValueError("levels must rise, and 0.5 must be among them: it is what is forecast as one number")
+        return levels
+
+    def windows_a_step(self, channels: int, ranks: int = 1) -> int:
         """Windows of a step, over all ranks together."""
-        return max(1, round(self.batch / channels)) if self.network == "segment" else self.batch
+        of_batch = max(1, round(self.batch / channels)) if self.network == "segment" else self.batch
+        return of_batch * (ranks if self.batch_of == "rank" else 1)
 
     def for_windows(self, context: int, horizon: int) -> LstmSettings:
         """The same settings with the segment decided.
 
         Raises InputError where the segment that was asked for does not divide both; logs a warning where 24 does not.
         """
-        if self.network == "plain":
+        if self.network != "segment":
             return self
         common = math.gcd(context, horizon)
         if self.segment is not None:

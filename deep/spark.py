@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import SparkSession
 
+from deep.checkpoints import State, TrainingFile
 from deep.launcher import OnRecord, run_on_ranks
 from deep.settings import LstmSettings
 from deep.trained import Trained
@@ -20,21 +21,29 @@ if TYPE_CHECKING:
 
 
 def fit_on_spark(
-    spark: SparkSession, dataset: str | Path, settings: LstmSettings, ranks: int, on_epoch: OnRecord | None = None
+    spark: SparkSession,
+    dataset: str | Path,
+    settings: LstmSettings,
+    ranks: int,
+    on_epoch: OnRecord | None = None,
+    checkpoint: TrainingFile | None = None,
 ) -> LstmForecaster:
     """Fits on `ranks` Spark tasks, which must all see the dataset at this path or URI.
 
-    `on_epoch(record)` is called here after each epoch. Raises InputError for what the user can mend (a channel of categories, too
-    few task slots, a dataset that a rank cannot read, a loss that is no number), RankError where a rank raised, died or fell
-    silent for longer than `settings.silence_seconds`.
+    `on_epoch(record)` is called here after each epoch. The checkpoint is a file of this machine: rank 0 sends what is written to
+    it. Raises InputError for what the user can mend (a channel of categories, too few task slots, a dataset that a rank cannot
+    read, a checkpoint of another training, a loss that is no number), RankError where a rank raised, died or fell silent for
+    longer than `settings.silence_seconds`.
     """
     began = time.perf_counter()
     opened = SequenceDataset.open(dataset)
     must_be_numbers(opened)
     settings = settings.for_windows(opened.layout.context, opened.layout.horizon)
+    saved = None if checkpoint is None else (checkpoint.of, checkpoint.read())
     results = run_on_ranks(
-        spark, _fit_rank, (opened.location, settings), ranks=ranks, silence_seconds=settings.silence_seconds, on_record=on_epoch
-    )
+        spark, _fit_rank, (opened.location, settings, saved), ranks=ranks, silence_seconds=settings.silence_seconds,
+        on_record=on_epoch, on_checkpoint=None if checkpoint is None else checkpoint.write,
+    )  # fmt: skip
     trained, _ = results[0]
     # TensorFlow takes seconds and hundreds of megabytes, which the ranks had more use for until now.
     from deep.forecaster import forecaster_of
@@ -42,12 +51,17 @@ def fit_on_spark(
     return forecaster_of(trained, opened, time.perf_counter() - began, sum(cpu_seconds for _, cpu_seconds in results))
 
 
-def _fit_rank(line: Line, location: str, settings: LstmSettings) -> tuple[Trained | None, float]:
+def _fit_rank(
+    line: Line, location: str, settings: LstmSettings, saved: tuple[dict[str, Any], bytes | None] | None
+) -> tuple[Trained | None, float]:
     """On a rank: what was trained (from rank 0 alone, it is the same on all), and this process's CPU seconds."""
     from deep.collective import HorovodRanks
-    from deep.training import train
+    from deep.local import train_on
 
-    dataset: Any = SequenceDataset.open(location)
-    collective = HorovodRanks()
-    trained = train(dataset.windows("train"), dataset.windows("validation"), settings, collective, line.record, line.step)
+    dataset, collective, checkpoints = SequenceDataset.open(location), HorovodRanks(), {}
+    if saved is not None:
+        of, data = saved
+        resume = None if data is None else State.from_bytes(data, of, "the checkpoint")
+        checkpoints = {"on_checkpoint": lambda state: line.checkpoint(state.to_bytes(of)), "resume": resume}
+    trained = train_on(dataset, settings, collective, on_epoch=line.record, on_step=line.step, **checkpoints)
     return trained if collective.rank == 0 else None, time.process_time()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from deep.inputs import Inputs
 from deep.settings import LstmSettings
 
 
@@ -14,8 +15,9 @@ class Trained:
     """Equal on all ranks.
 
     settings       as used, the segment decided
+    inputs         what the network is told of a window
     weights        of the best epoch, in the order of the network's `get_weights`
-    history        an epoch each: epoch (from 1), loss, validation_loss (mean squared errors, scaled), seconds
+    history        an epoch each: epoch (from 1), loss, validation_loss (the head's, scaled), learning_rate at its end, seconds
     best_epoch     whose weights these are
     weights_digest SHA-256 of the weights, found equal on all ranks
     seconds        of training, wall
@@ -23,9 +25,7 @@ class Trained:
     """
 
     settings: LstmSettings
-    context: int
-    horizon: int
-    channels: int
+    inputs: Inputs
     weights: tuple[np.ndarray, ...]
     history: tuple[dict[str, float], ...]
     best_epoch: int

@@ -1,13 +1,12 @@
 """The one training function, for all ways to run.
 
-Keras 3 never calls the hooks of Horovod's DistributedOptimizer. Here a step takes the tape's gradients of a SUM of squared
-errors, sums them and the count of targets over ranks in one collective, and applies their ratio: the gradient of the mean over
-the step's whole global batch, whatever the ranks' shares of it. All that decides anything (loss, stop) is such a sum too, so it
-is equal on all ranks, bit for bit, and Keras's own callbacks decide equally everywhere.
+All that decides anything (loss, stop, best weights) is a sum over ranks, so it is equal on all of them, bit for bit, and they
+decide alike. A run that goes on from a checkpoint takes the very steps that the first one would have taken.
 """
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import math
 import time
@@ -18,9 +17,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from deep.checkpoints import State
 from deep.collective import Collective
 from deep.feed import Share, training_feed, validation_feed
+from deep.inputs import Inputs
+from deep.learner import Learner, Step
 from deep.networks import build
+from deep.precision import precision
+from deep.rates import rate
 from deep.settings import LstmSettings
 from deep.trained import Trained
 from prep.errors import InputError
@@ -30,158 +34,165 @@ VALIDATION_SEQUENCES = 4096
 
 OnEpoch = Callable[[dict[str, float]], None]
 OnStep = Callable[[int, int], None]
+OnCheckpoint = Callable[[State], None]
 
 
 def train(
     training: Windows,
     validation: Windows,
+    inputs: Inputs,
     settings: LstmSettings,
     collective: Collective,
     on_epoch: OnEpoch | None = None,
     on_step: OnStep | None = None,
+    on_checkpoint: OnCheckpoint | None = None,
+    resume: State | None = None,
 ) -> Trained:
     """Fits a network to all training windows; keeps the weights of the epoch with the least validation loss.
 
-    Called by every rank with the same windows and settings. `on_epoch(record)` is called on rank 0 after each epoch,
-    `on_step(epoch, step)` on every rank before each step (validation too). Without validation windows the last epoch's weights
-    are kept. Raises InputError where there are no training windows or the loss ceases to be finite, RuntimeError where ranks end
-    with unequal weights.
+    Called by every rank with the same arguments. `on_epoch(record)` and `on_checkpoint(state)` are called on rank 0, after each
+    epoch, and after `settings.checkpoint_steps` and each epoch; `on_step(epoch, step)` on every rank before each step (validation
+    too). `resume`: goes on from there. Without validation windows the last epoch's weights are kept.
+
+    Raises InputError where there are no training windows, or the loss ceases to be finite (it names a window), RuntimeError where
+    ranks have unequal weights after an epoch.
     """
     if not len(training):
         raise InputError("no training windows: the training split is shorter than a window, or all of it is broken by gaps")
     began, cpu_began = time.perf_counter(), time.process_time()
-    layout, channels = training.layout, training.blocks[0].values.shape[2]
-    settings = settings.for_windows(layout.context, layout.horizon)
-    network = build(settings, layout.context, layout.horizon, channels, seed=settings.seed + 1000 * collective.rank)
+    settings = settings.for_windows(inputs.context, inputs.horizon)
+    with precision(settings.precision):
+        network = build(settings, inputs, seed=settings.seed + 1000 * collective.rank)
     network.set_weights(collective.broadcast(network.get_weights()))
-
-    share = Share(len(training), settings.windows_a_step(channels), collective.rank, collective.size)
-    learner = Learner(network, collective)
-    learner.compile(_optimiser(settings, share.steps), jit_compile=False)
-    recorder = Recorder(settings, collective, on_epoch, on_step)
-    learner.fit(
-        training_feed(training, share, settings.seed),
-        epochs=settings.epochs,
-        steps_per_epoch=share.steps,
-        validation_data=_validation(validation, channels, collective),
-        callbacks=[*_early_stopping(validation, settings), recorder],
-        shuffle=False,  # the feed is in its order already
-        verbose=0,
-    )
-    digest = _equal_weights(network, collective)
+    run = _Run(training, validation, inputs, settings, collective, network, on_step or (lambda epoch, step: None))
+    state = State() if resume is None else copy.deepcopy(resume)
+    if resume is not None:
+        run.learner.restore(resume)
+    tell = collective.rank == 0
+    while state.epoch <= settings.epochs and state.waited < settings.patience:
+        late = run.epoch(state, on_checkpoint)
+        record = run.close(state)
+        if tell and on_epoch is not None:
+            on_epoch(record)
+        if on_checkpoint is not None:
+            run.checkpoint(state, on_checkpoint)
+        if late:
+            break
+    network.set_weights(state.best)
+    digest = equal_digest(network, collective)
     cpu_seconds = sum(collective.gather(time.process_time() - cpu_began))
     return Trained(
-        settings, layout.context, layout.horizon, channels, tuple(network.get_weights()), tuple(recorder.history),
-        recorder.best_epoch, digest, collective.size, time.perf_counter() - began, cpu_seconds,
+        settings, inputs, tuple(network.get_weights()), tuple(state.history), _best_epoch(state), digest, collective.size,
+        time.perf_counter() - began, cpu_seconds,
     )  # fmt: skip
 
 
-class Learner(keras.Model):
-    """A network under training: `fit` as ever, each step over the global batch."""
+class _Run:
+    """What stays the same from epoch to epoch."""
 
-    def __init__(self, network: keras.Model, collective: Collective) -> None:
-        super().__init__()
-        self.network, self.collective = network, collective
-        self.mean_loss = keras.metrics.Mean("loss", dtype="float64")
-        self.late = tf.Variable(0.0, trainable=False, name="late")  # 1 on a rank whose time is up
+    def __init__(
+        self,
+        training: Windows,
+        validation: Windows,
+        inputs: Inputs,
+        settings: LstmSettings,
+        collective: Collective,
+        network: keras.Model,
+        on_step: OnStep,
+    ) -> None:
+        self.training, self.validation, self.inputs = training, validation, inputs
+        self.settings, self.collective, self.on_step = settings, collective, on_step
+        step = settings.windows_a_step(inputs.channels, collective.size)
+        self.share = Share(len(training), step, collective.rank, collective.size)
+        self.learner = Learner(network, settings, collective, self.share.steps)
+        self.began = time.perf_counter()
 
-    def call(self, context: Any, training: bool | None = None) -> Any:
-        return self.network(context, training=training)
+    def epoch(self, state: State, on_checkpoint: OnCheckpoint | None) -> bool:
+        """All steps of an epoch that are still to be taken; whether the time was up before they were."""
+        self.epoch_began = time.perf_counter()
+        numbers, batches = training_feed(
+            self.training, self.inputs, self.share, self.settings.seed, state.epoch - 1, first=state.step
+        )
+        for batch in batches:
+            self.on_step(state.epoch, state.step + 1)
+            done = (state.epoch - 1) * self.share.steps + state.step
+            self.learner.optimiser.learning_rate = rate(self.settings, done, self.share.steps, self.collective.size)
+            taken = self.learner.train_step(*batch, tf.constant(self._is_late()))
+            total, count = float(taken.total), float(taken.count)
+            if not math.isfinite(total):
+                self._refuse(state, total / max(count, 1.0), taken, numbers)
+            state.total, state.count, state.step = state.total + total, state.count + count, state.step + 1
+            if float(taken.late) > 0:
+                self.learner.average()
+                return True
+            if on_checkpoint is not None and state.step % self.settings.checkpoint_steps == 0 and state.step < self.share.steps:
+                self.checkpoint(state, on_checkpoint)
+        return False
 
-    def train_step(self, data: tuple[Any, Any, Any]) -> dict[str, Any]:
-        context, target, weight = data
-        with tf.GradientTape() as tape:
-            total, count = squared_error(target, self.network(context, training=True), weight)
-        gradients = tape.gradient(total, self.network.trainable_variables)
-        *gradients, total, count, late = self.collective.sum([*gradients, total, count, tf.convert_to_tensor(self.late)])
-        self.optimizer.apply([gradient / tf.maximum(count, 1) for gradient in gradients], self.network.trainable_variables)
-        self.mean_loss.update_state(total / tf.maximum(count, 1), sample_weight=count)
-        return {"loss": self.mean_loss.result(), "step_loss": total / tf.maximum(count, 1), "late": late}
+    def close(self, state: State) -> dict[str, float]:
+        """Ends an epoch: validates, keeps the weights if they are the best, and goes over to the next."""
+        record = {"epoch": float(state.epoch), "loss": state.total / max(state.count, 1.0)}
+        record["learning_rate"] = float(self.learner.optimiser.learning_rate)
+        if len(self.validation):
+            record["validation_loss"] = self._validated(state)
+        best = min((past["validation_loss"] for past in state.history if "validation_loss" in past), default=math.inf)
+        if record.get("validation_loss", -math.inf) < best:
+            state.best, state.waited = self.learner.network.get_weights(), 0
+        else:
+            state.waited += 1
+        equal_digest(self.learner.network, self.collective)
+        state.history.append({**record, "seconds": time.perf_counter() - self.epoch_began})
+        state.epoch, state.step, state.total, state.count = state.epoch + 1, 0, 0.0, 0.0
+        return state.history[-1]
 
-    def test_step(self, data: tuple[Any, Any, Any]) -> dict[str, Any]:
-        context, target, weight = data
-        total, count = self.collective.sum(list(squared_error(target, self.network(context, training=False), weight)))
-        self.mean_loss.update_state(total / tf.maximum(count, 1), sample_weight=count)
-        return {"loss": self.mean_loss.result()}
+    def checkpoint(self, state: State, on_checkpoint: OnCheckpoint) -> None:
+        state.dropout = self.collective.gather(self.learner.dropout())
+        if self.collective.rank == 0:
+            state.weights, state.optimiser = self.learner.arrays().values()
+            on_checkpoint(state)
 
+    def _validated(self, state: State) -> float:
+        step = max(1, VALIDATION_SEQUENCES // self.inputs.channels)
+        share = Share(len(self.validation), step, self.collective.rank, self.collective.size)
+        total = count = 0.0
+        for batch in validation_feed(self.validation, self.inputs, share):
+            self.on_step(state.epoch, state.step)
+            of_step, targets = self.learner.test_step(*batch)
+            total, count = total + float(of_step), count + float(targets)
+        return total / max(count, 1.0)
 
-def squared_error(target: Any, forecast: Any, weight: Any) -> tuple[Any, Any]:
-    """(sum of weighted squared errors, sum of weights), scalars float32; all three arrays (batch, horizon, channels)."""
-    weight = tf.cast(weight, tf.float32)
-    return tf.reduce_sum(weight * tf.square(target - forecast)), tf.reduce_sum(weight)
-
-
-class Recorder(keras.callbacks.Callback):
-    """History, progress, the time limit, and the check that the loss is a number."""
-
-    def __init__(self, settings: LstmSettings, collective: Collective, on_epoch: OnEpoch | None, on_step: OnStep | None) -> None:
-        super().__init__()
-        self.settings, self.rank, self.on_step = settings, collective.rank, on_step or (lambda epoch, step: None)
-        self.on_epoch = on_epoch if on_epoch and collective.rank == 0 else lambda record: None
-        self.history: list[dict[str, float]] = []
-        self.epoch, self.step, self.began = 1, 0, time.perf_counter()
-
-    @property
-    def best_epoch(self) -> int:
-        if "validation_loss" not in self.history[-1]:
-            return len(self.history)
-        return 1 + int(np.argmin([record["validation_loss"] for record in self.history]))
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self.epoch, self.step, self.epoch_began = epoch + 1, 0, time.perf_counter()
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.step += 1
-        self.on_step(self.epoch, self.step)
+    def _is_late(self) -> float:
         # Rank 0's clock decides for all: ranks learn of it in the sum of this very step.
         limit = self.settings.max_seconds
-        if self.rank == 0 and limit is not None and time.perf_counter() - self.began > limit:
-            self.model.late.assign(1.0)
+        late = self.collective.rank == 0 and limit is not None and time.perf_counter() - self.began > limit
+        return 1.0 if late else 0.0
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        assert logs is not None
-        loss = float(logs["step_loss"])
-        if not math.isfinite(loss):
-            raise InputError(
-                f"epoch {self.epoch}, step {self.step}: the loss is {loss}. Lower learning_rate (now "
-                f"{self.settings.learning_rate:g}), or look for values in the dataset that are far out of range"
-            )
-        if float(logs["late"]) > 0:
-            self.model.optimizer.finalize_variable_values(self.model.network.trainable_variables)  # the average of a part
-            self.model.stop_training = True
-
-    def on_test_batch_begin(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        self.on_step(self.epoch, self.step)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        assert logs is not None
-        record = {"epoch": float(self.epoch), "loss": float(logs["loss"])}
-        if "val_loss" in logs:
-            record["validation_loss"] = float(logs["val_loss"])
-        self.history.append({**record, "seconds": time.perf_counter() - self.epoch_began})
-        self.on_epoch(self.history[-1])
+    def _refuse(self, state: State, loss: float, taken: Step, numbers: np.ndarray) -> None:
+        """Names a window whose loss is no number, or else the one that strays furthest: whichever rank has it."""
+        start, stop = self.share.places(state.step)
+        own = numbers[start:stop]
+        batch = self.training.batch(own)
+        broken = np.flatnonzero(~np.isfinite(np.asarray(taken.of_windows)[: len(own)]))
+        size = np.nan_to_num(np.abs(np.concatenate([batch.context, batch.target], axis=1)), nan=np.inf).max(
+            axis=(1, 2), initial=0
+        )
+        which = int(broken[np.argmax(size[broken])]) if len(broken) else int(np.argmax(size)) if len(own) else -1
+        mine = (
+            [float(min(size[which], 1e38)), str(batch.series[which]), str(batch.start[which])] if which >= 0 else [-1.0, "", ""]
+        )
+        largest, series, time_ = max(self.collective.gather([bool(len(broken)), *mine]))[1:]
+        of = f"series {series!r}, " if series else ""
+        raise InputError(
+            f"epoch {state.epoch}, step {state.step + 1}: the loss is {loss}; of its windows, look at {of}the one that begins at "
+            f"{time_} (values up to {largest:g}, scaled). Lower learning_rate (now {self.settings.learning_rate:g}), set "
+            "clip_norm, or look for values in the dataset that are far out of range"
+        )
 
 
-def _optimiser(settings: LstmSettings, steps: int) -> keras.optimizers.Optimizer:
-    """Adam. The moving average takes the weights' place after every epoch's last step: it is what is validated and goes on."""
-    averaged = settings.averaging * steps
-    if averaged <= 1:
-        return keras.optimizers.Adam(settings.learning_rate)
-    momentum = 1 - 1 / averaged
-    return keras.optimizers.Adam(settings.learning_rate, use_ema=True, ema_momentum=momentum, ema_overwrite_frequency=steps)
-
-
-def _validation(validation: Windows, channels: int, collective: Collective) -> tf.data.Dataset | None:
-    if not len(validation):
-        return None
-    step = max(1, VALIDATION_SEQUENCES // channels)
-    return validation_feed(validation, Share(len(validation), step, collective.rank, collective.size))
-
-
-def _early_stopping(validation: Windows, settings: LstmSettings) -> list[keras.callbacks.Callback]:
-    if not len(validation):
-        return []
-    return [keras.callbacks.EarlyStopping("val_loss", mode="min", patience=settings.patience, restore_best_weights=True)]
+def _best_epoch(state: State) -> int:
+    if "validation_loss" not in state.history[-1]:
+        return len(state.history)
+    return 1 + int(np.argmin([record["validation_loss"] for record in state.history]))
 
 
 def digest_of(weights: list[np.ndarray]) -> str:
@@ -193,11 +204,12 @@ def digest_of(weights: list[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _equal_weights(network: keras.Model, collective: Collective) -> str:
+def equal_digest(network: Any, collective: Collective) -> str:
+    """`digest_of` the weights, the same on all ranks. Raises RuntimeError where it is not."""
     digests = collective.gather(digest_of(network.get_weights()))
     if len(set(digests)) > 1:
         raise RuntimeError(
-            f"ranks ended with unequal weights (SHA-256 by rank: {', '.join(digest[:12] for digest in digests)}): "
+            f"ranks have unequal weights (SHA-256 by rank: {', '.join(digest[:12] for digest in digests)}): "
             "they did not run the same steps, so the model is worth nothing"
         )
     return digests[0]

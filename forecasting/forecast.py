@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,18 +15,33 @@ from prep.windows import Given
 
 
 @dataclass(frozen=True)
+class Quantiles:
+    """levels (levels,), rising, 0.5 among them; values (windows, horizon, channels, levels), which never fall along the last."""
+
+    levels: tuple[float, ...]
+    values: np.ndarray
+
+    @property
+    def median(self) -> np.ndarray:
+        """(windows, horizon, channels)"""
+        return self.values[..., self.levels.index(0.5)]
+
+
+@dataclass(frozen=True)
 class Forecast:
     """What is expected after some contexts, once the lead has passed.
 
-    mean        (windows, horizon, channels)
+    mean        (windows, horizon, channels): what is expected; of a model that gives quantiles, their median
     deviation   the same shape, or None: standard deviation of the predictive distribution, where the model gives one
     mixture     the predictive distribution of some of the windows, computed when it is asked for: all of them at once may need a
                 multiple of the memory of the mean. None where the model gives none
+    quantiles   of each step and channel, where the model gives these rather than a distribution
     """
 
     mean: np.ndarray
     deviation: np.ndarray | None = None
     mixture: Callable[[slice], Mixture] | None = None
+    quantiles: Quantiles | None = None
 
     def density(self, windows: slice = slice(None)) -> Mixture:
         """The predictive distribution of some windows, all by default. Raises InputError where the model gives none."""
@@ -40,6 +55,8 @@ class Forecast:
             self.mean * scale[:, None] + centre[:, None],
             None if self.deviation is None else self.deviation * scale[:, None],
             None if self.mixture is None else lambda windows: self.density(windows).in_units(centre[windows], scale[windows]),
+            self.quantiles
+            and replace(self.quantiles, values=self.quantiles.values * scale[:, None, :, None] + centre[:, None, :, None]),
         )
 
 

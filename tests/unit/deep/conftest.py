@@ -65,6 +65,8 @@ class InMemory:
     location: str = "memory"
     step_micros: int = HOUR
     digest: str = "0" * 64
+    covariates: tuple[Column, ...] = ()
+    attributes: tuple[Column, ...] = ()
 
     @property
     def layout(self) -> Layout:
@@ -77,7 +79,8 @@ class InMemory:
 
     @property
     def manifest(self) -> Any:
-        return SimpleNamespace(channels=tuple(Column(name=name, kind=self.kind) for name in self.channels))
+        channels = tuple(Column(name=name, kind=self.kind) for name in self.channels)
+        return SimpleNamespace(channels=channels, covariates=self.covariates, attributes=self.attributes, count=lambda name: 0)
 
     def windows(self, split: str) -> Windows:
         return self.splits[split]

@@ -1,15 +1,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deep.feed import Share, order, take, training_feed, validation_feed
+from deep.inputs import Inputs
 from prep.windows import Windows
 
 counts = st.integers(1, 500)
+
+
+def inputs_for(windows: Windows) -> Inputs:
+    layout = windows.layout
+    return Inputs(context=layout.context, horizon=layout.horizon, lead=layout.lead, channels=windows.blocks[0].values.shape[2])
+
+
+def firsts(batches: Any) -> list[list[int]]:
+    """Of each batch, the first value of each window that weighs something."""
+    return [given["context"][weight[:, 0, 0] == 1, 0, 0].astype(int).tolist() for given, _, weight in batches.as_numpy_iterator()]
+
+
 small = st.integers(1, 9)
 
 
@@ -53,28 +67,30 @@ def test_filled_targets_and_padding_weigh_nothing(over: Callable[..., Windows]) 
     values, observed = np.arange(20.0)[:, None], np.ones((20, 1))
     observed[9] = 0
     windows = over(values, 4, 2, observed)
-    context, target, weight = take(windows, np.array([3, 5]), size=4)
+    given, target, weight = take(windows, inputs_for(windows), np.array([3, 5]), size=4)
+    context = given["context"]
     assert (context.shape, target.shape, weight.shape) == ((4, 4, 1), (4, 2, 1), (4, 2, 1))
     np.testing.assert_array_equal(context[:2, :, 0], [[3, 4, 5, 6], [5, 6, 7, 8]])
     np.testing.assert_array_equal(weight[..., 0], [[1, 1], [0, 1], [0, 0], [0, 0]])
 
 
 def test_targets_come_after_the_lead(over: Callable[..., Windows]) -> None:
-    context, target, _ = take(over(np.arange(20.0)[:, None], 4, 2, lead=5), np.array([0, 9]), size=2)
-    np.testing.assert_array_equal(context[..., 0], [[0, 1, 2, 3], [9, 10, 11, 12]])
+    windows = over(np.arange(20.0)[:, None], 4, 2, lead=5)
+    given, target, _ = take(windows, inputs_for(windows), np.array([0, 9]), size=2)
+    np.testing.assert_array_equal(given["context"][..., 0], [[0, 1, 2, 3], [9, 10, 11, 12]])
     np.testing.assert_array_equal(target[..., 0], [[9, 10], [18, 19]])
 
 
-def test_the_feeds_batches_are_the_orders_windows_epoch_after_epoch(over: Callable[..., Windows]) -> None:
+def test_the_feeds_batches_are_the_orders_windows_from_any_step_on(over: Callable[..., Windows]) -> None:
     windows = over(np.arange(12.0)[:, None], 2, 1)
     share = Share(windows=10, step=4, rank=1, ranks=2)
-    batches = list(training_feed(windows, share, seed=3).take(2 * share.steps).as_numpy_iterator())
-    firsts = [context[weight[:, 0, 0] == 1, 0, 0].astype(int).tolist() for context, _, weight in batches]
-    expected = [order(10, 3, epoch)[slice(*share.places(step))].tolist() for epoch in range(2) for step in range(3)]
-    assert firsts == expected
+    for epoch, first in ((0, 0), (1, 0), (1, 2)):
+        numbers, batches = training_feed(windows, inputs_for(windows), share, seed=3, epoch=epoch, first=first)
+        np.testing.assert_array_equal(numbers, order(10, 3, epoch))
+        assert firsts(batches) == [numbers[slice(*share.places(step))].tolist() for step in range(first, 3)]
 
 
 def test_validation_is_one_pass_in_order(over: Callable[..., Windows]) -> None:
     windows = over(np.arange(12.0)[:, None], 2, 1)
-    batches = list(validation_feed(windows, Share(10, 4, 0, 1)).as_numpy_iterator())
-    assert np.concatenate([context[weight[:, 0, 0] == 1, 0, 0] for context, _, weight in batches]).tolist() == list(range(10))
+    batches = firsts(validation_feed(windows, inputs_for(windows), Share(10, 4, 0, 1)))
+    assert batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]

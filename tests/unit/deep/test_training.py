@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -8,21 +11,26 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from deep.checkpoints import State, TrainingFile
 from deep.collective import Collective, OneProcess
 from deep.feed import Share, take
+from deep.inputs import Inputs
+from deep.learner import Learner
+from deep.local import train_on
 from deep.networks import build
 from deep.settings import LstmSettings
 from deep.trained import Trained
-from deep.training import Learner, digest_of, squared_error, train
+from deep.training import digest_of
 from prep.errors import InputError
 from prep.windows import Windows
 
 Over = Callable[..., Windows]
+EIGHT = Inputs(context=8, horizon=4, lead=0, channels=2)
 QUICK = LstmSettings(units=16, segment=12, batch=64, epochs=2, dropout=0.0, learning_rate=5e-3)
 
 
 def fitted(dataset: Any, settings: LstmSettings, collective: Collective | None = None, **progress: Any) -> Trained:
-    return train(dataset.windows("train"), dataset.windows("validation"), settings, collective or OneProcess(), **progress)
+    return train_on(dataset, settings, collective or OneProcess(), **progress)
 
 
 class Captured(OneProcess):
@@ -36,11 +44,15 @@ class Captured(OneProcess):
         return tensors if self.answer is None else [tf.constant(array) for array in self.answer]
 
 
-def stepped(batch: tuple[Any, Any, Any], collective: Captured) -> list[np.ndarray]:
+SMALL = LstmSettings(units=8, segment=4, dropout=0.0, averaging=0.0)
+
+
+def stepped(batch: tuple[Any, Any, Any], collective: Captured, settings: LstmSettings = SMALL) -> list[np.ndarray]:
     """Weights after one step of plain gradient descent from the same start."""
-    learner = Learner(build(LstmSettings(units=8, segment=4, dropout=0.0), 8, 4, 2), collective)
-    learner.compile(keras.optimizers.SGD(1.0), run_eagerly=True)
-    learner.train_step(tuple(map(tf.constant, batch)))
+    learner = Learner(build(settings, EIGHT), settings, collective, steps=10)
+    learner.optimiser = keras.optimizers.SGD(1.0)
+    given, target, weight = batch
+    learner._train_step({name: tf.constant(array) for name, array in given.items()}, *map(tf.constant, (target, weight, 0.0)))
     return learner.network.get_weights()
 
 
@@ -50,10 +62,10 @@ def test_a_step_of_several_ranks_is_the_step_of_one_over_the_global_batch(over: 
     windows = over(generator.normal(size=(40, 2)), 8, 4, generator.random((40, 2)) < 0.7)
     numbers = np.arange(5)  # fewer than 7 ranks: two of them hold nothing
     alone = Share(len(numbers), 5, 0, 1)
-    expected = stepped(take(windows, numbers, alone.size), Captured())
+    expected = stepped(take(windows, EIGHT, numbers, alone.size), Captured())
 
     shares = [Share(len(numbers), 5, rank, ranks) for rank in range(ranks)]
-    batches = [take(windows, numbers[slice(*share.places(0))], share.size) for share in shares]
+    batches = [take(windows, EIGHT, numbers[slice(*share.places(0))], share.size) for share in shares]
     given = []
     for batch in batches:
         stepped(batch, collective := Captured())
@@ -63,16 +75,28 @@ def test_a_step_of_several_ranks_is_the_step_of_one_over_the_global_batch(over: 
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
 
 
-def test_a_filled_target_does_not_count() -> None:
+def test_a_filled_target_does_not_count(over: Over) -> None:
     generator = np.random.default_rng(0)
-    target, forecast = generator.normal(size=(2, 3, 4, 2)).astype(np.float32)
-    weight = np.ones((3, 4, 2), np.uint8)
-    weight[1] = 0
-    total, count = squared_error(target, forecast, weight)
-    assert count == 16
-    np.testing.assert_allclose(total, np.square(target - forecast)[[0, 2]].sum(), rtol=1e-6)
-    wild = np.where(weight == 0, 1e9, target).astype(np.float32)
-    assert squared_error(wild, forecast, weight)[0] == total
+    windows = over(generator.normal(size=(30, 2)), 8, 4)
+    given, target, weight = take(windows, EIGHT, np.arange(6), 6)
+    weight[1], weight[:, 2] = 0, 0
+    wild = np.where(weight == 0, np.nan, target).astype(np.float32)
+    tame, collective = stepped((given, target, weight), Captured()), Captured()
+    for got, want in zip(stepped((given, wild, weight), collective), tame, strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert collective.given[-2] == 5 * 3 * 2
+
+
+def test_gradients_are_cut_to_their_norm(over: Over) -> None:
+    batch = take(over(np.random.default_rng(0).normal(size=(30, 2)), 8, 4), EIGHT, np.arange(6), 6)
+    before = build(SMALL, EIGHT).get_weights()
+    for limit in (0.01, 1e9):
+        after = stepped(batch, Captured(), SMALL.model_copy(update={"clip_norm": limit}))
+        moved = np.sqrt(sum(np.square(a - b).sum() for a, b in zip(after, before, strict=True)))
+        if limit < 1:
+            np.testing.assert_allclose(moved, limit, rtol=1e-4)
+        else:
+            assert moved > 0.01
 
 
 def test_waves_are_learnt_to_near_their_noise(wave_dataset: Any) -> None:
@@ -93,10 +117,10 @@ def test_training_repeats_exactly(wave_dataset: Any) -> None:
 def test_validation_loss_is_of_the_weights_that_were_kept(wave_dataset: Any) -> None:
     validation = wave_dataset.windows("validation")
     trained = fitted(wave_dataset, QUICK)
-    network = build(trained.settings, 24, 12, 2)
+    network = build(trained.settings, trained.inputs)
     network.set_weights(list(trained.weights))
     batch = validation.batch(np.arange(len(validation)))
-    loss = np.square(network.predict(batch.context, verbose=0) - batch.target).mean()
+    loss = np.square(network.predict({"context": batch.context}, verbose=0)[..., 0] - batch.target).mean()
     np.testing.assert_allclose(loss, trained.history[trained.best_epoch - 1]["validation_loss"], rtol=1e-5)
 
 
@@ -105,7 +129,7 @@ def test_progress_is_told_and_steps_are_counted(wave_dataset: Any) -> None:
     steps: list[tuple[int, int]] = []
     fitted(wave_dataset, QUICK, on_epoch=epochs.append, on_step=lambda *at: steps.append(at))
     assert [record["epoch"] for record in epochs] == [1, 2]
-    assert set(epochs[0]) == {"epoch", "loss", "validation_loss", "seconds"}
+    assert set(epochs[0]) == {"epoch", "loss", "validation_loss", "learning_rate", "seconds"}
     assert {step for epoch, step in steps if epoch == 1} == set(range(1, -(-len(wave_dataset.windows("train")) // 32) + 1))
 
 
@@ -119,20 +143,59 @@ def test_time_that_is_up_ends_training_within_the_epoch(wave_dataset: Any) -> No
 
 
 def test_without_validation_windows_the_last_epoch_is_kept(wave_dataset: Any, over: Over) -> None:
-    trained = train(wave_dataset.windows("train"), over(np.zeros((3, 2)), 24, 12), QUICK, OneProcess())
+    splits = {**wave_dataset.splits, "validation": over(np.zeros((3, 2)), 24, 12)}
+    trained = fitted(replace(wave_dataset, splits=splits), QUICK)
     assert trained.best_epoch == len(trained.history) == 2
 
 
-def test_no_training_window_is_said(over: Over) -> None:
+def test_no_training_window_is_said(wave_dataset: Any, over: Over) -> None:
     nothing = over(np.zeros((3, 2)), 24, 12)
     with pytest.raises(InputError, match="no training windows"):
-        train(nothing, nothing, QUICK, OneProcess())
+        fitted(replace(wave_dataset, splits={"train": nothing, "validation": nothing}), QUICK)
 
 
 def test_a_loss_that_is_no_number_names_epoch_and_step(wave_dataset: Any) -> None:
     settings = QUICK.model_copy(update={"learning_rate": 1e30})
-    with pytest.raises(InputError, match=r"epoch 1, step \d+: the loss is (nan|inf).*learning_rate"):
+    with pytest.raises(InputError, match=r"epoch 1, step \d+: the loss is (nan|inf).*series 'a'.*learning_rate"):
         fitted(wave_dataset, settings)
+
+
+def test_the_window_that_breaks_the_loss_is_named(wave_dataset: Any, over: Over) -> None:
+    values = np.random.default_rng(0).normal(size=(400, 2))
+    values[210, 1] = 1e30
+    settings = QUICK.model_copy(update={"normalise": "none"})
+    with pytest.raises(InputError) as raised:
+        fitted(replace(wave_dataset, splits={**wave_dataset.splits, "train": over(values, 24, 12)}), settings)
+    found = re.search(r"series 'a', the one that begins at (\S+) \(values up to 1e\+30", str(raised.value))
+    assert found
+    begins = (np.datetime64(found[1]) - np.datetime64("2020-01-01")) // np.timedelta64(1, "h")
+    assert begins <= 210 < begins + 36
+
+
+@pytest.mark.parametrize("stop", [3, 20, 25], ids=["in the first epoch", "in the second", "after it"])
+def test_a_training_that_goes_on_from_a_checkpoint_ends_as_one_that_was_not_cut(wave_dataset: Any, stop: int) -> None:
+    settings = QUICK.model_copy(update={"dropout": 0.3, "epochs": 3, "checkpoint_steps": 1, "schedule": "cosine", "warmup": 0.5})
+    whole = fitted(wave_dataset, settings)
+    saved: list[bytes] = []
+    fitted(wave_dataset, settings, on_checkpoint=lambda state: saved.append(state.to_bytes({"seed": 0})))
+    state = State.from_bytes(saved[stop], {"seed": 0}, "file")
+    told: list[tuple[int, int]] = []
+    resumed = fitted(wave_dataset, settings, resume=state, on_step=lambda *at: told.append(at))
+    assert told[0] == (state.epoch, state.step + 1)
+    assert resumed.weights_digest == whole.weights_digest
+    for ours, theirs in zip(resumed.history, whole.history, strict=True):
+        assert {**ours, "seconds": 0} == {**theirs, "seconds": 0}
+
+
+def test_a_damaged_or_foreign_checkpoint_is_refused(tmp_path: Path) -> None:
+    data = State(weights=[np.ones(3)]).to_bytes({"seed": 0, "dataset": "a"})
+    for damaged in (b"", data[: len(data) // 2], b"no archive"):
+        with pytest.raises(InputError, match="file: not a checkpoint of a training, or damaged"):
+            State.from_bytes(damaged, {}, "file")
+    with pytest.raises(InputError, match="file: the checkpoint is of another training: dataset was 'a', and is 'b'"):
+        State.from_bytes(data, {"seed": 0, "dataset": "b"}, "file")
+    with pytest.raises(InputError, match="there is no checkpoint to go on from"):
+        TrainingFile(tmp_path / "none", {}, resume=True).restore()
 
 
 class Astray(OneProcess):

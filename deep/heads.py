@@ -1,0 +1,170 @@
+"""What is forecast of every step and channel: its parameters, how wrong they are, and the forecast that they make.
+
+A head turns what a network says of a standardised window into parameters in the dataset's scaling, (batch, horizon, channels,
+outputs), which is what the whole model returns. Losses are of one target each, so that they can be weighted and added up.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from deep.settings import LstmSettings
+from forecasting.forecast import Forecast, Quantiles
+from forecasting.marginals import Continuous, Normals, Students
+from forecasting.mixtures import Mixture
+
+# Of a standardised window. A deviation of 0 would make one exact hit worth any number of misses.
+LEAST_DEVIATION = 1e-3
+# With fewer degrees of freedom there is no variance.
+LEAST_DOF = 2.0
+
+
+class Head(Protocol):
+    """outputs: numbers for each step and channel."""
+
+    @property
+    def outputs(self) -> int: ...
+
+    def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
+        """`raw` (batch, horizon, channels, outputs) of a window that was standardised by `centre` and `scale` (batch, 1,
+        channels) -> the same shape, in the dataset's scaling."""
+        ...
+
+    def loss(self, target: Any, parameters: Any) -> Any:
+        """(batch, horizon, channels), from `target` of that shape and `parameters` (..., outputs)."""
+        ...
+
+    def forecast(self, parameters: np.ndarray) -> Forecast:
+        """From (windows, horizon, channels, outputs)."""
+        ...
+
+
+def head_of(settings: LstmSettings) -> Head:
+    match settings.head:
+        case "point":
+            return Point(settings.loss, settings.delta)
+        case "gaussian":
+            return Gaussian()
+        case "student":
+            return Student()
+        case "quantiles":
+            return QuantileHead(settings.levels)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One number. Its loss decides what that is: "mse" the mean, "mae" the median, "huber" (1964) something between."""
+
+    kind: str = "mse"
+    delta: float = 1.0
+    outputs: ClassVar[int] = 1
+
+    def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
+        return _outside(raw, centre, scale)
+
+    def loss(self, target: Any, parameters: Any) -> Any:
+        error = target - parameters[..., 0]
+        if self.kind == "mse":
+            return ops.square(error)
+        distance = ops.abs(error)
+        if self.kind == "mae":
+            return distance
+        near = ops.minimum(distance, self.delta)
+        return near * (distance - 0.5 * near)
+
+    def forecast(self, parameters: np.ndarray) -> Forecast:
+        return Forecast(parameters[..., 0])
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Mean and deviation; the loss is the negative logarithm of the density."""
+
+    outputs: ClassVar[int] = 2
+
+    def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
+        return ops.concatenate([_outside(raw[..., :1], centre, scale), _deviation(raw[..., 1:2], scale)], axis=-1)
+
+    def loss(self, target: Any, parameters: Any) -> Any:
+        mean, deviation = parameters[..., 0], parameters[..., 1]
+        return 0.5 * ops.square((target - mean) / deviation) + ops.log(deviation) + 0.5 * math.log(2 * math.pi)
+
+    def forecast(self, parameters: np.ndarray) -> Forecast:
+        mean, deviation = parameters[..., 0], parameters[..., 1]
+        return Forecast(mean, deviation, lambda windows: _one(Normals(*_components(parameters[windows]))))
+
+
+@dataclass(frozen=True)
+class Student:
+    """Location, scale and degrees of freedom of a t distribution; the loss is the negative logarithm of its density."""
+
+    outputs: ClassVar[int] = 3
+
+    def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
+        dof = LEAST_DOF + LEAST_DEVIATION + ops.softplus(raw[..., 2:3])
+        return ops.concatenate([_outside(raw[..., :1], centre, scale), _deviation(raw[..., 1:2], scale), dof], axis=-1)
+
+    def loss(self, target: Any, parameters: Any) -> Any:
+        location, scale, dof = parameters[..., 0], parameters[..., 1], parameters[..., 2]
+        half = 0.5 * (dof + 1)
+        normaliser = tf.math.lgamma(half) - tf.math.lgamma(0.5 * dof) - 0.5 * ops.log(dof * math.pi) - ops.log(scale)
+        return half * ops.log1p(ops.square((target - location) / scale) / dof) - normaliser
+
+    def forecast(self, parameters: np.ndarray) -> Forecast:
+        location, scale, dof = np.moveaxis(parameters, -1, 0)
+        deviation = scale * np.sqrt(dof / (dof - 2))
+        return Forecast(location, deviation, lambda windows: _one(Students(*_components(parameters[windows]))))
+
+
+@dataclass(frozen=True)
+class QuantileHead:
+    """Quantiles that never cross: the median, and what each one further out is away from the one before it.
+
+    The loss is twice the pinball loss (Koenker and Bassett 1978), averaged over the levels: with many of them the continuous
+    ranked probability score.
+    """
+
+    levels: tuple[float, ...]
+
+    @property
+    def outputs(self) -> int:
+        return len(self.levels)
+
+    def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
+        middle, apart = self.levels.index(0.5), ops.softplus(raw)
+        median = raw[..., middle : middle + 1]
+        below = ops.flip(median - ops.cumsum(ops.flip(apart[..., :middle], -1), -1), -1)
+        above = median + ops.cumsum(apart[..., middle + 1 :], -1)
+        return _outside(ops.concatenate([below, median, above], axis=-1), centre, scale)
+
+    def loss(self, target: Any, parameters: Any) -> Any:
+        error = ops.expand_dims(target, -1) - parameters
+        levels = ops.convert_to_tensor(self.levels, "float32")
+        return 2 * ops.mean(ops.maximum(levels * error, (levels - 1) * error), axis=-1)
+
+    def forecast(self, parameters: np.ndarray) -> Forecast:
+        quantiles = Quantiles(self.levels, parameters)
+        return Forecast(quantiles.median, quantiles=quantiles)
+
+
+def _outside(standard: Any, centre: Any, scale: Any) -> Any:
+    return standard * ops.expand_dims(scale, -1) + ops.expand_dims(centre, -1)
+
+
+def _deviation(raw: Any, scale: Any) -> Any:
+    return (ops.softplus(raw) + LEAST_DEVIATION) * ops.expand_dims(scale, -1)
+
+
+def _components(parameters: np.ndarray) -> list[np.ndarray]:
+    """Each parameter, (windows, horizon, channels, 1 component)."""
+    return [parameters[..., number : number + 1].astype(np.float64) for number in range(parameters.shape[-1])]
+
+
+def _one(component: Continuous) -> Mixture:
+    return Mixture(np.ones((*component.location.shape[:2], 1)), (component,))

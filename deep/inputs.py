@@ -1,0 +1,127 @@
+"""What a network is told of a window: named arrays, the same ones in training and in forecasting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from deep.settings import LstmSettings
+from prep.dataset import SequenceDataset
+from prep.manifest import Column
+from prep.windows import Given, Windows
+
+
+class Feature(BaseModel):
+    """A column beside the channels. `words`: how many a category has, each an input of 0 or 1; 0 for a number, of which `centre`
+    is subtracted before it is divided by `scale`."""
+
+    model_config = ConfigDict(frozen=True)
+    words: int = 0
+    centre: float = 0.0
+    scale: float = 1.0
+
+    @property
+    def width(self) -> int:
+        return max(1, self.words)
+
+
+class Inputs(BaseModel):
+    """Which inputs a network has, and how wide they are.
+
+    covariates  of the context's steps
+    known       of the horizon's steps: those covariates whose future is known
+    attributes  of the series
+    series      names of series that are told apart: what is another one has number 0
+    mask        whether the observed mask is an input
+    """
+
+    model_config = ConfigDict(frozen=True)
+    context: int
+    horizon: int
+    lead: int
+    channels: int
+    mask: bool = False
+    covariates: tuple[Feature, ...] = ()
+    known: tuple[Feature, ...] = ()
+    attributes: tuple[Feature, ...] = ()
+    series: tuple[str, ...] = ()
+
+    def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
+        """Of each input, a window's shape and the dtype."""
+        widths = {name: sum(one.width for one in getattr(self, name)) for name in ("covariates", "known", "attributes")}
+        shapes: dict[str, tuple[tuple[int, ...], str]] = {"context": ((self.context, self.channels), "float32")}
+        if self.mask:
+            shapes["observed"] = (self.context, self.channels), "float32"
+        for name, steps in (("covariates", (self.context,)), ("known", (self.horizon,)), ("attributes", ())):
+            if widths[name]:
+                shapes[name] = (*steps, widths[name]), "float32"
+        if self.series:
+            shapes["series"] = (), "int32"
+        return shapes
+
+    def arrays(self, given: Given) -> dict[str, np.ndarray]:
+        """Of some windows, (windows, *shape). Covariates and attributes that are missing are 0: of numbers, their mean."""
+        arrays = {"context": given.context.astype(np.float32, copy=False)}
+        if self.mask:
+            arrays["observed"] = given.observed.astype(np.float32)
+        if self.covariates:
+            arrays["covariates"] = _spread(given.covariates, given.covariates_observed.astype(bool), self.covariates)
+        if self.known:
+            ahead = given.known[:, self.context + self.lead :]
+            arrays["known"] = _spread(ahead, np.isfinite(ahead), self.known)
+        if self.attributes:
+            arrays["attributes"] = _spread(given.attributes, np.isfinite(given.attributes), self.attributes)
+        if self.series:
+            numbers = {name: number for number, name in enumerate(self.series, start=1)}
+            arrays["series"] = np.array([numbers.get(name, 0) for name in given.series.tolist()], np.int32)
+        return arrays
+
+
+def inputs_of(dataset: SequenceDataset, training: Windows, settings: LstmSettings) -> Inputs:
+    """What a network of these settings is told of this dataset's windows."""
+    layout, manifest = dataset.layout, dataset.manifest
+    known = [column for column in manifest.covariates if column.known]
+    attributes = manifest.attributes
+    return Inputs(
+        context=layout.context,
+        horizon=layout.horizon,
+        lead=layout.lead,
+        channels=len(dataset.channels),
+        mask=settings.mask if settings.mask is not None else bool(manifest.count("values_filled")),
+        covariates=tuple(map(_feature, manifest.covariates)) if settings.covariates else (),
+        known=tuple(map(_feature, known)) if settings.covariates else (),
+        attributes=_attributes(attributes, training) if settings.covariates and attributes else (),
+        series=tuple(sorted({str(name) for block in training.blocks for name in block.series}))
+        if settings.series_embedding
+        else (),
+    )
+
+
+def _feature(column: Column, centre: float = 0.0, scale: float = 1.0) -> Feature:
+    return Feature(words=len(column.vocabulary.words) if column.vocabulary else 0, centre=centre, scale=scale)
+
+
+def _attributes(columns: Sequence[Column], training: Windows) -> tuple[Feature, ...]:
+    """With the mean and deviation that numbers have over the training rows: attributes are stored as they came."""
+    stored: Any = np.concatenate([block.attributes for block in training.blocks])
+    features = []
+    for column, values in zip(columns, stored.T.astype(np.float64), strict=True):
+        values = values[np.isfinite(values)]
+        centre, scale = (float(values.mean()), float(values.std())) if len(values) and not column.vocabulary else (0.0, 1.0)
+        features.append(_feature(column, centre, scale or 1.0))
+    return tuple(features)
+
+
+def _spread(values: np.ndarray, present: np.ndarray, features: Sequence[Feature]) -> np.ndarray:
+    """(..., features) -> (..., width): numbers standardised, a category's words side by side; 0 where a value is missing."""
+    columns = []
+    for number, feature in enumerate(features):
+        value, there = values[..., number], present[..., number]
+        if feature.words:
+            columns.append((np.where(there, value, -1)[..., None] == np.arange(feature.words)).astype(np.float32))
+        else:
+            columns.append(np.where(there, (value - feature.centre) / feature.scale, 0.0)[..., None].astype(np.float32))
+    return np.concatenate(columns, axis=-1)

@@ -1,0 +1,101 @@
+"""A network under training: one step over the global batch, and its state between steps.
+
+Keras 3 never calls the hooks of Horovod's DistributedOptimizer. Here a step takes the tape's gradients of a SUM of losses, sums
+them and the count of targets over ranks in one collective, and applies their ratio: the gradient of the mean over the step's
+whole global batch, whatever the ranks' shares of it.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from deep.checkpoints import State
+from deep.collective import Collective
+from deep.heads import head_of
+from deep.settings import LstmSettings
+
+
+class Step(NamedTuple):
+    """total and count: sums of losses and of targets over all ranks; late: whether a rank's time is up; of_windows
+    (windows,): the losses of this rank's windows."""
+
+    total: Any
+    count: Any
+    late: Any
+    of_windows: Any
+
+
+class Learner:
+    """`steps`: of an epoch."""
+
+    def __init__(self, network: keras.Model, settings: LstmSettings, collective: Collective, steps: int) -> None:
+        self.network, self.collective, self.head = network, collective, head_of(settings)
+        self.optimiser, self.clip_norm = _optimiser(settings, steps), settings.clip_norm
+        self.optimiser.build(network.trainable_variables)
+        self.train_step = tf.function(self._train_step)
+        self.test_step = tf.function(self._test_step)
+
+    def _train_step(self, inputs: dict[str, Any], target: Any, weight: Any, late: Any) -> Step:
+        variables = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            losses, count = self._losses(inputs, target, weight, training=True)
+            total = tf.reduce_sum(losses)
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(total, variables)]
+        *gradients, total, count, late = self.collective.sum([*gradients, total, count, late])
+        gradients = [gradient / tf.maximum(count, 1) for gradient in gradients]
+        if self.clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
+        self.optimiser.apply(gradients, variables)
+        return Step(total, count, late, losses)
+
+    def _test_step(self, inputs: dict[str, Any], target: Any, weight: Any) -> tuple[Any, Any]:
+        losses, count = self._losses(inputs, target, weight, training=False)
+        total, count = self.collective.sum([tf.reduce_sum(losses), count])
+        return total, count
+
+    def _losses(self, inputs: dict[str, Any], target: Any, weight: Any, training: bool) -> tuple[Any, Any]:
+        """(windows,): sums over a window's targets, of those that weigh; and how many these are."""
+        weight = tf.cast(weight, tf.float32)
+        # A target that does not count may be anything, and 0 times the gradient of that still be no number.
+        of_targets = self.head.loss(tf.where(weight > 0, target, 0.0), self.network(inputs, training=training))
+        return tf.reduce_sum(weight * of_targets, axis=(1, 2)), tf.reduce_sum(weight)
+
+    def average(self) -> None:
+        """Puts the moving average, as far as it has come, into the place of the weights."""
+        self.optimiser.finalize_variable_values(self.network.trainable_variables)
+
+    def arrays(self) -> dict[str, list[np.ndarray]]:
+        return {
+            "weights": self.network.get_weights(),
+            "optimiser": [np.asarray(variable) for variable in self.optimiser.variables],
+        }
+
+    def dropout(self) -> list[list[int]]:
+        """The states of this rank's random generators."""
+        return [np.asarray(variable).tolist() for variable in self._generators()]
+
+    def restore(self, state: State) -> None:
+        """Everything of `state` that is a network's or an optimiser's. Of another number of ranks, dropout begins anew."""
+        self.network.set_weights(state.weights)
+        for variable, array in zip(self.optimiser.variables, state.optimiser, strict=True):
+            variable.assign(array)
+        if len(state.dropout) == self.collective.size:
+            for variable, numbers in zip(self._generators(), state.dropout[self.collective.rank], strict=True):
+                variable.assign(np.array(numbers, variable.dtype))
+
+    def _generators(self) -> list[Any]:
+        kept = {id(variable) for variable in self.network.weights}
+        return [variable for variable in self.network.variables if id(variable) not in kept]
+
+
+def _optimiser(settings: LstmSettings, steps: int) -> keras.optimizers.Optimizer:
+    """Adam. The moving average takes the weights' place after every epoch's last step: it is what is validated and goes on."""
+    averaged = settings.averaging * steps
+    options: dict[str, Any] = {"weight_decay": settings.weight_decay or None}
+    if averaged > 1:
+        options |= {"use_ema": True, "ema_momentum": 1 - 1 / averaged, "ema_overwrite_frequency": steps}
+    return keras.optimizers.Adam(settings.learning_rate, **options)

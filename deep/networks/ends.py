@@ -1,0 +1,61 @@
+"""The two ends that all networks share: windows are standardised, and a head's parameters are put back into their scaling."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras import layers, ops, saving
+
+from deep.heads import head_of
+from deep.settings import LstmSettings
+
+# Of the dataset's scaling: a window that stands still is not blown up.
+LEAST_SCALE = 1e-2
+
+
+@saving.register_keras_serializable(package="hindcast")
+class Standardise(layers.Layer):
+    """context (batch, steps, channels), observed of that shape or None -> the context standardised, and what it was standardised
+    by: centre and scale (batch, 1, channels).
+
+    "last" subtracts the last value; "mean" takes out mean and deviation of what was measured (Kim et al. 2022, without its
+    learnt part); "none" leaves the context as it is.
+    """
+
+    def __init__(self, kind: str, **options: Any) -> None:
+        super().__init__(**{"dtype": "float32", **options})
+        self.kind = kind
+
+    def call(self, context: Any, observed: Any = None) -> tuple[Any, Any, Any]:
+        last = context[:, -1:]
+        one = ops.ones_like(last)
+        if self.kind == "last":
+            return context - last, last, one
+        if self.kind == "none":
+            return context, ops.zeros_like(last), one
+        weight = ops.ones_like(context) if observed is None else observed
+        count = ops.maximum(ops.sum(weight, axis=1, keepdims=True), 1.0)
+        centre = ops.sum(weight * context, axis=1, keepdims=True) / count
+        variance = ops.sum(weight * ops.square(context - centre), axis=1, keepdims=True) / count
+        scale = ops.sqrt(variance + LEAST_SCALE**2)
+        return (context - centre) / scale, centre, scale
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "kind": self.kind}
+
+
+@saving.register_keras_serializable(package="hindcast")
+class Answer(layers.Layer):
+    """What a network says of a standardised window -> parameters of the head, in the dataset's scaling and float32."""
+
+    def __init__(self, settings: LstmSettings | dict[str, Any], **options: Any) -> None:
+        super().__init__(**{"dtype": "float32", **options})
+        self.settings = LstmSettings.model_validate(settings)
+        self.head = head_of(self.settings)
+
+    def call(self, raw: Any, centre: Any, scale: Any) -> Any:
+        return self.head.parameters(raw, centre, scale)
+
+    def get_config(self) -> dict[str, Any]:
+        chosen = self.settings.model_dump(mode="json", include={"head", "loss", "delta", "levels"})
+        return {**super().get_config(), "settings": chosen}

@@ -1,0 +1,69 @@
+"""What the networks are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras import initializers, layers, ops
+
+
+class Body(layers.Layer):
+    """{name: input of a window, its context standardised} -> (batch, horizon, channels, outputs). The options of all networks."""
+
+    def __init__(
+        self,
+        horizon: int,
+        outputs: int,
+        units: int,
+        dropout: float,
+        series: int,
+        series_embedding: int,
+        seed: int,
+        dropout_seed: int,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.horizon, self.outputs, self.units, self.dropout = horizon, outputs, units, dropout
+        self.series, self.series_embedding, self.seed, self.dropout_seed = series, series_embedding, seed, dropout_seed
+        self.drop = layers.Dropout(dropout, seed=dropout_seed, name="drop")
+        self.embed_series = None
+        if series:
+            normal = initializers.RandomNormal(stddev=0.05, seed=seed + 5)
+            self.embed_series = layers.Embedding(series + 1, series_embedding, embeddings_initializer=normal, name="series")
+
+    def static(self, given: Mapping[str, Any]) -> Any | None:
+        """What does not change along a window, (batch, width): attributes and the series' embedding."""
+        parts = [given["attributes"]] if "attributes" in given else []
+        if self.embed_series is not None:
+            parts.append(self.embed_series(given["series"]))
+        return ops.concatenate([ops.cast(part, self.compute_dtype) for part in parts], axis=-1) if parts else None
+
+    def static_width(self, shapes: Mapping[str, tuple[int | None, ...]]) -> int:
+        attributes = shapes.get("attributes", (None, 0))[1] or 0
+        return attributes + (self.series_embedding if self.series else 0)
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("horizon", "outputs", "units", "dropout", "series", "series_embedding", "seed", "dropout_seed")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
+
+
+def along(given: Mapping[str, Any], static: Any | None, steps: int, dtype: str) -> Any:
+    """All that is known of each step of the context, (batch, steps, width): values, mask, covariates, and what never changes."""
+    parts = [ops.cast(given[name], dtype) for name in ("context", "observed", "covariates") if name in given]
+    if static is not None:
+        parts.append(ops.repeat(ops.expand_dims(static, 1), steps, axis=1))
+    return ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+
+
+def width_along(shapes: Mapping[str, tuple[int | None, ...]], static: int) -> int:
+    return sum(int(shapes[name][2] or 0) for name in ("context", "observed", "covariates") if name in shapes) + static
+
+
+def lstm(units: int, seed: int, **options: Any) -> layers.LSTM:
+    recurrent = initializers.Orthogonal(seed=seed)
+    return layers.LSTM(units, kernel_initializer=glorot(seed), recurrent_initializer=recurrent, **options)
+
+
+def glorot(seed: int) -> initializers.Initializer:
+    return initializers.GlorotUniform(seed=seed)

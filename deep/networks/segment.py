@@ -1,0 +1,109 @@
+"""The segment LSTM."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras import initializers, layers, ops, saving
+
+from deep.networks.parts import Body, glorot, lstm
+
+
+@saving.register_keras_serializable(package="hindcast")
+class SegmentLstm(Body):
+    """SegRNN (Lin et al. 2023, arXiv:2308.11200) with an LSTM, decoding all future segments in parallel.
+
+    Each segment of each channel is embedded, with the mask and the covariates of its steps; one LSTM reads a channel's few
+    segments; from its last state, the same cell takes one step for each future segment, told apart by a learnt position (and
+    channel), by what is known of it, and by what is known of the series. All channels share the weights.
+    """
+
+    def __init__(self, segment: int, channel_embedding: bool, **common: Any) -> None:
+        super().__init__(**common)
+        self.segment, self.channel_embedding = segment, channel_embedding
+        self.embed = layers.Dense(self.units, activation="relu", kernel_initializer=glorot(self.seed), name="embed")
+        self.lstm = lstm(self.units, self.seed + 1, return_state=True)
+        self.project = layers.Dense(segment * self.outputs, kernel_initializer=glorot(self.seed + 2), name="project")
+
+    def build(self, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+        futures, of_channel = self.horizon // self.segment, self.units // 2 if self.channel_embedding else 0
+        normal = initializers.RandomNormal(seed=self.seed + 3)
+        self.position = self.add_weight(shape=(futures, self.units - of_channel), initializer=normal, name="position")
+        if self.channel_embedding:
+            normal = initializers.RandomNormal(seed=self.seed + 4)
+            self.channel = self.add_weight(shape=(shapes["context"][2], of_channel), initializer=normal, name="channel")
+        widths = {name: int(shapes[name][2] or 0) for name in ("covariates", "known") if name in shapes}
+        a_step = 1 + ("observed" in shapes) + widths.get("covariates", 0)
+        self.embed.build((None, None, self.segment * a_step))
+        self.lstm.build((None, None, self.units))
+        self.project.build((None, self.units))
+        if "known" in shapes:
+            self.from_known = self._dense(self.segment * widths["known"], 6, "from_known")
+        if static := self.static_width(shapes):
+            self.from_static = self._dense(static, 7, "from_static")
+        if self.embed_series is not None:
+            self.embed_series.build(shapes["series"])
+
+    def _dense(self, width: int, seed: int, name: str) -> layers.Dense:
+        dense = layers.Dense(self.units, use_bias=False, kernel_initializer=glorot(self.seed + seed), name=name)
+        dense.build((None, width))
+        return dense
+
+    def call(self, given: Mapping[str, Any], training: bool | None = None) -> Any:
+        channels = given["context"].shape[2]
+        _, hidden, carry = self.lstm(self.embed(self._segments(given)), training=training)
+        decoded = self._decoded(self._queries(given, channels), hidden, carry)
+        raw = ops.reshape(self.project(self.drop(decoded, training=training)), (-1, channels, self.horizon, self.outputs))
+        return ops.transpose(raw, (0, 2, 1, 3))
+
+    def _decoded(self, queries: Any, hidden: Any, carry: Any) -> Any:
+        """A step of the cell for each future segment, (batch, channels, futures, units), all from one state of each channel.
+
+        That state's part in the gates is the same for all of them, and is computed once; so is a query's where it is the same for
+        the whole batch.
+        """
+        channels, futures = queries.shape[1:3]
+        cell = self.lstm.cell
+        kernel, recurrent, bias = (ops.cast(w, self.compute_dtype) for w in (cell.kernel, cell.recurrent_kernel, cell.bias))
+        of_state = ops.reshape(ops.matmul(hidden, recurrent), (-1, channels, 1, 4 * self.units))
+        of_query = ops.matmul(ops.reshape(queries, (-1, self.units)), kernel) + bias
+        gates = ops.reshape(of_query, (-1, channels, futures, 4 * self.units)) + of_state
+        let_in, keep, new, show = ops.split(gates, 4, axis=-1)
+        before = ops.reshape(carry, (-1, channels, 1, self.units))
+        after = ops.sigmoid(keep) * before + ops.sigmoid(let_in) * ops.tanh(new)
+        return ops.sigmoid(show) * ops.tanh(after)
+
+    def _segments(self, given: Mapping[str, Any]) -> Any:
+        """(batch · channels, segments, segment · width): a sequence a channel."""
+        _, steps, channels = given["context"].shape
+        segments = steps // self.segment
+        parts = [
+            ops.reshape(ops.transpose(ops.cast(given[name], self.compute_dtype), (0, 2, 1)), (-1, segments, self.segment))
+            for name in ("context", "observed")
+            if name in given
+        ]
+        if "covariates" in given:
+            width = given["covariates"].shape[2]
+            of_window = ops.reshape(ops.cast(given["covariates"], self.compute_dtype), (-1, segments, self.segment * width))
+            parts.append(ops.repeat(of_window, channels, axis=0))
+        return ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
+
+    def _queries(self, given: Mapping[str, Any], channels: int) -> Any:
+        """What the cell is told of each future segment of each channel: (batch or 1, channels, futures, units)."""
+        futures = self.position.shape[0]
+        queries = ops.repeat(ops.expand_dims(self.position, 0), channels, axis=0)
+        if self.channel_embedding:
+            of_channel = ops.repeat(ops.expand_dims(self.channel, 1), futures, axis=1)
+            queries = ops.concatenate([queries, of_channel], axis=-1)
+        queries = ops.expand_dims(ops.cast(queries, self.compute_dtype), 0)
+        if "known" in given:
+            of_segment = ops.reshape(given["known"], (-1, futures, self.segment * given["known"].shape[2]))
+            queries = queries + ops.expand_dims(self.from_known(of_segment), 1)
+        static = self.static(given)
+        if static is not None:
+            queries = queries + ops.expand_dims(ops.expand_dims(self.from_static(static), 1), 1)
+        return queries
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "segment": self.segment, "channel_embedding": self.channel_embedding}
