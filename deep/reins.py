@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -14,22 +16,28 @@ import horovod.runner.common.util.network
 import horovod.runner.gloo_run
 import horovod.runner.http.http_server
 import horovod.runner.util.threads
+import horovod.spark.gloo_run
 import horovod.spark.runner
 from horovod.runner.util.threads import in_thread
+from horovod.spark.driver.rsh import rsh
+
+from deep.processes import Processes, Tail
 
 LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
-def reined(ended: threading.Event, log: deque[str], local: bool) -> Iterator[None]:
+def reined(ended: threading.Event, log: deque[str], processes: Processes, local: bool) -> Iterator[None]:
     """Horovod's own globals, replaced for one run.
 
     Its signal handlers (they demand the main thread and swallow Ctrl-C ever after) give way to `ended`. What its threads raise is
-    logged, not printed, and a thread that waits for a lost host does not keep this process from ending. Where all is `local`,
-    its servers listen on the loopback address alone.
+    logged, not printed, and a thread that waits for a lost host does not keep this process from ending. What each rank prints,
+    and its exit code, go to `processes`. Where all is `local`, its servers listen on the loopback address alone.
     """
     replaced: list[tuple[Any, str, Any]] = [
         (horovod.runner.gloo_run, "register_shutdown_event", lambda: ended),
+        (horovod.spark.gloo_run, "_exec_command_fn", partial(_starter, processes)),
+        (horovod.runner.common.util.network, "shutil", Passing),
         (horovod.spark.runner, "_make_mapper", partial(_mapper, local)),
         (horovod.spark.runner, "in_thread", _daemon_thread),
         (horovod.runner.util.threads, "in_thread", _daemon_thread),
@@ -54,6 +62,41 @@ def _excepthook(printed: Callable[[Any], Any], log: deque[str], raised: Any) -> 
         log.extend(line for line in str(raised.exc_value).splitlines() if not line.startswith("\tat "))
     else:
         printed(raised)
+
+
+class Passing:
+    """In the place of `shutil` where Horovod brings in what ranks print: it would wait for 64 KB, or for the rank's end."""
+
+    @staticmethod
+    def copyfileobj(source: Any, tail: Tail) -> None:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        try:
+            while piece := source.stream.read1(1 << 16):
+                tail.write(decoder.decode(piece))
+        finally:
+            tail.close()
+
+
+def _starter(
+    processes: Processes, driver: Any, key: Any, settings: Any, environment: dict[str, str], *_: Any
+) -> Callable[..., Any]:
+    """In the place of Horovod's `_exec_command_fn`: what starts a rank and waits for its exit code, unless it is given up."""
+
+    def start(command: Any, slot: Any, events: list[threading.Event]) -> tuple[int | None, float]:
+        out, err = processes.enter(slot.rank, slot.hostname.rpartition("-")[0])  # Horovod adds a hash
+
+        def wait() -> None:
+            processes.exits[slot.rank] = rsh(
+                driver.addresses(), key, slot.hostname, command, environment, slot.local_rank, settings.verbose, out, err,
+                prefix_output_with_timestamp=False, background=False, events=events,
+            )  # fmt: skip
+
+        thread = _daemon_thread(wait)
+        while thread.is_alive() and slot.rank not in processes.given_up:
+            thread.join(0.1)
+        return processes.exits.get(slot.rank), time.time()
+
+    return start
 
 
 def _daemon_thread(

@@ -1,28 +1,51 @@
 """Ranks tell the driver where they are, outside of the collective: so that a run that went quiet can be ended and explained.
 
-A rank opens one connection to the driver and writes JSON lines; the driver never answers. The first line carries a random token.
+A rank opens one connection to the driver and writes JSON lines; the first carries a random token.
 
-    {"token": …, "rank": 0, "host": "…"}      then any of
+    {"token": …, "rank": 0, "host": "…", "pid": 71}    then any of
+    {"alive": true}                           every second, from a thread of its own
     {"at": [epoch, step]}                     before each step
     {"record": {"epoch": 1, …}}               after each epoch, from rank 0
+    {"checkpoint": 1048576}                   so many bytes follow, and their HMAC-SHA256 under the token
     {"error": "Traceback …", "input": false, "follows": false}
+    {"stack": "  File …", "waits": true}      where its Python stands, when asked
+    {"done": true}                            its function has returned
+
+The driver writes single bytes: `?` asks a rank where it stands, `!` ends its process. Three things are told apart: a line that
+breaks (the process ended), a line whose host's kernel answers no more (the host or its network is gone), and a line on which
+nothing comes though it stands (the process is stopped).
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
+import os
 import queue
 import secrets
+import select
 import socket
 import socketserver
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from deep.standing import standing
+
 LONGEST_LINE = 1 << 20
+LONGEST_HELLO = 1 << 12
+LARGEST_CHECKPOINT = 1 << 34
+PIECE = 1 << 20
 SEND_SECONDS = 60.0
+HELLO_SECONDS = 10.0
+BEAT_SECONDS = 1.0
+# A host that answers no probe for so long is lost: a first probe after 5 s without a word, three of them, 4 s apart.
+PROBE_AFTER, PROBE_EVERY, PROBES = 5, 4, 3
+UNREACHABLE_SECONDS = PROBE_AFTER + PROBE_EVERY * PROBES
+WHERE, END = b"?", b"!"
 
 
 @dataclass(frozen=True)
@@ -43,25 +66,45 @@ class Raised:
     text: str
     input: bool
     follows: bool
+    when: float = 0.0
 
 
 @dataclass
 class Place:
-    """Where a rank was last heard: `steps` counts those it told, `at` is (epoch, step), `done` when it has closed its line."""
+    """Where a rank was last heard. Times are of the driver's monotonic clock.
+
+    `steps` counts those it told, `at` is (epoch, step); `done`: its function has returned; `broken`: how its line broke before
+    that, "ended" (the process), "unreachable" (its host) or "damaged"; `stack` is where its Python stood when it was last asked,
+    and `waits` whether that was inside a collective.
+    """
 
     host: str
+    pid: int = 0
     steps: int = 0
     at: tuple[int, int] | None = None
     done: bool = False
+    heard: float = field(default_factory=time.monotonic)
+    broken: str | None = None
+    broken_when: float = 0.0
+    stack: str = ""
+    waits: bool = False
+
+    def breaks(self, how: str) -> None:
+        self.broken, self.broken_when = how, time.monotonic()
 
 
 class Line:
-    """A rank's end."""
+    """A rank's end. A thread of its own says every second that this process lives, and calls `left(ended)` once the driver
+    is gone, or ends the run (`ended` is true)."""
 
-    def __init__(self, address: Address, rank: int) -> None:
+    def __init__(self, address: Address, rank: int, left: Callable[[bool], None] = lambda ended: None) -> None:
+        self._token, self._left, self._closed, self._lock = address.token.encode(), left, threading.Event(), threading.Lock()
         self._socket = socket.create_connection((address.host, address.port), timeout=SEND_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._send({"token": address.token, "rank": rank, "host": socket.gethostname()})
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: what was sent and not acknowledged for so long breaks the line
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREACHABLE_SECONDS))
+        self._send({"token": address.token, "rank": rank, "host": socket.gethostname(), "pid": os.getpid()})
+        threading.Thread(target=self._beat, daemon=True, name="line to the driver").start()
 
     def step(self, epoch: int, step: int) -> None:
         self._send({"at": [epoch, step]})
@@ -69,28 +112,62 @@ class Line:
     def record(self, record: dict[str, float]) -> None:
         self._send({"record": record})
 
+    def checkpoint(self, data: bytes) -> None:
+        """Hands bytes of any size to the driver: all of them arrive there, or none."""
+        digest = hmac.digest(self._token, data, "sha256")
+        with self._lock:
+            self._socket.sendall(json.dumps({"checkpoint": len(data)}).encode() + b"\n")
+            for first in range(0, len(data), PIECE):  # the time limit is for each piece
+                self._socket.sendall(memoryview(data)[first : first + PIECE])
+            self._socket.sendall(digest)
+
     def error(self, text: str, *, input: bool, follows: bool) -> None:
         self._send({"error": text[-LONGEST_LINE // 8 :], "input": input, "follows": follows})
 
+    def done(self) -> None:
+        """The function has returned; the line stands until this process ends, for its host may still be lost with the result."""
+        self._send({"done": True})
+
     def close(self) -> None:
+        self.done()
+        self._closed.set()
         self._socket.close()
 
     def _send(self, message: dict[str, Any]) -> None:
-        self._socket.sendall(json.dumps(message).encode() + b"\n")
+        with self._lock:
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+
+    def _beat(self) -> None:
+        ended = False
+        try:
+            while not self._closed.is_set():
+                if not select.select([self._socket], [], [], BEAT_SECONDS)[0]:
+                    self._send({"alive": True})
+                    continue
+                said = self._socket.recv(1)
+                if said != WHERE:
+                    ended = said == END
+                    break
+                self._send(standing())
+        except (OSError, ValueError):  # ValueError: select on a socket closed meanwhile
+            pass
+        if not self._closed.is_set():
+            self._left(ended)
 
 
 @dataclass
 class Watch:
-    """The driver's end: listens on `bind`, tells ranks to report to `host`."""
+    """The driver's end: listens on `bind`, tells ranks to report to `host`. Records and checkpoints come in `told`, in order."""
 
     bind: str
     host: str
-    records: queue.SimpleQueue[dict[str, float]] = field(default_factory=queue.SimpleQueue)
+    told: queue.SimpleQueue[dict[str, float] | bytes] = field(default_factory=queue.SimpleQueue)
     errors: list[Raised] = field(default_factory=list)
     places: dict[int, Place] = field(default_factory=dict)
 
     def __enter__(self) -> Watch:
-        self.heard = time.monotonic()
+        self.moved, self.first_heard = time.monotonic(), float("inf")
+        self._lines: dict[int, socket.socket] = {}
         self._server = _Server((self.bind, 0), _handler(self))
         self.address = Address(self.host, self._server.server_address[1], secrets.token_hex(32))
         threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True, name="watch").start()
@@ -99,34 +176,48 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+        self.say(END)
+
+    def say(self, word: bytes) -> None:
+        """Asks all ranks where they stand (WHERE), or has their processes end (END)."""
+        for line in list(self._lines.values()):
+            try:
+                line.send(word, socket.MSG_DONTWAIT)
+            except OSError:  # the line broke, which is known from reading it
+                continue
+
+    def enter(self, hello: dict[str, Any], line: socket.socket) -> int:
+        """A rank that knows the token; its number."""
+        rank, now = int(hello["rank"]), time.monotonic()
+        self.places[rank], self._lines[rank] = Place(str(hello["host"]), int(hello["pid"])), line
+        self.moved, self.first_heard = now, min(now, self.first_heard)
+        return rank
 
     def stepping(self, ranks: int) -> bool:
         """Whether ranks are among their steps: one has taken a step, and not all of them are done."""
         places = list(self.places.values())
         return any(place.at for place in places) and not (len(places) == ranks and all(place.done for place in places))
 
-    def silent_for(self) -> float:
-        """Seconds since any rank was last heard."""
-        return time.monotonic() - self.heard
-
-    def behind(self) -> list[int]:
-        """The ranks that told the fewest steps: where one stopped, the others wait for it, mostly one step ahead."""
-        places = sorted(self.places.items(), key=lambda item: item[0])
-        fewest = min((place.steps for _, place in places), default=0)
-        return [rank for rank, place in places if place.steps == fewest]
-
     def take(self, rank: int, message: dict[str, Any]) -> None:
         """One line of a rank. Raises KeyError, TypeError or ValueError where it is none of those above."""
         place = self.places[rank]
+        place.heard = time.monotonic()
+        if "alive" in message:
+            return
+        if "stack" in message:
+            place.stack, place.waits = str(message["stack"]), message["waits"] is True
+            return
         if "at" in message:
             epoch, step = message["at"]
             place.at, place.steps = (int(epoch), int(step)), place.steps + 1
         elif "record" in message:
-            self.records.put({str(name): float(number) for name, number in message["record"].items()})
+            self.told.put({str(name): float(number) for name, number in message["record"].items()})
+        elif "done" in message:
+            place.done = True
         else:
-            error = Raised(rank, place.host, str(message["error"]), message["input"] is True, message["follows"] is True)
-            self.errors.append(error)
-        self.heard = time.monotonic()
+            text, now = str(message["error"]), time.monotonic()
+            self.errors.append(Raised(rank, place.host, text, message["input"] is True, message["follows"] is True, now))
+        self.moved = time.monotonic()
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -135,27 +226,74 @@ class _Server(socketserver.ThreadingTCPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A rank that was ended leaves its connection as it may; what it means is for the run to say."""
+        """A stranger may say what it will; what a rank's end means is for the run to say."""
 
 
 def _handler(watch: Watch) -> type[socketserver.StreamRequestHandler]:
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
-            hello = self._read()
+            self.connection.settimeout(HELLO_SECONDS)
+            hello = self._read(LONGEST_HELLO)
             if hello is None or not hmac.compare_digest(str(hello.get("token")), watch.address.token):
                 return
-            rank = int(hello["rank"])
-            watch.places[rank] = Place(str(hello["host"]))
-            watch.heard = time.monotonic()
-            while (message := self._read()) is not None:
-                watch.take(rank, message)
-            watch.places[rank].done = True
+            self.connection.settimeout(None)
+            _probe(self.connection)
+            rank = watch.enter(hello, self.connection)
+            place = watch.places[rank]
+            try:
+                self._listen(rank, place)
+            except ConnectionResetError:
+                if not place.done:
+                    place.breaks("ended")
+            except OSError:
+                place.breaks("unreachable")
+            except (KeyError, TypeError, ValueError, RecursionError):
+                place.breaks("damaged")
 
-        def _read(self) -> dict[str, Any] | None:
-            line = self.rfile.readline(LONGEST_LINE)
+        def _listen(self, rank: int, place: Place) -> None:
+            while (message := self._read(LONGEST_LINE)) is not None:
+                if "checkpoint" in message:
+                    watch.told.put(self._checkpoint(int(message["checkpoint"]), place))
+                else:
+                    watch.take(rank, message)
+            if not place.done:
+                place.breaks("ended")
+
+        def _read(self, longest: int) -> dict[str, Any] | None:
+            """A line; None at the end. Raises ValueError for what is none."""
+            line = self.rfile.readline(longest)
             if not line.endswith(b"\n"):
+                if len(line) == longest:
+                    raise ValueError("a line without an end")
                 return None
             message = json.loads(line)
-            return message if isinstance(message, dict) else None
+            if not isinstance(message, dict):
+                raise ValueError("a line that is no object")
+            return message
+
+        def _checkpoint(self, size: int, place: Place) -> bytes:
+            """All of a checkpoint. Raises ValueError where it bears not the token's mark, ConnectionResetError at an end."""
+            if not 0 <= size <= LARGEST_CHECKPOINT:
+                raise ValueError(f"a checkpoint of {size} bytes")
+            data, mark = bytearray(size), hmac.new(watch.address.token.encode(), digestmod=hashlib.sha256)
+            left = memoryview(data)
+            while left:
+                count = self.rfile.readinto1(left[:PIECE])
+                if not count:
+                    raise ConnectionResetError
+                mark.update(left[:count])
+                left = left[count:]
+                place.heard = watch.moved = time.monotonic()
+            if not hmac.compare_digest(self.rfile.read(mark.digest_size), mark.digest()):
+                raise ValueError("a checkpoint that was damaged on its way")
+            return bytes(data)
 
     return Handler
+
+
+def _probe(connection: socket.socket) -> None:
+    """Has the kernel find out that the other host is gone: reading then raises OSError, and not for ever waits."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", PROBE_AFTER), ("TCP_KEEPINTVL", PROBE_EVERY), ("TCP_KEEPCNT", PROBES)):
+        if hasattr(socket, name):
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

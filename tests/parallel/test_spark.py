@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from pyspark.sql import SparkSession
 
@@ -23,6 +27,8 @@ from prep.spec import Spec
 from prep.windows import Given
 
 pytestmark = pytest.mark.parallel
+
+ROOT = Path(__file__).resolve().parents[2]
 
 QUICK = LstmSettings(units=16, segment=12, batch=64, epochs=2, learning_rate=5e-3)
 
@@ -68,62 +74,116 @@ def test_too_few_slots_are_refused_before_anything_starts(spark: SparkSession, w
     assert time.monotonic() - began < 5
 
 
-def test_a_rank_that_raises_is_explained_at_the_driver(spark: SparkSession) -> None:
-    def half_wrong(line: Line) -> int:
-        import horovod.tensorflow as hvd
-        import tensorflow as tf
+def faulty(how: str) -> Callable[[Line], int]:
+    """Ranks that step together, until rank 1 does at its fifth step what it is told to."""
 
-        hvd.init()
-        line.step(1, 7)
-        if hvd.rank() == 1:
-            raise ArithmeticError("seven is right out")
-        return int(hvd.allreduce(tf.constant(1), op=hvd.Sum))  # waits for a rank that will not come
-
-    with pytest.raises(RankError, match=r"(?s)rank 1 on .+ raised, at epoch 1, step 7:.*ArithmeticError: seven is right out"):
-        run_on_ranks(spark, half_wrong, ranks=2, silence_seconds=60)
-
-
-def test_a_users_mistake_on_a_rank_is_a_users_mistake_at_the_driver(spark: SparkSession, waves: Path) -> None:
-    with pytest.raises(InputError, match=r"^epoch 1, step \d+: the loss is"):
-        fit_on_spark(spark, waves, QUICK.model_copy(update={"learning_rate": 1e30}), 2)
-
-
-def test_a_rank_that_goes_silent_ends_the_run(spark: SparkSession) -> None:
-    def half_asleep(line: Line) -> int:
+    def rank(line: Line) -> int:
+        import os
+        import signal
         import time
 
         import horovod.tensorflow as hvd
         import tensorflow as tf
 
         hvd.init()
-        for step in range(1, 100):
+        for step in range(1, 1000):
+            line.step(2, step)
+            print(f"rank {hvd.rank()} prints step {step}", flush=True)
+            if hvd.rank() == 1 and step == 5:
+                line.record({"failed": time.time()})
+                if how == "raise":
+                    raise ArithmeticError("five is right out")
+                if how == "sleep":
+                    time.sleep(600)
+                os.kill(os.getpid(), signal.Signals[how])
             if hvd.rank() == 0 and step == 5:
-                time.sleep(600)
-            line.step(1, step)
+                line.checkpoint(bytes(10_000_000) + b"the last one")
             hvd.allreduce(tf.constant(1), op=hvd.Sum)
         return 0
 
-    began = time.monotonic()
-    with pytest.raises(RankError, match=r"no rank has moved for 4 s; furthest behind: rank 0 on .+ at epoch 1, step 4"):
-        run_on_ranks(spark, half_asleep, ranks=2, silence_seconds=4)
-    assert time.monotonic() - began < 60
+    return rank
+
+
+# What the driver says, and within how many seconds of the fault. The limits are shortened so that the test is.
+FAULTS = {
+    "raise": (r"^rank 1 on \S+ raised, at epoch 2, step 5:\nTraceback(?s:.*)ArithmeticError: five is right out\nThe last 5 ", 15),
+    "SIGKILL": (r"^rank 1 on \S+ \(at epoch 2, step 5\) ended with exit code 137 \(SIGKILL\)", 20),
+    "SIGSTOP": (r"^rank 1 on \S+ \(at epoch 2, step 5\) has given no sign of life for 5 s", 30),
+    "sleep": (
+        r"^no rank has moved for 6 s; the others wait for: rank 1 on \S+ \(at epoch 2, step 5\)(?s:.*)"
+        r"stands at:\n(?s:.*)time.sleep\(600\)\nThe last 5 ",
+        30,
+    ),
+}
+
+
+@pytest.mark.parametrize("how", FAULTS)
+def test_a_rank_that_fails_ends_the_run_and_is_explained(spark: SparkSession, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deep.faults.STOPPED_SECONDS", 5.0)
+    records: list[dict[str, float]] = []
+    checkpoints: list[bytes] = []
+    message, seconds = FAULTS[how]
+    with pytest.raises(RankError, match=message) as raised:
+        run_on_ranks(spark, faulty(how), ranks=2, silence_seconds=6, on_record=records.append, on_checkpoint=checkpoints.append)
+    assert time.time() - records[0]["failed"] < seconds
+    log = str(raised.value).split("lines of rank 1's log:\n")[1].splitlines()
+    assert [line for line in log if "prints" in line] == [f"rank 1 prints step {step}" for step in range(1, 6)]
+    assert not any("rank 0 prints" in line for line in log)
+    assert [(len(data), data[-12:]) for data in checkpoints] == [(10_000_012, b"the last one")]
     assert spark.range(10).count() == 10  # its tasks are gone: the slots are free
 
 
-def test_a_rank_that_dies_is_named(spark: SparkSession) -> None:
-    def half_dead(line: Line) -> Any:
+def test_an_interrupt_at_the_driver_leaves_no_rank_behind(spark: SparkSession) -> None:
+    pids: list[int] = []
+
+    def endless(line: Line) -> None:
         import os
-        import signal
+        import time
 
-        import horovod.tensorflow as hvd
-        import tensorflow as tf
+        line.record({"pid": float(os.getpid())})
+        time.sleep(600)
 
-        hvd.init()
-        line.step(2, 3)
-        if hvd.rank() == 1:
-            print("last words", flush=True)
-            os.kill(os.getpid(), signal.SIGKILL)
-        return int(hvd.allreduce(tf.constant(1), op=hvd.Sum))
+    def interrupt(record: dict[str, float]) -> None:
+        pids.append(int(record["pid"]))
+        if len(pids) == 2:
+            raise KeyboardInterrupt
 
-    with pytest.raises(RankError, match=r"(?s)rank 1 on \S+ ended.*at epoch 2, step 3.*last words"):
-        run_on_ranks(spark, half_dead, ranks=2, silence_seconds=60)
+    with pytest.raises(KeyboardInterrupt):
+        run_on_ranks(spark, endless, ranks=2, silence_seconds=60, on_record=interrupt)
+    assert_gone(pids, 5)
+
+
+def test_a_driver_that_is_ended_leaves_no_rank_behind(tmp_path: Path) -> None:
+    command = [sys.executable, str(Path(__file__).with_name("endless.py"))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environment) as driver,
+    ):
+        assert driver.stdout is not None
+        pids = [int(driver.stdout.readline()) for _ in range(2)]
+        driver.terminate()
+    assert_gone(pids, 20)
+
+
+def assert_gone(pids: list[int], seconds: float) -> None:
+    limit = time.monotonic() + seconds
+    while left := [pid for pid in pids if psutil.pid_exists(pid)]:
+        assert time.monotonic() < limit, f"processes {left} are still there"
+        time.sleep(0.1)
+
+
+def test_a_gpu_that_was_asked_for_and_not_given_is_said(spark: SparkSession) -> None:
+    """local[2] is a Spark that has no GPUs to give, whatever it is asked for."""
+    conf = spark.sparkContext._conf
+    conf.set("spark.task.resource.gpu.amount", "1")
+    try:
+        with pytest.raises(InputError, match=r"^rank \d on \S+: a GPU was asked for .* and Spark gave its task none[^\n]*$"):
+            run_on_ranks(spark, lambda line: None, ranks=2, silence_seconds=60)
+    finally:
+        conf._jconf.remove("spark.task.resource.gpu.amount")
+
+
+def test_a_users_mistake_on_a_rank_is_a_users_mistake_at_the_driver(spark: SparkSession, waves: Path) -> None:
+    with pytest.raises(InputError, match=r"^epoch 1, step \d+: the loss is"):
+        fit_on_spark(spark, waves, QUICK.model_copy(update={"learning_rate": 1e30}), 2)

@@ -1,0 +1,46 @@
+"""A worker's network is cut while ranks step together. Horovod and Spark would wait for it; the watch does not."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.cluster.conftest import Hosts
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+
+def test_a_lost_network_ends_the_run_and_the_lost_rank_is_named(hosts: Hosts, tmp_path: Path) -> None:
+    program = str(Path(__file__).with_name("stepping.py"))
+    with (tmp_path / "program.log").open("wb") as log:
+        driver = hosts.start(
+            "driver",
+            sys.executable,
+            program,
+            hosts.master,
+            "10.77.0.1",
+            stdout=subprocess.PIPE,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+        )
+    assert driver.stdout is not None
+    said = iter(lambda: driver.stdout.readline().decode().rstrip("\n"), "")
+    assert [next(said), next(said)] == ["stepping", "stepping"], (tmp_path / "program.log").read_text()[-3000:]
+    hosts.cut("host2")
+    began = time.monotonic()
+    lines = list(iter(lambda: next(said), "told"))
+    assert time.monotonic() - began < 45
+    named = re.match(r"rank (\d) on host2 \(at epoch 1, step (\d+)\) is lost: ", lines[0])
+    assert named, lines
+    steps = [line for line in lines if line.startswith("step ")]
+    assert len(steps) >= 20, "what it printed before it was lost is told"
+    assert all(line.endswith("on host2") for line in steps)
+    assert abs(int(named[2]) - int(steps[-1].split()[1])) <= 2
+    assert driver.wait(timeout=30) == 0, "the session and the process end in order"
