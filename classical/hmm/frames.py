@@ -15,6 +15,7 @@ from classical.hmm.inference import decoded, laid_out
 from classical.hmm.lanes import Spans
 from classical.hmm.model import HiddenMarkov
 from classical.hmm.sequences import STEPS_AT_ONCE, Check, counts, must_count, sampled, sequences_of, weights_of
+from classical.passing import Task, described
 from prep.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pyspark.sql.types import DataType
 
 LEAST_SAMPLE = 200
+# Spark needs about 10 milliseconds for a task beside its work, in which a core goes through some 100 thousand steps.
+STEPS_A_TASK = 2_000_000
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,15 @@ class Packed:
     sample: Spans
     highest: np.ndarray
     empty: int
+
+    def through(self, task: Task, description: str) -> list[Any]:
+        context = self.spans.context
+        # By size, not by the time that an iteration took: the order of sums is the same in every run.
+        tasks = max(context.defaultParallelism, -(-self.steps // STEPS_A_TASK))
+        spans = self.spans.coalesce(tasks) if tasks < self.spans.getNumPartitions() else self.spans
+        with described(context, description):
+            found: list[Any] = spans.mapPartitions(task).collect()
+        return found
 
     def release(self) -> None:
         self.spans.unpersist()

@@ -24,7 +24,7 @@ SAMPLE_STEPS = 20_000
 class Training:
     """Sequences for `em.fit_several`.
 
-    data    rows in memory, addresses, or an RDD
+    data    rows in memory, addresses, or what is spread over a cluster
     how     what the driver is told about them: a session, a reader, threads
     sample  some of them, to begin with
     highest (channels,): the largest reading of each
@@ -60,7 +60,7 @@ def training(
         found = packed(X, column, weights, check, SAMPLE_STEPS)
         try:
             notes = [f"sequences without a step: {found.empty}, which say nothing"] if found.empty else []
-            yield Training(found.spans, {"steps": found.steps}, found.sample, found.highest, notes)
+            yield Training(found, {}, found.sample, found.highest, notes)
         finally:
             found.release()
     elif isinstance(X, SequenceDataset):
