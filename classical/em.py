@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
-from classical.passing import Reader, Source, passes
+from classical.passing import Reader, Source, Spread, passes
 from prep.blocks import read
 from prep.errors import InputError
 
@@ -134,7 +134,7 @@ class Fit(Generic[AnyModel]):
 
 
 def fit(
-    model: AnyModel, data: Sequence[Source] | Any, *, on_iteration: OnIteration | None = None, **how: Any
+    model: AnyModel, data: Sequence[Source] | Spread, *, on_iteration: OnIteration | None = None, **how: Any
 ) -> tuple[AnyModel, History]:
     """One model: see `fit_several`. `on_iteration` is told the iteration and its log-likelihood."""
     on_each = None if on_iteration is None else lambda iteration, likelihoods: on_iteration(iteration, likelihoods[0])
@@ -143,7 +143,7 @@ def fit(
 
 def fit_several(
     models: Sequence[AnyModel],
-    data: Sequence[Source] | Any,
+    data: Sequence[Source] | Spread,
     *,
     iterations: int,
     tolerance: float,
@@ -152,19 +152,17 @@ def fit_several(
     partitions: int | None = None,
     threads: int = 1,
     reader: Reader = read,
-    steps: int | None = None,
     checkpoint: Checkpoint | None = None,
     on_iteration: Callable[[int, dict[int, float]], None] | None = None,
 ) -> list[tuple[AnyModel, History]]:
     """Each model after at most `iterations` EM iterations on all of `data`, of which every pass serves all that go on.
 
-    data            addresses of rows, rows in memory, or an RDD of either
+    data            addresses of rows, rows in memory, or what is spread over a cluster: see `passing.Spread`
     tolerance       a model stops after an iteration that gains less than this in log-likelihood
     tolerance_of    "step": that is meant for every counted step; "total": of all together
     spark           a session: tasks read the addresses and take the E-steps, in `partitions` (default: as many as run at once)
     threads         without Spark: how many E-steps are taken at once; the result is the same for any number
     reader          what makes rows of an address
-    steps           of an RDD, if they are known: see `passes`
     checkpoint      saves the state, and hands back what was saved: then the fit goes on from there
     on_iteration    is told the iteration, and the log-likelihood of each model that went through it
 
@@ -173,7 +171,7 @@ def fit_several(
     """
     if iterations < 1:
         raise InputError(f"iterations: found {iterations}, and at least 1 is needed")
-    gather = passes(data, spark=spark, partitions=partitions, threads=threads, reader=reader, steps=steps)
+    gather = passes(data, spark=spark, partitions=partitions, threads=threads, reader=reader)
     done, fits = (checkpoint and checkpoint.restore(len(models))) or (0, [Fit(model) for model in models])
     for iteration in range(done + 1, iterations + 1):
         going = [which for which, one in enumerate(fits) if one.stopped_by is None]
@@ -196,15 +194,14 @@ def fit_several(
 
 def score_several(
     models: Sequence[Any],
-    data: Sequence[Source] | Any,
+    data: Sequence[Source] | Spread,
     *,
     spark: Any = None,
     partitions: int | None = None,
     threads: int = 1,
     reader: Reader = read,
-    steps: int | None = None,
 ) -> list[tuple[float, float]]:
     """Of each model, its log-likelihood and how many steps were counted, by one pass over all of `data`: see `fit_several`."""
-    gather = passes(data, spark=spark, partitions=partitions, threads=threads, reader=reader, steps=steps)
+    gather = passes(data, spark=spark, partitions=partitions, threads=threads, reader=reader)
     sums, _ = gather(models, "scoring")
     return [(model.log_likelihood(statistics), statistics.count) for model, statistics in zip(models, sums, strict=True)]

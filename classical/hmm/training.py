@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from classical.hmm.fitting import reader_for
-from classical.hmm.frames import is_frame, packed
+from classical.hmm.frames import is_frame
 from classical.hmm.initial import sample
 from classical.hmm.lanes import Spans
+from classical.hmm.packing import packed
 from classical.hmm.sequences import Check, Lengths, empty, parts, sampled, sequences_of, unmeasured
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -24,7 +25,7 @@ SAMPLE_STEPS = 20_000
 class Training:
     """Sequences for `em.fit_several`.
 
-    data    rows in memory, addresses, or an RDD
+    data    rows in memory, addresses, or what is spread over a cluster
     how     what the driver is told about them: a session, a reader, threads
     sample  some of them, to begin with
     highest (channels,): the largest reading of each
@@ -60,7 +61,7 @@ def training(
         found = packed(X, column, weights, check, SAMPLE_STEPS)
         try:
             notes = [f"sequences without a step: {found.empty}, which say nothing"] if found.empty else []
-            yield Training(found.spans, {"steps": found.steps}, found.sample, found.highest, notes)
+            yield Training(found.chunks, {}, found.sample, found.highest, notes)
         finally:
             found.release()
     elif isinstance(X, SequenceDataset):
