@@ -189,17 +189,40 @@ def fit_hmm(
 
 
 @fit.command("lstm")
-def fit_lstm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsFile = None, overwrite: Overwrite = False) -> None:
-    """An LSTM: with Horovod on Spark, in one process (--cluster.on local), or as a rank where horovodrun started this."""
+def fit_lstm(
+    ctx: typer.Context,
+    dataset: Dataset,
+    out: Out,
+    settings: SettingsFile = None,
+    overwrite: Overwrite = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on, at the very step, from the checkpoint that a killed fit left beside --out.")
+    ] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="A folder for TensorBoard's event files.")] = None,
+) -> None:
+    """An LSTM: with Horovod on Spark, in one process (--cluster.on local), or as a rank where horovodrun started this.
+
+    Its way is saved in OUT.checkpoint, until OUT is there. Where MLFLOW_TRACKING_URI is set, MLflow is told of every epoch.
+    """
     chosen = settings_.load(settings, ctx.obj)
+    from contextlib import nullcontext
+
+    from deep.journal import journal
+    from deep.started import first_rank
     from launch.fitting import fit_lstm as fit_
     from launch.fitting import open_to_fit
 
     opened = open_to_fit(dataset)
     refuse_taken(out, overwrite, must_be_model)
-    model = fit_(opened, chosen, Progress())
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    if first_rank() and checkpoint.exists() and not resume:
+        console.print(f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it")
+    about = {"dataset": opened.location, **chosen.lstm.model_dump(mode="json")}
+    with journal(out.name, about, tensorboard) if first_rank() else nullcontext(lambda record: None) as told:
+        model = fit_(opened, chosen, Progress(), None, checkpoint, resume, told)
     if model is not None:  # ranks other than the first have nothing to write
         model.save(out, overwrite=overwrite)
+        checkpoint.unlink(missing_ok=True)
         console.print(f"model: {out}")
 
 
