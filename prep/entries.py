@@ -33,8 +33,8 @@ LOCKS = 64
 def put(folder: Path, name: str, fill: Callable[[int], None]) -> Iterator[int]:
     """A descriptor of what `fill` wrote, which now is the entry `name`; of memory, where it cannot be kept."""
     try:
-        descriptor = _made(folder, name, fill)
-    except _NoRoomError as error:
+        descriptor = made(folder, name, fill)
+    except NoRoomError as error:
         warnings.warn(
             f"{folder}: what was decoded cannot be kept: {error.cause.strerror}. It stays in memory, and is decoded again in "
             "every pass. Free some space, or set HINDCAST_CACHE to a directory with room",
@@ -64,7 +64,7 @@ def write(descriptor: int, data: bytes | memoryview, at: int) -> None:
         try:
             written = os.pwrite(descriptor, view, at)
         except OSError as error:
-            raise _NoRoomError(error) from error
+            raise NoRoomError(error) from error
         view, at = view[written:], at + written
 
 
@@ -73,7 +73,7 @@ def allocate(descriptor: int, end: int) -> None:
     try:
         os.posix_fallocate(descriptor, 0, end)
     except OSError as error:
-        raise _NoRoomError(error) from error
+        raise NoRoomError(error) from error
 
 
 @contextmanager
@@ -150,12 +150,13 @@ def boot() -> str:
     return "0"
 
 
-def _made(folder: Path, name: str, fill: Callable[[int], None]) -> int:
+def made(folder: Path, name: str, fill: Callable[[int], None]) -> int:
+    """A descriptor of what `fill` wrote, which now is the entry `name`. Raises NoRoomError where it cannot be kept."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, staged = tempfile.mkstemp(prefix=".making-", dir=folder)
     except OSError as error:
-        raise _NoRoomError(error) from error
+        raise NoRoomError(error) from error
     try:
         with suppress(OSError):  # some network file systems have no locks
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else takes it for abandoned
@@ -199,7 +200,7 @@ def _remove_abandoned(staged: Path, status: os.stat_result) -> None:
         staged.unlink(missing_ok=True)
 
 
-class _NoRoomError(Exception):
+class NoRoomError(Exception):
     """An entry cannot be written."""
 
     def __init__(self, cause: OSError) -> None:

@@ -1,4 +1,4 @@
-"""Decoded arrays that this node keeps: an entry (prep/entries.py) holds them as they lie in memory, and is mapped."""
+"""Arrays that this node keeps: an entry (prep/entries.py) holds them as they lie in memory, and is mapped."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from prep.entries import allocate, alone, boot, put, used, write
+from prep.entries import NoRoomError, allocate, alone, boot, made, put, used, write
 
 ALIGNMENT = 64
 # To map a file anew costs as much as to copy it once: what this process used last stays mapped.
@@ -29,6 +31,44 @@ def kept(folder: Path, name: str, make: Callable[[Sink], None]) -> dict[str, np.
     for old in list(_held)[:-MOST_HELD]:
         _held.pop(old, None)
     return arrays
+
+
+class GoneError(Exception):
+    """An entry is not on this node: it never was, or something has removed it."""
+
+
+def keep(folder: Path, name: str, arrays: Mapping[str, np.ndarray]) -> bool:
+    """Makes an entry of some arrays, in place of one of that name. False where it cannot be kept, and a warning says why."""
+    name = f"{name}-{boot()}"
+
+    def fill(descriptor: int) -> None:
+        sink = Sink(descriptor)
+        for of_array, array in arrays.items():
+            sink.reserve(of_array, array.dtype, array.shape)(array)
+        sink.close()
+
+    try:
+        os.close(made(folder, name, fill))
+    except NoRoomError as error:
+        warnings.warn(f"{folder}: nothing more can be kept there: {error.cause.strerror}", RuntimeWarning, stacklevel=2)
+        return False
+    return used(folder / name)  # where very little may be held, it is swept away at once
+
+
+def mapped(folder: Path, name: str) -> dict[str, np.ndarray]:
+    """The arrays of an entry that `keep` made, read-only. They are mapped as long as somebody has them: when they are removed, so
+    are their bytes. Raises GoneError where this node does not have it."""
+    arrays = _opened(folder / f"{name}-{boot()}")
+    if arrays is None:
+        raise GoneError(f"{folder / name}: it was kept, and is not there")
+    return arrays
+
+
+def remove(folder: Path, beginning: str) -> None:
+    """Removes all entries whose names begin so."""
+    for entry in folder.glob(f"{beginning}*"):
+        with suppress(FileNotFoundError):
+            entry.unlink()
 
 
 @dataclass
