@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from classical.hmm.fitting import reader_for
-from classical.hmm.frames import is_frame, packed
+from classical.hmm.frames import is_frame
 from classical.hmm.initial import sample
 from classical.hmm.lanes import Spans
+from classical.hmm.packing import packed
 from classical.hmm.sequences import Check, Lengths, empty, parts, sampled, sequences_of, unmeasured
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -60,7 +61,7 @@ def training(
         found = packed(X, column, weights, check, SAMPLE_STEPS)
         try:
             notes = [f"sequences without a step: {found.empty}, which say nothing"] if found.empty else []
-            yield Training(found, {}, found.sample, found.highest, notes)
+            yield Training(found.chunks, {}, found.sample, found.highest, notes)
         finally:
             found.release()
     elif isinstance(X, SequenceDataset):
