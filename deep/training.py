@@ -111,7 +111,7 @@ class _Run:
         """All steps of an epoch that are still to be taken; whether the time was up before they were."""
         self.epoch_began = time.perf_counter()
         numbers, batches = training_feed(
-            self.training, self.inputs, self.share, self.settings.seed, state.epoch - 1, first=state.step
+            self.training, self.inputs, self.share, self.settings.seed, state.epoch - 1, state.step, self.settings.mixing
         )
         for batch in batches:
             self.on_step(state.epoch, state.step + 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from deep.heads import head_of
@@ -26,7 +28,7 @@ def build(settings: LstmSettings, inputs: Inputs, seed: int | None = None) -> ke
 
 def body(settings: LstmSettings, inputs: Inputs, dropout_seed: int) -> keras.layers.Layer:
     """{name: …}, the context standardised -> (batch, horizon, channels, outputs)."""
-    common = {
+    common: dict[str, Any] = {
         "horizon": inputs.horizon, "outputs": head_of(settings).outputs, "units": settings.units, "dropout": settings.dropout,
         "series": len(inputs.series), "series_embedding": settings.series_embedding, "seed": settings.seed,
         "dropout_seed": dropout_seed,
@@ -34,7 +36,7 @@ def body(settings: LstmSettings, inputs: Inputs, dropout_seed: int) -> keras.lay
     match settings.network:
         case "segment":
             assert settings.segment is not None
-            return SegmentLstm(segment=settings.segment, channel_embedding=settings.channel_embedding, **common)
+            return SegmentLstm(settings.segment, settings.embedding, settings.channel_embedding, **common)
         case "plain":
             return PlainLstm(depth=settings.layers, **common)
         case "encoder-decoder":
