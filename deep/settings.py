@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prep.errors import InputError
 
@@ -29,6 +29,8 @@ class LstmSettings(BaseModel):
     normalise          of each window and channel: "last": its last value is subtracted; "mean": mean and deviation of its context
                        are taken out; "none". What is forecast is put back
     mixing             whether training windows are mixed in pairs (deep/mixing.py): worth most where the horizon is long
+    skip               "linear": the LSTM adds to a closed-form linear regression, which is not trained; "none". Needs "last"
+    ridge              of that regression, for every training sequence
     covariates         whether covariates, those known in the future among them, and attributes are inputs, where there are any
     mask               whether the observed mask is an input. None: where something in the training data was filled
     series_embedding   how many numbers are learnt for each series; 0: series are not told apart
@@ -65,6 +67,8 @@ class LstmSettings(BaseModel):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     normalise: Literal["last", "mean", "none"] = "last"
     mixing: bool = False
+    skip: Literal["none", "linear"] = "none"
+    ridge: Annotated[float, Field(ge=0)] = 0.2
     covariates: bool = True
     mask: bool | None = None
     series_embedding: Annotated[int, Field(ge=0)] = 0
@@ -94,6 +98,12 @@ class LstmSettings(BaseModel):
         if list(levels) != sorted(set(levels)) or 0.5 not in levels:
             raise ValueError("levels must rise, and 0.5 must be among them: it is what is forecast as one number")
         return levels
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.skip == "linear" and self.normalise != "last":
+            raise ValueError(f'skip = "linear" goes from the last value: it needs normalise = "last", found {self.normalise!r}')
+        return self
 
     def windows_a_step(self, channels: int, ranks: int = 1) -> int:
         """Windows of a step, over all ranks together."""

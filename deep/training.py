@@ -23,6 +23,7 @@ from deep.feed import Share, training_feed, validation_feed
 from deep.inputs import Inputs
 from deep.learner import Learner, Step
 from deep.networks import build
+from deep.networks.path import LinearPath, closed_form
 from deep.precision import precision
 from deep.rates import rate
 from deep.settings import LstmSettings
@@ -63,6 +64,9 @@ def train(
     settings = settings.for_windows(inputs.context, inputs.horizon)
     with precision(settings.precision):
         network = build(settings, inputs, seed=settings.seed + 1000 * collective.rank)
+    if settings.skip == "linear" and collective.rank == 0 and resume is None:
+        path = next(layer for layer in network.layers if isinstance(layer, LinearPath))
+        path.set_weights([closed_form(training, settings.ridge)])
     network.set_weights(collective.broadcast(network.get_weights()))
     run = _Run(training, validation, inputs, settings, collective, network, on_step or (lambda epoch, step: None))
     state = State() if resume is None else copy.deepcopy(resume)

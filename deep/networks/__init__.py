@@ -10,6 +10,7 @@ from deep.heads import head_of
 from deep.inputs import Inputs
 from deep.networks.encoder_decoder import EncoderDecoder
 from deep.networks.ends import Answer, Standardise
+from deep.networks.path import LinearPath
 from deep.networks.plain import PlainLstm
 from deep.networks.segment import SegmentLstm
 from deep.settings import LstmSettings
@@ -23,7 +24,8 @@ def build(settings: LstmSettings, inputs: Inputs, seed: int | None = None) -> ke
     given = {name: keras.Input(shape, name=name, dtype=dtype) for name, (shape, dtype) in inputs.shapes().items()}
     standard, centre, scale = Standardise(settings.normalise)(given["context"], given.get("observed"))
     raw = body(settings, inputs, settings.seed if seed is None else seed)({**given, "context": standard})
-    return keras.Model(given, Answer(settings)(raw, centre, scale), name=settings.network.replace("-", "_"))
+    path = LinearPath(inputs.horizon)(standard) if settings.skip == "linear" else None
+    return keras.Model(given, Answer(settings)(raw, centre, scale, path), name=settings.network.replace("-", "_"))
 
 
 def body(settings: LstmSettings, inputs: Inputs, dropout_seed: int) -> keras.layers.Layer:
