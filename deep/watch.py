@@ -237,7 +237,7 @@ def _handler(watch: Watch) -> type[socketserver.StreamRequestHandler]:
             if hello is None or not hmac.compare_digest(str(hello.get("token")), watch.address.token):
                 return
             self.connection.settimeout(None)
-            _probe(self.connection)
+            probed(self.connection)
             rank = watch.enter(hello, self.connection)
             place = watch.places[rank]
             try:
@@ -291,9 +291,10 @@ def _handler(watch: Watch) -> type[socketserver.StreamRequestHandler]:
     return Handler
 
 
-def _probe(connection: socket.socket) -> None:
+def probed(connection: socket.socket) -> socket.socket:
     """Has the kernel find out that the other host is gone: reading then raises OSError, and not for ever waits."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", PROBE_AFTER), ("TCP_KEEPINTVL", PROBE_EVERY), ("TCP_KEEPCNT", PROBES)):
         if hasattr(socket, name):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return connection
