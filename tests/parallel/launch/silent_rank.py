@@ -7,7 +7,7 @@ import time
 from deep import training, watchdog
 from launch.cli import main
 
-watchdog.STOPPED_SECONDS = 6.0
+watchdog.STOPPED_SECONDS = 8.0
 
 if os.environ["HOROVOD_RANK"] == "1":
     step = training.Recorder.on_train_batch_begin

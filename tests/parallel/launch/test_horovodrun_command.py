@@ -68,8 +68,8 @@ def test_two_ranks_make_one_model(dataset: SequenceDataset, tmp_path: Path) -> N
 
 
 FAULTS = {
-    "sleep": r"no rank has moved for 8 s; the others wait for: rank 1 on \S+ \(at epoch 1, step 2\)(?s:.*)time.sleep\(600\)",
-    "SIGSTOP": r"hindcast: rank 1 on \S+ \(.+\) has given no sign of life for 6 s, and rank 0 is at epoch 1, step 3",
+    "sleep": r"no rank has moved for 12 s; the others wait for: rank 1 on \S+ \(at epoch 1, step 2\)(?s:.*)time.sleep\(600\)",
+    "SIGSTOP": r"hindcast: rank 1 on \S+ \(.+\) has given no sign of life for 8 s, and rank 0 is at epoch 1, step 3",
     "SIGKILL": r"Process 1 exit with status code 137",
 }
 
@@ -78,7 +78,9 @@ FAULTS = {
 def test_a_rank_that_stops_ends_the_run_and_is_named(dataset: SequenceDataset, tmp_path: Path, fault: str) -> None:
     program = str(Path(__file__).with_name("silent_rank.py"))
     began = time.monotonic()
-    ran = horovodrun([program], dataset, tmp_path / "model", "--lstm.silence_seconds", "8", fault=fault)
+    ran = horovodrun(
+        [program], dataset, tmp_path / "model", "--lstm.silence_seconds", "12" if fault == "sleep" else "60", fault=fault
+    )
     assert ran.returncode != 0
     assert re.search(FAULTS[fault], ran.stdout + ran.stderr), ran.stdout + ran.stderr
     assert time.monotonic() - began < 120
