@@ -65,6 +65,7 @@ class InMemory:
     location: str = "memory"
     step_micros: int = HOUR
     digest: str = "0" * 64
+    preparation: None = None
 
     @property
     def layout(self) -> Layout:
