@@ -26,20 +26,18 @@ def write_forecasts(
 ) -> int:
     """Writes a row for every window, step of its horizon and channel, and returns how many. Values are in sensor units.
 
-    Columns: series, issued (the time of the context's last step), time (forecast for), step (how many after
-    `issued`: lead + 1 … lead + horizon), channel, mean,
-    deviation (empty where the model gives none), actual (empty where nothing was measured). Raises InputError where `out` cannot
-    be written.
+    Columns: series, issued (the time of the context's last step), time (forecast for), step (how many after `issued`: lead + 1 …
+    lead + horizon), channel, mean, deviation (empty where the model gives none), actual (empty where nothing was measured).
+    Raises InputError where `out` cannot be written.
     """
     if split not in SPLITS:
         raise InputError(f"--split {split}: expected one of {', '.join(SPLITS)}")
-    if out.suffix not in (".csv", ".parquet"):
-        raise InputError(f"{out}: expected a name that ends in .csv or .parquet")
+    must_be_table(out)
     windows = dataset.windows(split)
     if not len(windows):
         raise InputError(f"{dataset.location}: the {split} split has no windows")
     rows = done = 0
-    with placed_file(out, overwrite) as staged, _writer(staged, out.suffix) as writer:
+    with placed_file(out, overwrite) as staged, writer_of(staged, SCHEMA) as writer:
         for batch in windows.batches(BATCH):
             table = forecast_table(model, dataset, batch)
             writer.write_table(table)
@@ -61,5 +59,10 @@ def forecast_table(model: Forecaster, dataset: SequenceDataset, batch: WindowBat
     return pa.Table.from_arrays([*columns, values_of(actual)], schema=SCHEMA)
 
 
-def _writer(path: Path, suffix: str) -> pq.ParquetWriter | pa_csv.CSVWriter:
-    return pq.ParquetWriter(path, SCHEMA) if suffix == ".parquet" else pa_csv.CSVWriter(path, SCHEMA)
+def must_be_table(out: Path) -> None:
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"{out}: expected a name that ends in .csv or .parquet")
+
+
+def writer_of(path: Path, schema: pa.Schema) -> pq.ParquetWriter | pa_csv.CSVWriter:
+    return pq.ParquetWriter(path, schema) if path.suffix == ".parquet" else pa_csv.CSVWriter(path, schema)

@@ -140,10 +140,12 @@ def _lacking(known: np.ndarray, filled: np.ndarray, end: np.ndarray, older: np.n
         name = preparation.channels[holes[series, final].argmax()].name
         reasons[series] = f"no reading of {name} at the end, for {longest} or longer"
     for series in np.flatnonzero(within.any(axis=(1, 2)) & ~open_end):
-        step, channel = np.argwhere(within[series])[-1]
-        before = known[series, : steps[series, step], channel]
+        step = np.flatnonzero(within[series].any(axis=1))[-1]
+        missing = within[series, step]
+        before = known[series, : steps[series, step], missing.argmax()]
+        gap = "a gap" if missing.all() else f"a gap in {preparation.channels[missing.argmax()].name}"
         reasons[series] = (
-            f"a gap in {preparation.channels[channel].name} longer than {longest} in the last {context} steps"
+            f"{gap} longer than {longest} in the last {context} steps"
             if older[series] or not np.isnan(before).all()
             else f"fewer than {context} steps of readings, the context"
         )
@@ -158,7 +160,7 @@ def _given(
     asked = wanted.preparation.calendar
     steps, place = np.unique(first[:, None] + np.arange(wanted.context + wanted.ahead), return_inverse=True)
     features = calendar(_times(steps, wanted).astype(np.int64), asked.features, asked.time_zone).astype(np.float32)
-    known = features[place.reshape(len(first), -1)]
+    known = features[place.reshape(len(first), wanted.context + wanted.ahead)]
     return Given(
         context=((values - centre[:, None]) / scale[:, None]).astype(np.float32),
         observed=observed.astype(np.uint8),
