@@ -19,7 +19,8 @@ from prep.segments import fill
 from prep.spec import duration_text
 from prep.windows import Given
 
-BLOCK_BYTES = 32_000_000
+# More would be taken from the system, and given back to it, for every block.
+BLOCK_BYTES = 8_000_000
 NEVER = np.datetime64("NaT", "us")
 
 
@@ -97,23 +98,29 @@ def _on_grid(block: Block, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
     """(known, twice): the last steps of each series (series, reach, channels), NaN where nothing was measured, and the series
     that have two readings of one time.
 
-    Steps of all series are numbered through, so that one pass puts all of them on the grid.
+    Steps of all series are numbered through, so that all of them are put on the grid at once.
     """
-    rows, reach = block.rows, wanted.reach
-    rules, channels = wanted.preparation.rules, rows.values.shape[1]
+    rows, reach, rules = block.rows, wanted.reach, wanted.preparation.rules
+    known = np.full((len(block.names) * reach, rows.values.shape[1]), np.nan)
     cell = rows.series * reach + rows.step - block.last[rows.series] + reach - 1
-    moment = np.cumsum((np.diff(rows.series, prepend=-1) != 0) | (np.diff(rows.time, prepend=0) != 0))
-    found = resample(cell, moment, rows.values, rules)
-    known = np.full((len(block.names) * reach, channels), np.nan)
+    there = np.zeros(len(known), bool)
+    there[cell] = True
     counts = [rule == "count" for rule in rules.aggregate]
-    if any(counts):
-        # A step without a reading, between two that are near enough to each other, counts 0.
-        there = np.full((len(block.names), reach), np.nan)
-        there.reshape(-1)[found.steps] = 0
-        near, _ = fill(there.T, ("previous",) * len(there), wanted.preparation.most_apart)
-        known[:, counts] = near.T.reshape(-1, 1)
-    known[found.steps] = found.values
-    return known.reshape(-1, reach, channels), np.unique(found.duplicates // reach)
+    twice = np.empty(0, np.int64)
+    if np.count_nonzero(there) == len(cell) and not any(counts):
+        known[cell] = rows.values
+    else:
+        order = np.lexsort((rows.position, rows.time, rows.series))
+        rows, cell = rows.where(order), cell[order]
+        moment = np.cumsum((np.diff(rows.series, prepend=-1) != 0) | (np.diff(rows.time, prepend=0) != 0))
+        found = resample(cell, moment, rows.values, rules)
+        if any(counts):  # a step without a reading, between two that are near enough to each other, counts 0
+            zeros = np.where(there, 0, np.nan).reshape(-1, reach).T
+            near, _ = fill(zeros, ("previous",) * len(block.names), wanted.preparation.most_apart)
+            known[:, counts] = near.T.reshape(-1, 1)
+        known[found.steps] = found.values
+        twice = np.unique(found.duplicates // reach)
+    return known.reshape(-1, reach, known.shape[1]), twice
 
 
 def _closed(known: np.ndarray, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:

@@ -92,7 +92,11 @@ def frame_of(spark: SparkSession, table: pd.DataFrame, parts: int = 3) -> Any:
     """Times as text: local, as the model's readings were."""
     shown = table.assign(time=table.time.dt.strftime("%Y-%m-%dT%H:%M:%S"))
     rows = [[None if pd.isna(cell) else cell for cell in row] for row in shown.itertuples(index=False)]
-    return spark.createDataFrame(rows, list(shown.columns)).repartition(parts)
+    types = {"time": "string", "sensor": "string"}
+    schema = ", ".join(
+        f"{name} {types.get(name, 'string' if table[name].dtype == object else 'double')}" for name in shown.columns
+    )
+    return spark.createDataFrame(rows, schema).repartition(parts)
 
 
 def forecasts(model: Path, frame: Any) -> tuple[dict[str, tuple[Any, np.ndarray, np.ndarray]], dict[str | None, str]]:
@@ -234,7 +238,7 @@ def test_a_model_is_loaded_once_a_worker_and_another_fit_is_another_model(
         rows = spark.range(64).repartition(16).mapInArrow(loads, "pid long, loads long").collect()
         return {row["pid"]: row["loads"] for row in rows}
 
-    frame = frame_of(spark, pd.concat([fleet().assign(sensor=f"s{number}") for number in range(20)]), 4)
+    frame = frame_of(spark, pd.concat([fleet().head(200).assign(sensor=f"s{number}") for number in range(20)]), 4)
     folder = tmp_path / "hmm"
     shutil.copytree(model, folder)
     spark.conf.set("spark.sql.adaptive.enabled", "false")  # it would make one partition of so little

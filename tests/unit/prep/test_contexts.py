@@ -238,6 +238,6 @@ def test_what_no_last_window_needs_is_let_go(monkeypatch: pytest.MonkeyPatch) ->
     arrivals = wanted.arrivals()
     for first in range(0, 5_000, 50):
         arrivals.add(batch_of(hourly("a", range(first, first + 50))))
-        assert sum(len(rows.time) for rows in arrivals._rows) <= 150
+        assert len(arrivals._held.time) + arrivals._waiting <= 150
     (found,) = contexts_of(arrivals, wanted)
     assert found.given.start[0] == np.datetime64("2025-03-01") + np.timedelta64(5_000 - CONTEXT, "h")
