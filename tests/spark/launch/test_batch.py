@@ -241,7 +241,10 @@ def test_a_model_is_loaded_once_a_worker_and_another_fit_is_another_model(
     frame = frame_of(spark, pd.concat([fleet().head(200).assign(sensor=f"s{number}") for number in range(20)]), 4)
     folder = tmp_path / "hmm"
     shutil.copytree(model, folder)
-    spark.conf.set("spark.sql.adaptive.enabled", "false")  # it would make one partition of so little
+    # It would make one partition of so little.
+    few = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "8"}
+    for name, value in few.items():
+        spark.conf.set(name, value)
     try:
         before = counted()
         assert forecast_readings(folder, frame).where("reason is null").count() == 20 * 2 * HORIZON
@@ -256,7 +259,8 @@ def test_a_model_is_loaded_once_a_worker_and_another_fit_is_another_model(
         }
         assert means != {row["series"]: row["mean"] for row in again.where("step = 1 and channel = 'heat'").collect()}
     finally:
-        spark.conf.unset("spark.sql.adaptive.enabled")
+        for name in few:
+            spark.conf.unset(name)
 
 
 SCHEMA = pa.schema([("pid", pa.int64()), ("loads", pa.int64())])
