@@ -3,13 +3,15 @@
     python benchmarks/batch_forecasting.py [--series 3000] [--kind lstm] [--rows 60]
 
 Of every series the last context is forecast, over a horizon: the readings lie in a Parquet file, in the order of time. Each way
-is run with workers that have the model already, and once before that, when they load it.
+is run with workers that have the model already, and once before that, when they load it. Seconds are those of the quickest run;
+CPU seconds, of all processes together, say more where a machine is shared.
 
     by row      groupBy and collect_list, then a UDF that forecasts one window at a time, and loads the model once a worker; on
                 some series (--rows), as it takes so long. With Keras's own `predict`, and with Hindcast's forecaster, which is
                 quicker for one window
     ours        launch.batch.forecast_readings, rows counted by Spark and thrown away
-    in memory   the same windows as one array that is there already, scaled: one call in one process, with all cores
+    pandas      the same from the same file in one process: read_parquet, pivot, forward fill, one forecast, a table of rows
+    in memory   the same number of windows as one array that is there already, scaled: one call in one process, with all cores
 
 What is in our time is measured by pipelines that end earlier: reading and the shuffle up to Python; the grid; forecasts; rows.
 """
@@ -21,16 +23,22 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from forecasting.rows import rows_of
+from forecasting.values import forecast_values
 from launch.batch import forecast_readings
 from launch.models import load_any
 from launch.session import spark_session
@@ -93,14 +101,32 @@ def save_hmm(dataset: SequenceDataset, model: Path) -> None:
     save(forecaster_of(fit_hmm(dataset, HmmSettings(states=4, iterations=3)), dataset), model)
 
 
-def seconds(work: Callable[[], Any], times: int = 3) -> tuple[float, float]:
-    """Of the first run, and the quickest of those after it."""
+@dataclass(frozen=True)
+class Spent:
+    seconds: float
+    cpu: float
+
+
+def spent(work: Callable[[], Any], times: int = 3) -> tuple[Spent, Spent]:
+    """By the first run, and the quickest of those after it."""
     found = []
     for _ in range(1 + times):
-        began = time.perf_counter()
+        began, before = time.perf_counter(), processor_seconds()
         work()
-        found.append(time.perf_counter() - began)
-    return found[0], min(found[1:])
+        after = processor_seconds()
+        found.append(Spent(time.perf_counter() - began, sum(after[pid] - before.get(pid, 0.0) for pid in after)))
+    return found[0], min(found[1:], key=lambda one: one.seconds)
+
+
+def processor_seconds() -> dict[int, float]:
+    """Of this process, Java and Spark's workers."""
+    found = {}
+    me = psutil.Process()
+    for process in (me, *me.children(recursive=True)):
+        with suppress(psutil.Error):
+            times = process.cpu_times()
+            found[process.pid] = times.user + times.system
+    return found
 
 
 def ran(frame: DataFrame) -> None:
@@ -124,6 +150,25 @@ def by_row(spark: SparkSession, model: Path, frame: DataFrame, rows: int, predic
     some = frame.where(F.col("sensor").isin([f"sensor-{n}" for n in range(rows)]))
     together = some.groupBy("sensor").agg(F.sort_array(F.collect_list(F.struct("time", *NAMES))).alias("readings"))
     return together.repartition(spark.sparkContext.defaultParallelism).select("sensor", forecast("readings").alias("mean"))
+
+
+def ran_by_row(*arguments: Any) -> None:
+    ran(by_row(*arguments))
+
+
+def ran_partly(*arguments: Any) -> None:
+    ran(partly(*arguments))
+
+
+def by_pandas(model: Any, file: Path) -> list[pa.Array]:
+    """What fits into one process."""
+    table = pd.read_parquet(file).pivot(index="time", columns="sensor", values=NAMES).ffill(limit=2).tail(CONTEXT)
+    names = np.array(table[NAMES[0]].columns, np.str_)
+    values = np.stack([table[name].to_numpy() for name in NAMES], axis=2).swapaxes(0, 1)
+    whole = ~np.isnan(values).any(axis=(1, 2))
+    found = forecast_values(model, model.card, values[whole])
+    issued = np.full(int(whole.sum()), table.index[-1].tz_localize(None).to_datetime64(), "datetime64[us]")
+    return rows_of(found, names[whole], issued, 0, model.card.step_micros, NAMES)
 
 
 def partly(spark: SparkSession, model: Path, frame: DataFrame, how_far: str) -> DataFrame:
@@ -169,30 +214,27 @@ def main() -> None:
         )
         one = load_any(model)
         array = Given.of(np.random.default_rng(0).normal(size=(windows, CONTEXT, CHANNELS)).astype(np.float32))
-        _, memory = seconds(lambda: one.forecast(array), chosen.times)
-        first, ours = seconds(lambda: ran(forecast_readings(model, frame)), chosen.times)
-        _, memory_again = seconds(lambda: one.forecast(array), chosen.times)
-        memory = min(memory, memory_again)
-        table = [("in memory, one call", memory, None), ("ours", ours, first)]
+        first, ours = spent(lambda: ran(forecast_readings(model, frame)), chosen.times)
+        _, memory = spent(lambda: one.forecast(array), chosen.times)
+        _, pandas = spent(lambda: by_pandas(one, folder / "readings.parquet"), chosen.times)
+        table = [("in memory, one call", memory, 1.0), ("pandas, one process", pandas, 1.0), ("ours", ours, 1.0)]
         plain = chosen.kind == "lstm" and isinstance(getattr(one, "network").input_shape, tuple)  # noqa: B009
         for what, predict in (("by row, forecaster", False), *([("by row, Keras predict", True)] if plain else [])):
-            first, spent = seconds(lambda predict=predict: ran(by_row(spark, model, frame, chosen.rows, predict)), 1)  # type: ignore[misc]
-            table.append((f"{what}, {chosen.rows} series", spent * windows / chosen.rows, first * windows / chosen.rows))
-        print(
-            pd.DataFrame(
-                [(what, round(spent, 2), windows / spent, spent / ours, spent / memory) for what, spent, _ in table],
-                columns=["way", "seconds", "windows/s", "of ours", "of memory"],
-            ).to_string(index=False, float_format="{:,.2f}".format)
-        )
-        stages = {
-            stage: seconds(lambda stage=stage: ran(partly(spark, model, frame, stage)), chosen.times)[1]
-            for stage in ("shuffle", "grid", "forecast")
-        }  # type: ignore[misc]
-        print(
-            "up to: "
-            + ", ".join(f"{stage} {spent:.2f} s" for stage, spent in stages.items())
-            + f", rows {ours:.2f} s; first run {table[1][2]:.1f} s"
-        )
+            _, by = spent(partial(ran_by_row, spark, model, frame, chosen.rows, predict), 1)
+            table.append((f"{what}, {chosen.rows} series", by, windows / chosen.rows))
+        print(f"{'of all windows':<36}{'seconds':>10}{'of ours':>10}{'CPU s':>10}{'of ours':>10}")
+        for what, one_way, times in table:
+            told = (
+                one_way.seconds * times,
+                one_way.seconds * times / ours.seconds,
+                one_way.cpu * times,
+                one_way.cpu * times / ours.cpu,
+            )
+            print(f"{what:<36}" + "".join(f"{number:>10.2f}" for number in told))
+        for stage in ("shuffle", "grid", "forecast"):
+            _, one_stage = spent(partial(ran_partly, spark, model, frame, stage), chosen.times)
+            print(f"ours up to {stage:<10}{one_stage.seconds:>8.2f} s, {one_stage.cpu:.2f} CPU s")
+        print(f"ours, first run: {first.seconds:.1f} s, {first.cpu:.1f} CPU s")
 
 
 if __name__ == "__main__":
