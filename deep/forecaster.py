@@ -143,6 +143,7 @@ def forecaster_of(
         lead=dataset.layout.lead,
         scaling=dataset.scaling,
         dataset=dataset.digest,
+        preparation=dataset.preparation,
         parameters=network.count_params(),
         fit_seconds=trained.seconds if seconds is None else seconds,
         fit_cpu_seconds=trained.cpu_seconds if cpu_seconds is None else cpu_seconds,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from prep.blocks import Block
+from prep.errors import InputError
 from prep.layout import Layout
 
 
@@ -35,7 +36,19 @@ class Given:
 
     @classmethod
     def of(cls, context: np.ndarray, observed: np.ndarray | None = None) -> Given:
-        """Contexts alone, of series without a name, all measured unless `observed` says otherwise."""
+        """Contexts alone, of series without a name, all measured unless `observed` says otherwise.
+
+        A single one may be given as it is, (context, channels). Raises InputError for an array of other dimensions, and where
+        `observed` has another shape.
+        """
+        if context.ndim not in (2, 3):
+            raise InputError(
+                f"context of shape {context.shape}: expected (windows, steps, channels), or (steps, channels) of a single window"
+            )
+        if observed is not None and observed.shape != context.shape:
+            raise InputError(f"observed of shape {observed.shape}: expected that of the context, {context.shape}")
+        if context.ndim == 2:
+            context, observed = context[None], None if observed is None else observed[None]
         windows, steps, _ = context.shape
         none = np.zeros((windows, steps, 0), np.float32)
         return cls(

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pyspark
 import pytest
 
@@ -119,6 +120,16 @@ def test_spark_submit_runs_em_and_gets_what_one_machine_gets(master: str, datase
     np.testing.assert_allclose(cluster.transition, local.transition, rtol=1e-8, atol=1e-10)
     for name, array in local.emission.arrays().items():
         np.testing.assert_allclose(getattr(cluster.emission, name), array, rtol=1e-8, atol=1e-10, err_msg=name)
+
+
+def test_readings_are_forecast_on_a_cluster_as_on_one_machine(master: str, dataset: SequenceDataset, folder: Path) -> None:
+    run(folder, "hindcast", "fit", "hmm", "d.seq", "--settings", "spec.toml", "--out", "m.hmm", "--cluster.master", "local[1]")
+    for where, out in ((master, "cluster.parquet"), ("local[1]", "local.parquet")):
+        run(folder, "hindcast", "forecast", "m.hmm", "readings.csv", "--out", out, "--cluster.master", where)
+    order = [("series", "ascending"), ("step", "ascending")]
+    cluster, local = (pq.read_table(folder / name).sort_by(order) for name in ("cluster.parquet", "local.parquet"))
+    assert len(local) == 4 * 8
+    assert cluster.equals(local)
 
 
 def test_horovod_trains_across_both_workers(master: str, dataset: SequenceDataset, folder: Path) -> None:

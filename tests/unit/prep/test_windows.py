@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from prep.blocks import Block
+from prep.errors import InputError
 from prep.layout import Layout
-from prep.windows import Windows, cut
+from prep.windows import Given, Windows, cut
 
 LAYOUT = Layout(context=3, horizon=2, stride=2, windows_per_row=3)
 WITH_LEAD = Layout(context=3, lead=1, horizon=2, stride=2, windows_per_row=3)
@@ -78,3 +79,15 @@ def test_cutting_copies_nothing() -> None:
     rows = np.zeros((2, 9, 3))
     assert np.shares_memory(cut(rows, 4), rows)
     assert cut(rows, 4).shape == (2, 6, 4, 3)
+
+
+def test_a_single_window_is_given_as_it_is_and_other_shapes_are_refused() -> None:
+    context = np.arange(12, dtype=np.float32).reshape(6, 2)
+    one = Given.of(context, context > 3)
+    assert (one.context.shape, one.observed.shape, one.series.shape, one.known.shape) == ((1, 6, 2), (1, 6, 2), (1,), (1, 6, 0))
+    with pytest.raises(
+        InputError, match=r"context of shape \(6,\): expected \(windows, steps, channels\), or \(steps, channels\)"
+    ):
+        Given.of(context[:, 0])
+    with pytest.raises(InputError, match=r"observed of shape \(6,\): expected that of the context, \(6, 2\)"):
+        Given.of(context, context[:, 0])
