@@ -177,7 +177,7 @@ def test_forecasts_are_of_the_times_after_the_lead() -> None:
         "context": context, "target": target, "context_observed": np.ones_like(context), "target_observed": np.ones_like(target),
         "series": np.array(["s"]), "start": start,
     })  # fmt: skip
-    model: Any = SimpleNamespace(forecast=lambda context, observed: Forecast(target))
+    model: Any = SimpleNamespace(forecast=lambda given: Forecast(target))
     rows = forecast_table(model, dataset, batch).to_pydict()
     assert [str(time) for time in rows["issued"]] == ["2025-01-01 03:00:00"] * 2
     assert [str(time) for time in rows["time"]] == ["2025-01-01 07:00:00", "2025-01-01 08:00:00"]
