@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
@@ -35,6 +34,7 @@ VALIDATION_SEQUENCES = 4096
 OnEpoch = Callable[[dict[str, float]], None]
 OnStep = Callable[[int, int], None]
 OnCheckpoint = Callable[[State], None]
+MakeLearner = Callable[[LstmSettings, Inputs, Collective, int], Learner]
 
 
 def train(
@@ -47,12 +47,14 @@ def train(
     on_step: OnStep | None = None,
     on_checkpoint: OnCheckpoint | None = None,
     resume: State | None = None,
+    make: MakeLearner | None = None,
 ) -> Trained:
     """Fits a network to all training windows; keeps the weights of the epoch with the least validation loss.
 
     Called by every rank with the same arguments. `on_epoch(record)` and `on_checkpoint(state)` are called on rank 0, after each
     epoch, and after `settings.checkpoint_steps` and each epoch; `on_step(epoch, step)` on every rank before each step (validation
-    too). `resume`: goes on from there. Without validation windows the last epoch's weights are kept.
+    too). `resume`: goes on from there. `make`: gives the network at its beginning, where it is not `new_learner`. Without
+    validation windows the last epoch's weights are kept.
 
     Raises InputError where there are no training windows, or the loss ceases to be finite (it names a window), RuntimeError where
     ranks have unequal weights after an epoch.
@@ -61,15 +63,12 @@ def train(
         raise InputError("no training windows: the training split is shorter than a window, or all of it is broken by gaps")
     began, cpu_began = time.perf_counter(), time.process_time()
     settings = settings.for_windows(inputs.context, inputs.horizon)
-    with precision(settings.precision):
-        network = build(settings, inputs, seed=settings.seed + 1000 * collective.rank)
-    network.set_weights(collective.broadcast(network.get_weights()))
-    run = _Run(training, validation, inputs, settings, collective, network, on_step or (lambda epoch, step: None))
+    run = Run(training, validation, inputs, settings, collective, on_step, make)
     state = State() if resume is None else copy.deepcopy(resume)
     if resume is not None:
         run.learner.restore(resume)
     tell = collective.rank == 0
-    while state.epoch <= settings.epochs and state.waited < settings.patience:
+    while state.goes_on(settings):
         late = run.epoch(state, on_checkpoint)
         record = run.close(state)
         if tell and on_epoch is not None:
@@ -78,16 +77,25 @@ def train(
             run.checkpoint(state, on_checkpoint)
         if late:
             break
+    network = run.learner.network
     network.set_weights(state.best)
     digest = equal_digest(network, collective)
     cpu_seconds = sum(collective.gather(time.process_time() - cpu_began))
     return Trained(
-        settings, inputs, tuple(network.get_weights()), tuple(state.history), _best_epoch(state), digest, collective.size,
+        settings, inputs, tuple(network.get_weights()), tuple(state.history), state.best_epoch, digest, collective.size,
         time.perf_counter() - began, cpu_seconds,
     )  # fmt: skip
 
 
-class _Run:
+def new_learner(settings: LstmSettings, inputs: Inputs, collective: Collective, steps: int) -> Learner:
+    """A network with its first weights, the same on all ranks, for epochs of so many steps."""
+    with precision(settings.precision):
+        network = build(settings, inputs, seed=settings.seed + 1000 * collective.rank)
+    network.set_weights(collective.broadcast(network.get_weights()))
+    return Learner(network, settings, collective, steps)
+
+
+class Run:
     """What stays the same from epoch to epoch."""
 
     def __init__(
@@ -97,18 +105,18 @@ class _Run:
         inputs: Inputs,
         settings: LstmSettings,
         collective: Collective,
-        network: keras.Model,
-        on_step: OnStep,
+        on_step: OnStep | None = None,
+        make: MakeLearner | None = None,
     ) -> None:
         self.training, self.validation, self.inputs = training, validation, inputs
-        self.settings, self.collective, self.on_step = settings, collective, on_step
+        self.settings, self.collective, self.on_step = settings, collective, on_step or (lambda epoch, step: None)
         step = settings.windows_a_step(inputs.channels, collective.size)
         self.share = Share(len(training), step, collective.rank, collective.size)
-        self.learner = Learner(network, settings, collective, self.share.steps)
+        self.learner = (make or new_learner)(settings, inputs, collective, self.share.steps)
         self.began = time.perf_counter()
 
     def epoch(self, state: State, on_checkpoint: OnCheckpoint | None) -> bool:
-        """All steps of an epoch that are still to be taken; whether the time was up before they were."""
+        """All steps of an epoch that are still to be taken, and the average over them; whether the time was up before."""
         self.epoch_began = time.perf_counter()
         numbers, batches = training_feed(
             self.training, self.inputs, self.share, self.settings.seed, state.epoch - 1, first=state.step
@@ -122,8 +130,10 @@ class _Run:
             if not math.isfinite(total):
                 self._refuse(state, total / max(count, 1.0), taken, numbers)
             state.total, state.count, state.step = state.total + total, state.count + count, state.step + 1
-            if float(taken.late) > 0:
+            late = float(taken.late) > 0
+            if late or state.step == self.share.steps:
                 self.learner.average()
+            if late:
                 return True
             if on_checkpoint is not None and state.step % self.settings.checkpoint_steps == 0 and state.step < self.share.steps:
                 self.checkpoint(state, on_checkpoint)
@@ -134,15 +144,10 @@ class _Run:
         record = {"epoch": float(state.epoch), "loss": state.total / max(state.count, 1.0)}
         record["learning_rate"] = float(self.learner.optimiser.learning_rate)
         if len(self.validation):
-            record["validation_loss"] = self._validated(state)
-        best = min((past["validation_loss"] for past in state.history if "validation_loss" in past), default=math.inf)
-        if record.get("validation_loss", -math.inf) < best:
-            state.best, state.waited = self.learner.network.get_weights(), 0
-        else:
-            state.waited += 1
+            total, count = self.validate(state)
+            record["validation_loss"] = total / max(count, 1.0)
         equal_digest(self.learner.network, self.collective)
-        state.history.append({**record, "seconds": time.perf_counter() - self.epoch_began})
-        state.epoch, state.step, state.total, state.count = state.epoch + 1, 0, 0.0, 0.0
+        state.end_epoch({**record, "seconds": time.perf_counter() - self.epoch_began}, self.learner.network.get_weights())
         return state.history[-1]
 
     def checkpoint(self, state: State, on_checkpoint: OnCheckpoint) -> None:
@@ -151,7 +156,8 @@ class _Run:
             state.weights, state.optimiser = self.learner.arrays().values()
             on_checkpoint(state)
 
-    def _validated(self, state: State) -> float:
+    def validate(self, state: State) -> tuple[float, float]:
+        """Sums of the losses of all validation windows, and of the targets that they are of."""
         step = max(1, VALIDATION_SEQUENCES // self.inputs.channels)
         share = Share(len(self.validation), step, self.collective.rank, self.collective.size)
         total = count = 0.0
@@ -159,7 +165,7 @@ class _Run:
             self.on_step(state.epoch, state.step)
             of_step, targets = self.learner.test_step(*batch)
             total, count = total + float(of_step), count + float(targets)
-        return total / max(count, 1.0)
+        return total, count
 
     def _is_late(self) -> float:
         # Rank 0's clock decides for all: ranks learn of it in the sum of this very step.
@@ -187,12 +193,6 @@ class _Run:
             f"{time_} (values up to {largest:g}, scaled). Lower learning_rate (now {self.settings.learning_rate:g}), set "
             "clip_norm, or look for values in the dataset that are far out of range"
         )
-
-
-def _best_epoch(state: State) -> int:
-    if "validation_loss" not in state.history[-1]:
-        return len(state.history)
-    return 1 + int(np.argmin([record["validation_loss"] for record in state.history]))
 
 
 def digest_of(weights: list[np.ndarray]) -> str:
