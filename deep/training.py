@@ -7,7 +7,6 @@ decide alike. A run that goes on from a checkpoint takes the very steps that the
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import tensorflow as tf
 
 from deep.checkpoints import State
 from deep.collective import Collective
+from deep.digests import digest_of
 from deep.feed import Share, training_feed, validation_feed
 from deep.inputs import Inputs
 from deep.learner import Learner, Step
@@ -193,15 +193,6 @@ class Run:
             f"{time_} (values up to {largest:g}, scaled). Lower learning_rate (now {self.settings.learning_rate:g}), set "
             "clip_norm, or look for values in the dataset that are far out of range"
         )
-
-
-def digest_of(weights: list[np.ndarray]) -> str:
-    """SHA-256 of the weights' shapes and bytes."""
-    digest = hashlib.sha256()
-    for array in weights:
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def equal_digest(network: Any, collective: Collective) -> str:
