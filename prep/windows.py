@@ -49,7 +49,7 @@ class Given:
             start=np.zeros(windows, "datetime64[us]"),
         )
 
-    def some(self, windows: slice) -> Given:
+    def some(self, windows: slice | np.ndarray) -> Given:
         """Those windows alone."""
         return Given(**{field.name: getattr(self, field.name)[windows] for field in fields(self)})
 
