@@ -77,6 +77,14 @@ def fit_lstm(
     if spark is None:
         with spark_session(settings.cluster.master, "hindcast fit lstm") as session:
             return fit_lstm(dataset, settings, progress, session)
+    if settings.cluster.on == "partitions":
+        from deep.partitions import fit_in_partitions
+
+        with progress.stage("LSTM: in Spark's partitions", spark):
+            return fit_in_partitions(
+                spark, dataset.location, settings.lstm, settings.partitions, _on_epoch(progress, settings),
+                lambda done, of: progress.update(f"{done:,} of {of:,} models"),
+            )  # fmt: skip
     from deep.launcher import is_local, task_slots
     from deep.spark import fit_on_spark
 
