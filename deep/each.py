@@ -78,8 +78,8 @@ def plan(dataset: SequenceDataset, found: Survey, settings: PartitionSettings) -
         works.append(Work(key, tuple(sorted(series[key])), windows[key], *mine))
     if not works:
         raise InputError(
-            f"{dataset.location}: no series has {settings.least_windows} training windows or more: each is too short, or broken by "
-            "gaps. Prepare it with shorter windows or a longer training split, or lower partitions.least_windows"
+            f"{dataset.location}: no series has {settings.least_windows} training windows or more: each is too short, or broken "
+            "by gaps. Prepare it with shorter windows or a longer training split, or lower partitions.least_windows"
         )
     return Plan(tuple(works), key_of, without)
 

@@ -37,14 +37,20 @@ class Survey:
 
 def survey(spark: SparkSession, dataset: SequenceDataset) -> Survey:
     """Raises InputError's text in Spark's own exception where a row group cannot be read."""
-    places = [(split, address) for split in SPLITS for address in dataset.addresses(split)]
+    places = places_of(dataset)
     if not places:
         return Survey(())
     tasks = min(len(places), 4 * spark.sparkContext.defaultParallelism)
-    return Survey(tuple(spark.sparkContext.parallelize(places, tasks).map(_look).collect()))
+    return Survey(tuple(spark.sparkContext.parallelize(places, tasks).map(look).collect()))
 
 
-def _look(place: tuple[str, Address]) -> RowGroup:
+def places_of(dataset: SequenceDataset) -> list[tuple[str, Address]]:
+    """The addresses of all splits."""
+    return [(split, address) for split in SPLITS for address in dataset.addresses(split)]
+
+
+def look(place: tuple[str, Address]) -> RowGroup:
+    """What is at an address of a split."""
     settle()
     split, address = place
     block = read(address)

@@ -120,7 +120,7 @@ def test_series_of_a_group_share_a_model(spark: SparkSession, dataset: SequenceD
     assert index.key_of == SITES
     assert index.models["north"].windows == len(dataset.windows("train").of_series(["a/b", "../up"]))
     assert mean_of(fitted, dataset, "../up").shape[1:] == (4, 1)
-    with pytest.raises(InputError, match="series 'ünï.cödé': there is no model of its group 'south'"):
+    with pytest.raises(InputError, match=r"series 'ünï\.cödé': there is no model of its group 'south'"):
         mean_of(fitted, dataset, "ünï.cödé")
     with pytest.raises(InputError, match=r"partitions\.group_by: .* has no attribute 'town'; they are site"):
         fit_in_partitions(spark, dataset.location, quick, PartitionSettings(models="group", group_by="town"))
