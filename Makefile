@@ -37,6 +37,8 @@ bench: install-dev
 	$(PYTHON) benchmarks/preparing.py rate
 	$(PYTHON) benchmarks/preparing.py skew
 	$(PYTHON) benchmarks/reading_blocks.py
+	$(PYTHON) benchmarks/batch_forecasting.py --kind lstm
+	$(PYTHON) benchmarks/batch_forecasting.py --kind hmm
 
 # Addresses of package indexes stay out of the locks.
 lock: install-dev

@@ -17,6 +17,7 @@ from importlib.metadata import version
 import numpy as np
 
 from deep.forecaster import LstmForecaster, forecaster_of
+from deep.inputs import inputs_of
 from deep.local import fit_local
 from deep.settings import LstmSettings
 from deep.spark import fit_on_spark
@@ -78,13 +79,14 @@ def stock_keras(dataset: SequenceDataset, settings: LstmSettings) -> Result:
     layout, channels = dataset.layout, len(dataset.channels)
     settings = settings.for_windows(layout.context, layout.horizon)
     size = settings.windows_a_step(channels)
-    network = build(settings, layout.context, layout.horizon, channels)
+    inputs = inputs_of(dataset, dataset.windows("train"), settings)
+    network = build(settings, inputs)
     network.compile(keras.optimizers.Adam(settings.learning_rate), "mse", jit_compile=False)
     feeds = []
     for split in ("train", "validation"):
         windows = dataset.windows(split)
         batch = windows.batch(np.arange(len(windows)))
-        feeds.append(tf.data.Dataset.from_tensor_slices((batch.context, batch.target)))
+        feeds.append(tf.data.Dataset.from_tensor_slices((inputs.arrays(batch.given), batch.target[..., None])))
     clock = Clock()
     best = keras.callbacks.EarlyStopping("val_loss", patience=settings.patience, restore_best_weights=True)
     network.fit(
@@ -93,7 +95,7 @@ def stock_keras(dataset: SequenceDataset, settings: LstmSettings) -> Result:
     )  # fmt: skip
     wall, cpu = time.perf_counter() - began, time.process_time() - cpu_began
     weights, history = tuple(network.get_weights()), tuple(clock.history)
-    trained = Trained(settings, layout.context, layout.horizon, channels, weights, history, 0, "", 1, wall, cpu)
+    trained = Trained(settings, inputs, weights, history, 0, "", 1, wall, cpu)
     return scored("Keras's own fit, one process", forecaster_of(trained, dataset), dataset)
 
 

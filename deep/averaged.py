@@ -137,7 +137,7 @@ def train_share(share: Share, job: Job, state: State, dropout: dict[int, list[li
     """An epoch on a partition's windows, from the weights and the optimiser of `state`; None where there are no windows."""
     from deep.collective import OneProcess
     from deep.kept import kept_learner
-    from deep.training import Run
+    from deep.training import Run, straighten
 
     cpu_began = time.process_time()
     training = opened(job.location, job.digest).windows_between("train", *share.training)
@@ -148,6 +148,8 @@ def train_share(share: Share, job: Job, state: State, dropout: dict[int, list[li
     own = dropout.get(share.number) or [
         [numbers[0] + DROPOUT_APART * share.number, *numbers[1:]] for numbers in learner.dropout()
     ]
+    if not state.weights:
+        straighten(learner.network, training, job.settings)
     first = learner.arrays()
     learner.restore(
         State(weights=state.weights or first["weights"], optimiser=state.optimiser or first["optimiser"], dropout=[own])

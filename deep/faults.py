@@ -53,6 +53,8 @@ def find(
     """
     return (
         _said_or_broken(watch, processes, over)
+        or _exited(watch, processes)
+        or _followed(watch, over)
         or _stopped(watch, since)
         or _absent(watch, processes, ranks, since)
         or _silent(watch, ranks, silence_seconds, since)
@@ -65,8 +67,7 @@ def _said_or_broken(watch: Watch, processes: Processes, over: bool) -> Fault | N
     events = [(error.when, "raised", error.rank) for error in watch.errors if not error.follows]
     events += [(place.broken_when, place.broken, rank) for rank, place in watch.places.items() if place.broken]
     if not events:
-        late = watch.errors and (over or now - watch.errors[0].when > GRACE_SECONDS)
-        return Fault("raised", (watch.errors[0].rank,)) if late else None
+        return None
     when, how, rank = min(events)
     if how == "unreachable":
         lost = tuple(sorted(rank for rank, place in watch.places.items() if place.broken == how))
@@ -76,12 +77,25 @@ def _said_or_broken(watch: Watch, processes: Processes, over: bool) -> Fault | N
     return Fault(how, (rank,))  # type: ignore[arg-type]
 
 
+def _exited(watch: Watch, processes: Processes) -> Fault | None:
+    """A process that ended and left its line open, to a child of it, or before it had one."""
+    failed = [rank for rank, code in sorted(processes.exits.items()) if code]
+    broken = any(place.broken for place in watch.places.values())
+    return Fault("ended", (failed[0],)) if failed and not broken else None
+
+
+def _followed(watch: Watch, over: bool) -> Fault | None:
+    """What only follows from another rank, where that one says nothing."""
+    late = watch.errors and (over or time.monotonic() - watch.errors[0].when > GRACE_SECONDS)
+    return Fault("raised", (watch.errors[0].rank,)) if late else None
+
+
 def _stopped(watch: Watch, since: float) -> Fault | None:
     now = time.monotonic()
     for limit, stepping in ((STOPPED_SECONDS, True), (STOPPED_AT_START_SECONDS, False)):
         places = [(rank, place) for rank, place in sorted(watch.places.items()) if (place.at is not None) == stepping]
-        still = tuple(rank for rank, place in places if not place.broken and now - max(place.heard, since) > limit)
-        if still:
+        lives = [(rank, place) for rank, place in places if not place.closed and not place.broken]
+        if still := tuple(rank for rank, place in lives if now - max(place.heard, since) > limit):
             return Fault("stopped", still, limit)
     return None
 
@@ -111,9 +125,6 @@ def behind(places: dict[int, Place]) -> list[int]:
 
 def explained(fault: Fault | None, watch: Watch, processes: Processes, failure: str, log: deque[str]) -> Exception:
     """The error that a run ends with. `failure` and `log`: what Horovod and Spark themselves said."""
-    if fault is None:
-        failed = [rank for rank, code in sorted(processes.exits.items()) if code]
-        fault = Fault("ended", (failed[0],)) if failed else None
     if fault is None:
         return RankError(f"Horovod on Spark failed: {failure}" + _told("its log", list(log)))
     if fault.how == "raised":

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from deep.inputs import Inputs
+from deep.mixing import mixed, partners
 from prep.windows import Windows
 
 AHEAD = 4
@@ -56,35 +57,54 @@ def order(windows: int, seed: int, epoch: int) -> np.ndarray:
 Batch = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
 
 
-def take(windows: Windows, inputs: Inputs, numbers: np.ndarray, size: int) -> Batch:
+def take(
+    windows: Windows, inputs: Inputs, numbers: np.ndarray, size: int, mix: tuple[np.ndarray, np.ndarray] | None = None
+) -> Batch:
     """What `inputs` says; target (size, horizon, channels) float32; its weight, uint8 of that shape.
 
-    Weight is 0 where a target was filled rather than measured, and in the padding behind `numbers`.
+    Weight is 0 where a target was filled rather than measured, and in the padding behind `numbers`. `mix`: with which window each
+    is mixed, and by which angle (deep/mixing.py).
     """
     padding = size - len(numbers)
-    batch = windows.batch(np.concatenate([numbers, np.zeros(padding, int)]))
+    batch = windows.batch(_padded(numbers, padding))
+    if mix is not None:
+        batch = mixed(batch, windows.batch(_padded(mix[0], padding)), _padded(mix[1], padding))
     if padding:
         batch.target_observed[len(numbers) :] = 0
     return inputs.arrays(batch.given), batch.target, batch.target_observed
 
 
+def _padded(array: np.ndarray, padding: int) -> np.ndarray:
+    return np.concatenate([array, np.zeros(padding, array.dtype)])
+
+
 def training_feed(
-    windows: Windows, inputs: Inputs, share: Share, seed: int, epoch: int, first: int = 0
+    windows: Windows, inputs: Inputs, share: Share, seed: int, epoch: int, first: int = 0, mixing: bool = False
 ) -> tuple[np.ndarray, Iterable[Batch]]:
     """The order of an epoch, and this rank's batches of it from step `first` (from 0) on; many are prepared ahead."""
     numbers = order(share.windows, seed, epoch)
-    return numbers, _dataset(windows, inputs, share, lambda step: numbers[slice(*share.places(step))], first)
+
+    def batch(step: int) -> Batch:
+        start, stop = share.places(step)
+        mix = None
+        if mixing:
+            begin = step * share.step
+            others, angles = partners(share.windows, min(share.step, share.windows - begin), seed, epoch, step)
+            mix = others[start - begin : stop - begin], angles[start - begin : stop - begin]
+        return take(windows, inputs, numbers[start:stop], share.size, mix)
+
+    return numbers, _dataset(inputs, share, batch, first)
 
 
 def validation_feed(windows: Windows, inputs: Inputs, share: Share) -> Iterable[Batch]:
     """This rank's batches of one pass in the windows' own order."""
-    return _dataset(windows, inputs, share, lambda step: np.arange(*share.places(step)), 0)
+    return _dataset(inputs, share, lambda step: take(windows, inputs, np.arange(*share.places(step)), share.size), 0)
 
 
-def _dataset(windows: Windows, inputs: Inputs, share: Share, numbers: Callable[[int], np.ndarray], first: int) -> Iterable[Batch]:
+def _dataset(inputs: Inputs, share: Share, batch: Callable[[int], Batch], first: int) -> Iterable[Batch]:
     def batches() -> Iterator[Batch]:
         for step in range(first, share.steps):
-            yield take(windows, inputs, numbers(step), share.size)
+            yield batch(step)
 
     if share.steps - first <= FEW_STEPS:
         return batches()

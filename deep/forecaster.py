@@ -126,7 +126,7 @@ class SeriesForecaster(LstmForecaster):
         return result
 
     def _put(self, key: str) -> None:
-        self.network.set_weights(self.models.weights_of(key, [tuple(weight.shape) for weight in self.network.weights]))
+        self.network.set_weights(list(self.models.weights[key]))
 
     def _write(self, folder: Path) -> None:
         self._put(next(iter(self.models.index.models)))
@@ -160,7 +160,9 @@ def load(folder: str | Path) -> LstmForecaster:
     fits = (inputs.context, inputs.channels) == (card.context, len(card.channels))
     if not fits or (takes, gives) != (inputs.shapes(), expected):
         raise InputError(f"{file}: takes {takes} and gives {gives}, and {CARD} says {inputs.shapes()} and {expected}")
-    return SeriesForecaster(network, card, read_models(folder)) if "models" in card.settings else forecaster
+    if "models" not in card.settings:
+        return forecaster
+    return SeriesForecaster(network, card, read_models(folder, [tuple(weight.shape) for weight in network.weights]))
 
 
 def forecaster_of(
@@ -178,6 +180,7 @@ def forecaster_of(
         lead=dataset.layout.lead,
         scaling=dataset.scaling,
         dataset=dataset.digest,
+        preparation=dataset.preparation,
         parameters=network.count_params(),
         fit_seconds=trained.seconds if seconds is None else seconds,
         fit_cpu_seconds=trained.cpu_seconds if cpu_seconds is None else cpu_seconds,

@@ -26,10 +26,13 @@ LEAST_DOF = 2.0
 
 
 class Head(Protocol):
-    """outputs: numbers for each step and channel."""
+    """outputs: numbers for each step and channel; location: which of them says where the distribution lies."""
 
     @property
     def outputs(self) -> int: ...
+
+    @property
+    def location(self) -> int: ...
 
     def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
         """`raw` (batch, horizon, channels, outputs) of a window that was standardised by `centre` and `scale` (batch, 1,
@@ -64,6 +67,7 @@ class Point:
     kind: str = "mse"
     delta: float = 1.0
     outputs: ClassVar[int] = 1
+    location: ClassVar[int] = 0
 
     def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
         return _outside(raw, centre, scale)
@@ -87,6 +91,7 @@ class Gaussian:
     """Mean and deviation; the loss is the negative logarithm of the density."""
 
     outputs: ClassVar[int] = 2
+    location: ClassVar[int] = 0
 
     def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
         return ops.concatenate([_outside(raw[..., :1], centre, scale), _deviation(raw[..., 1:2], scale)], axis=-1)
@@ -105,6 +110,7 @@ class Student:
     """Location, scale and degrees of freedom of a t distribution; the loss is the negative logarithm of its density."""
 
     outputs: ClassVar[int] = 3
+    location: ClassVar[int] = 0
 
     def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
         dof = LEAST_DOF + LEAST_DEVIATION + ops.softplus(raw[..., 2:3])
@@ -136,8 +142,12 @@ class QuantileHead:
     def outputs(self) -> int:
         return len(self.levels)
 
+    @property
+    def location(self) -> int:
+        return self.levels.index(0.5)
+
     def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
-        middle, apart = self.levels.index(0.5), ops.softplus(raw)
+        middle, apart = self.location, ops.softplus(raw)
         median = raw[..., middle : middle + 1]
         below = ops.flip(median - ops.cumsum(ops.flip(apart[..., :middle], -1), -1), -1)
         above = median + ops.cumsum(apart[..., middle + 1 :], -1)

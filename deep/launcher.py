@@ -98,7 +98,7 @@ def run_on_ranks(
         finally:  # an interrupt too must leave nothing running
             _end(run, watch, processes, ended, spark, group, fault)
         deliver()
-    if run.results is not None and not fault and not watch.errors:
+    if run.results is not None and not fault:
         return run.results
     raise explained(fault, watch, processes, f"{type(run.failure).__name__}: {run.failure}", log)
 
@@ -176,7 +176,9 @@ def _attend(
         if fault:
             return fault
     deliver()
-    return None if run.results is not None else find(watch, processes, ranks, silence_seconds, since, over=True)
+    if run.results is not None and not watch.errors:
+        return None
+    return find(watch, processes, ranks, silence_seconds, since, over=True)
 
 
 def _end(

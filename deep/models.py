@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from deep.digests import digest_of
 from prep.errors import InputError
 
-INDEX, WEIGHTS = "models.json", "weights"
+INDEX = "models.json"
 MEND = "the model is damaged; fit it again"
 
 
@@ -26,7 +26,7 @@ class Entry(BaseModel):
     """A model: the name of its file, the SHA-256 of its weights, how many training windows it has seen, and how well it did."""
 
     model_config = ConfigDict(frozen=True)
-    file: Annotated[str, Field(pattern=r"^\d+\.npz$")]
+    file: Annotated[str, Field(pattern=r"^weights-\d+\.npz$")]
     sha256: str
     windows: int
     epochs: int
@@ -47,11 +47,10 @@ class Index(BaseModel):
 
 @dataclass(frozen=True)
 class Models:
-    """`kept` holds the weights of each key, or `folder` their files, which are read when they are asked for."""
+    """`weights` of each key, in the order of the network's `get_weights`."""
 
     index: Index
-    kept: Mapping[str, Sequence[np.ndarray]] = field(default_factory=dict)
-    folder: Path | None = None
+    weights: Mapping[str, Sequence[np.ndarray]]
 
     def key_of(self, series: str) -> str:
         """Whose weights forecast a series. Raises InputError, naming it, where there are none."""
@@ -65,41 +64,15 @@ class Models:
             'all series (partitions.models = "averaged", or --cluster.on local)'
         )
 
-    def weights_of(self, key: str, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
-        """Raises InputError, naming the file, where it is missing or damaged, or its arrays are not of these shapes."""
-        weights = self._read(key)
-        if [weight.shape for weight in weights] != list(shapes):
-            raise InputError(f"the weights of {key!r} are not those of its network: {MEND}")
-        return weights
-
     def write(self, folder: Path) -> None:
-        """Into a folder that holds neither index nor weights."""
-        (folder / WEIGHTS).mkdir()
+        """Into a folder that holds no models yet."""
         for key, entry in self.index.models.items():
-            weights = self._read(key)
-            np.savez(folder / WEIGHTS / entry.file, **{f"{number:04d}": weight for number, weight in enumerate(weights)})
+            np.savez(folder / entry.file, **{f"{number:04d}": weight for number, weight in enumerate(self.weights[key])})
         (folder / INDEX).write_text(self.index.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
-    def _read(self, key: str) -> list[np.ndarray]:
-        if key in self.kept:
-            return list(self.kept[key])
-        assert self.folder is not None
-        entry = self.index.models[key]
-        file = self.folder / WEIGHTS / entry.file
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                weights = [stored[name] for name in sorted(stored.files)]
-        except FileNotFoundError:
-            raise InputError(f"{file}: is missing, the weights of {key!r}: {MEND}") from None
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(f"{file}: not the weights of {key!r}, or damaged ({error}): fit the model again") from None
-        if digest_of(weights) != entry.sha256:
-            raise InputError(f"{file}: other weights than {INDEX} says of {key!r}: {MEND}")
-        return weights
 
-
-def read_models(folder: Path) -> Models:
-    """Raises InputError, naming the file, where there is no index, or it is none of ours."""
+def read_models(folder: Path, shapes: Sequence[tuple[int, ...]]) -> Models:
+    """Raises InputError, naming the file, where one is missing or damaged, or holds arrays of other shapes than these."""
     file = folder / INDEX
     try:
         index = Index.model_validate(json.loads(file.read_text(encoding="utf-8")))
@@ -108,4 +81,17 @@ def read_models(folder: Path) -> Models:
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise InputError(f"{file}: not an index of models: {reason}: {MEND}") from None
-    return Models(index, folder=folder)
+    return Models(index, {key: _weights(folder / entry.file, key, entry, shapes) for key, entry in index.models.items()})
+
+
+def _weights(file: Path, key: str, entry: Entry, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            weights = [stored[name] for name in sorted(stored.files)]
+    except FileNotFoundError:
+        raise InputError(f"{file}: is missing, the weights of {key!r}: {MEND}") from None
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{file}: not the weights of {key!r}, or damaged ({error}): {MEND}") from None
+    if [weight.shape for weight in weights] != list(shapes) or digest_of(weights) != entry.sha256:
+        raise InputError(f"{file}: other weights than {INDEX} says of {key!r}: {MEND}")
+    return weights

@@ -79,7 +79,7 @@ def _forecaster(
         raise InputError(f"no model could be fitted, not one of {len(without)}; of {key!r}: {why}")
     entries = {
         key: Entry(
-            file=f"{number:06d}.npz", sha256=trained.weights_digest, windows=windows, epochs=len(trained.history),
+            file=f"weights-{number:06d}.npz", sha256=trained.weights_digest, windows=windows, epochs=len(trained.history),
             best_epoch=trained.best_epoch, validation_loss=trained.history[trained.best_epoch - 1].get("validation_loss"),
         )
         for number, (key, (windows, trained)) in enumerate(done.items())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import socket
 import threading
 import time
 import traceback
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+import horovod.runner.common.service.task_service
 import horovod.runner.common.util.network
 import horovod.runner.gloo_run
 import horovod.runner.http.http_server
@@ -22,6 +24,7 @@ from horovod.runner.util.threads import in_thread
 from horovod.spark.driver.rsh import rsh
 
 from deep.processes import Processes, Tail
+from deep.watch import probed
 
 LOOPBACK = "127.0.0.1"
 
@@ -36,11 +39,13 @@ def reined(ended: threading.Event, log: deque[str], processes: Processes, local:
     """
     replaced: list[tuple[Any, str, Any]] = [
         (horovod.runner.gloo_run, "register_shutdown_event", lambda: ended),
-        (horovod.spark.gloo_run, "_exec_command_fn", partial(_starter, processes)),
+        (horovod.spark.gloo_run, "_exec_command_fn", partial(_starter, log, processes)),
         (horovod.runner.common.util.network, "shutil", Passing),
+        (horovod.runner.common.util.network, "socket", Sockets()),
         (horovod.spark.runner, "_make_mapper", partial(_mapper, local)),
-        (horovod.spark.runner, "in_thread", _daemon_thread),
-        (horovod.runner.util.threads, "in_thread", _daemon_thread),
+        (horovod.spark.runner, "in_thread", partial(_daemon_thread, log)),
+        (horovod.runner.util.threads, "in_thread", partial(_daemon_thread, log)),
+        (horovod.runner.common.service.task_service, "in_thread", partial(_daemon_thread, log)),
         (threading, "excepthook", partial(_excepthook, threading.excepthook, log)),
     ]
     if local:
@@ -59,9 +64,20 @@ def reined(ended: threading.Event, log: deque[str], processes: Processes, local:
 def _excepthook(printed: Callable[[Any], Any], log: deque[str], raised: Any) -> None:
     """A threading.excepthook that logs what was raised in Horovod's own code."""
     if any("/horovod/" in frame.filename for frame in traceback.extract_tb(raised.exc_traceback)):
-        log.extend(line for line in str(raised.exc_value).splitlines() if not line.startswith("\tat "))
+        log.extend(_lines(raised.exc_value))
     else:
         printed(raised)
+
+
+class Sockets:
+    """In the place of `socket` where Horovod's clients connect: a thread that waits for a host that is gone ends."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(socket, name)
+
+    @staticmethod
+    def socket(*kind: Any) -> socket.socket:
+        return probed(socket.socket(*kind))
 
 
 class Passing:
@@ -78,7 +94,7 @@ class Passing:
 
 
 def _starter(
-    processes: Processes, driver: Any, key: Any, settings: Any, environment: dict[str, str], *_: Any
+    log: deque[str], processes: Processes, driver: Any, key: Any, settings: Any, environment: dict[str, str], *_: Any
 ) -> Callable[..., Any]:
     """In the place of Horovod's `_exec_command_fn`: what starts a rank and waits for its exit code, unless it is given up."""
 
@@ -91,7 +107,7 @@ def _starter(
                 prefix_output_with_timestamp=False, background=False, events=events,
             )  # fmt: skip
 
-        thread = _daemon_thread(wait)
+        thread = _daemon_thread(log, wait)
         while thread.is_alive() and slot.rank not in processes.given_up:
             thread.join(0.1)
         return processes.exits.get(slot.rank), time.time()
@@ -100,9 +116,24 @@ def _starter(
 
 
 def _daemon_thread(
-    target: Callable[..., Any], args: tuple[Any, ...] = (), name: str | None = None, daemon: bool = True, silent: bool = False
+    log: deque[str],
+    target: Callable[..., Any],
+    args: tuple[Any, ...] = (),
+    name: str | None = None,
+    daemon: bool = True,
+    silent: bool = False,
 ) -> threading.Thread:
-    return in_thread(target, args, name, daemon=True, silent=silent)
+    def logged(*args: Any) -> None:
+        try:
+            target(*args)
+        except Exception as error:  # that of a lost host comes when the run is long over
+            log.extend(_lines(error))
+
+    return in_thread(logged, args, name, daemon=True, silent=silent)
+
+
+def _lines(error: Any) -> list[str]:
+    return [line for line in str(error).splitlines() if not line.startswith("\tat ")]
 
 
 def _loopback_port(make_server: Callable[[tuple[str, int]], Any]) -> tuple[Any, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -21,12 +21,16 @@ class LstmSettings(BaseModel):
                        "encoder-decoder": one LSTM reads the context, another goes on from its state through the horizon
                        (Sutskever et al. 2014)
     units              width of the LSTM, and of the segment network's embeddings
+    embedding          segment network: "dense": segments are embedded by a layer of their own before the LSTM reads them; "none"
     segment            steps in a segment; must divide context and horizon. None: the longest divisor of both up to 24
     channel_embedding  segment network: a part of the position embedding is learnt for each channel
     layers             LSTM layers on top of each other (plain and encoder-decoder)
     dropout            share of the LSTM's outputs that are dropped in training
     normalise          of each window and channel: "last": its last value is subtracted; "mean": mean and deviation of its context
                        are taken out; "none". What is forecast is put back
+    mixing             whether training windows are mixed in pairs (deep/mixing.py): worth most where the horizon is long
+    skip               "linear": the LSTM adds to a closed-form linear regression, which is not trained; "none". Needs "last"
+    ridge              of that regression, for every training sequence
     covariates         whether covariates, those known in the future among them, and attributes are inputs, where there are any
     mask               whether the observed mask is an input. None: where something in the training data was filled
     series_embedding   how many numbers are learnt for each series; 0: series are not told apart
@@ -56,11 +60,15 @@ class LstmSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     network: Literal["segment", "plain", "encoder-decoder"] = "segment"
     units: Annotated[int, Field(ge=1)] = 128
+    embedding: Literal["dense", "none"] = "dense"
     segment: Annotated[int, Field(ge=1)] | None = None
     channel_embedding: bool = False
     layers: Annotated[int, Field(ge=1)] = 1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     normalise: Literal["last", "mean", "none"] = "last"
+    mixing: bool = False
+    skip: Literal["none", "linear"] = "none"
+    ridge: Annotated[float, Field(ge=0)] = 0.2
     covariates: bool = True
     mask: bool | None = None
     series_embedding: Annotated[int, Field(ge=0)] = 0
@@ -90,6 +98,12 @@ class LstmSettings(BaseModel):
         if list(levels) != sorted(set(levels)) or 0.5 not in levels:
             raise ValueError("levels must rise, and 0.5 must be among them: it is what is forecast as one number")
         return levels
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Self:
+        if self.skip == "linear" and self.normalise != "last":
+            raise ValueError(f'skip = "linear" goes from the last value: it needs normalise = "last", found {self.normalise!r}')
+        return self
 
     def windows_a_step(self, channels: int, ranks: int = 1) -> int:
         """Windows of a step, over all ranks together."""

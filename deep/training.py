@@ -22,6 +22,7 @@ from deep.feed import Share, training_feed, validation_feed
 from deep.inputs import Inputs
 from deep.learner import Learner, Step
 from deep.networks import build
+from deep.networks.path import LinearPath, closed_form
 from deep.precision import precision
 from deep.rates import rate
 from deep.settings import LstmSettings
@@ -64,6 +65,10 @@ def train(
     began, cpu_began = time.perf_counter(), time.process_time()
     settings = settings.for_windows(inputs.context, inputs.horizon)
     run = Run(training, validation, inputs, settings, collective, on_step, make)
+    network = run.learner.network
+    if collective.rank == 0 and resume is None:
+        straighten(network, training, settings)
+    network.set_weights(collective.broadcast(network.get_weights()))
     state = State() if resume is None else copy.deepcopy(resume)
     if resume is not None:
         run.learner.restore(resume)
@@ -77,7 +82,6 @@ def train(
             run.checkpoint(state, on_checkpoint)
         if late:
             break
-    network = run.learner.network
     network.set_weights(state.best)
     digest = equal_digest(network, collective)
     cpu_seconds = sum(collective.gather(time.process_time() - cpu_began))
@@ -88,11 +92,17 @@ def train(
 
 
 def new_learner(settings: LstmSettings, inputs: Inputs, collective: Collective, steps: int) -> Learner:
-    """A network with its first weights, the same on all ranks, for epochs of so many steps."""
+    """A network with its first weights, for epochs of so many steps."""
     with precision(settings.precision):
         network = build(settings, inputs, seed=settings.seed + 1000 * collective.rank)
-    network.set_weights(collective.broadcast(network.get_weights()))
     return Learner(network, settings, collective, steps)
+
+
+def straighten(network: Any, training: Windows, settings: LstmSettings) -> None:
+    """Gives the network's straight path, if it has one, what is known in closed form of these windows."""
+    if settings.skip == "linear":
+        path = next(layer for layer in network.layers if isinstance(layer, LinearPath))
+        path.set_weights([closed_form(training, settings.ridge)])
 
 
 class Run:
@@ -119,7 +129,7 @@ class Run:
         """All steps of an epoch that are still to be taken, and the average over them; whether the time was up before."""
         self.epoch_began = time.perf_counter()
         numbers, batches = training_feed(
-            self.training, self.inputs, self.share, self.settings.seed, state.epoch - 1, first=state.step
+            self.training, self.inputs, self.share, self.settings.seed, state.epoch - 1, state.step, self.settings.mixing
         )
         for batch in batches:
             self.on_step(state.epoch, state.step + 1)

@@ -73,9 +73,9 @@ class Raised:
 class Place:
     """Where a rank was last heard. Times are of the driver's monotonic clock.
 
-    `steps` counts those it told, `at` is (epoch, step); `done`: its function has returned; `broken`: how its line broke before
-    that, "ended" (the process), "unreachable" (its host) or "damaged"; `stack` is where its Python stood when it was last asked,
-    and `waits` whether that was inside a collective.
+    `steps` counts those it told, `at` is (epoch, step); `done`: its function has returned; `closed`: and then its process ended;
+    `broken`: how its line broke otherwise, "ended" (the process), "unreachable" (its host) or "damaged"; `stack` is where its
+    Python stood when it was last asked, and `waits` whether that was inside a collective.
     """
 
     host: str
@@ -83,6 +83,7 @@ class Place:
     steps: int = 0
     at: tuple[int, int] | None = None
     done: bool = False
+    closed: bool = False
     heard: float = field(default_factory=time.monotonic)
     broken: str | None = None
     broken_when: float = 0.0
@@ -90,7 +91,10 @@ class Place:
     waits: bool = False
 
     def breaks(self, how: str) -> None:
-        self.broken, self.broken_when = how, time.monotonic()
+        if self.done and how == "ended":
+            self.closed = True
+        else:
+            self.broken_when, self.broken = time.monotonic(), how
 
 
 class Line:
@@ -138,10 +142,11 @@ class Line:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
 
     def _beat(self) -> None:
-        ended = False
+        ended, poll = False, select.poll()
+        poll.register(self._socket, select.POLLIN)
         try:
             while not self._closed.is_set():
-                if not select.select([self._socket], [], [], BEAT_SECONDS)[0]:
+                if not poll.poll(1000 * BEAT_SECONDS):
                     self._send({"alive": True})
                     continue
                 said = self._socket.recv(1)
@@ -149,8 +154,8 @@ class Line:
                     ended = said == END
                     break
                 self._send(standing())
-        except (OSError, ValueError):  # ValueError: select on a socket closed meanwhile
-            pass
+        except OSError:  # the line broke, or was closed by this process
+            ended = False
         if not self._closed.is_set():
             self._left(ended)
 
@@ -237,14 +242,13 @@ def _handler(watch: Watch) -> type[socketserver.StreamRequestHandler]:
             if hello is None or not hmac.compare_digest(str(hello.get("token")), watch.address.token):
                 return
             self.connection.settimeout(None)
-            _probe(self.connection)
+            probed(self.connection)
             rank = watch.enter(hello, self.connection)
             place = watch.places[rank]
             try:
                 self._listen(rank, place)
             except ConnectionResetError:
-                if not place.done:
-                    place.breaks("ended")
+                place.breaks("ended")
             except OSError:
                 place.breaks("unreachable")
             except (KeyError, TypeError, ValueError, RecursionError):
@@ -256,8 +260,7 @@ def _handler(watch: Watch) -> type[socketserver.StreamRequestHandler]:
                     watch.told.put(self._checkpoint(int(message["checkpoint"]), place))
                 else:
                     watch.take(rank, message)
-            if not place.done:
-                place.breaks("ended")
+            place.breaks("ended")
 
         def _read(self, longest: int) -> dict[str, Any] | None:
             """A line; None at the end. Raises ValueError for what is none."""
@@ -291,9 +294,10 @@ def _handler(watch: Watch) -> type[socketserver.StreamRequestHandler]:
     return Handler
 
 
-def _probe(connection: socket.socket) -> None:
+def probed(connection: socket.socket) -> socket.socket:
     """Has the kernel find out that the other host is gone: reading then raises OSError, and not for ever waits."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", PROBE_AFTER), ("TCP_KEEPINTVL", PROBE_EVERY), ("TCP_KEEPCNT", PROBES)):
         if hasattr(socket, name):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return connection

@@ -105,7 +105,9 @@ class Watchdog:
         if place.done or beats != self._next_beats:
             self._next_beats, self._next_heard = beats, now
         limit = STOPPED_SECONDS if place.at else STOPPED_AT_START_SECONDS
-        return f"{_name(rank, place)} has given no sign of life for {limit:g} s" if now - self._next_heard > limit else None
+        if now - self._next_heard <= limit:
+            return None
+        return f"{_name(rank, place)} has given no sign of life for {limit:g} s, and rank {self.rank} is {_where(self._place)}"
 
     def _alone(self) -> str | None:
         if self._board is None or self._board.size == 1 or time.monotonic() - self._answered <= STOPPED_SECONDS:
@@ -120,8 +122,11 @@ class Watchdog:
 
 
 def _name(rank: int, place: Place) -> str:
-    where = "at epoch {}, step {}".format(*place.at) if place.at else "before its first step"
-    return f"rank {rank} on {place.host} ({where})"
+    return f"rank {rank} on {place.host} ({_where(place)})"
+
+
+def _where(place: Place) -> str:
+    return "at epoch {}, step {}".format(*place.at) if place.at else "before its first step"
 
 
 @dataclass(frozen=True)

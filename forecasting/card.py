@@ -12,6 +12,7 @@ from forecasting.inputs import must_be_numbers
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.placing import holds
+from prep.preparation import Preparation
 from prep.scaling import Scaling
 
 CARD = "model.json"
@@ -22,7 +23,8 @@ class Card(BaseModel):
     """`model.json` of every model folder.
 
     `history` holds a dict for each iteration or epoch; `settings` what the model was fitted with; `dataset` the digest of the
-    dataset it was fitted on; `lead` the steps between context and horizon that are skipped.
+    dataset it was fitted on; `lead` the steps between context and horizon that are skipped; `preparation` how the readings of
+    that dataset were put on its grid, which cards of earlier versions do not say.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +44,7 @@ class Card(BaseModel):
     history: tuple[dict[str, float], ...]
     versions: dict[str, str]
     lead: int = 0
+    preparation: Preparation | None = None
 
     def write(self, folder: Path) -> None:
         (folder / CARD).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")

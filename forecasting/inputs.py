@@ -21,8 +21,8 @@ def must_be_numbers(dataset: SequenceDataset) -> None:
 
 
 def left_aside(dataset: SequenceDataset) -> str:
-    """In a sentence, what of the dataset no model looks at yet; empty where there is nothing. Labels are no input anyway."""
+    """In a sentence, what of the dataset LSTMs alone look at; empty where there is nothing. Labels are no input anyway."""
     manifest = dataset.manifest
     found = {"covariates": manifest.covariates, "attributes": manifest.attributes}
     named = [f"{what} ({', '.join(column.name for column in columns)})" for what, columns in found.items() if columns]
-    return f"Not used by any model yet: {' and '.join(named)}." if named else ""
+    return f"Inputs of LSTMs alone: {' and '.join(named)}." if named else ""

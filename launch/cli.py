@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from forecasting.card import must_be_model
+from forecasting.card import must_be_model, read_card
 from launch import settings as settings_
 from launch.progress import Progress, console
 from prep import targets
@@ -43,7 +43,7 @@ def common(
 ) -> None:
     # Both --debug and fields of the settings are taken from the arguments before anything is parsed: the first is shown in --help
     # by this, and the others are refused where nothing would read them.
-    if ctx.obj and ctx.invoked_subcommand in ("doctor", "inspect", "forecast"):
+    if ctx.obj and ctx.invoked_subcommand in ("doctor", "inspect"):
         raise InputError(f"--{next(iter(ctx.obj))}: `hindcast {ctx.invoked_subcommand}` has no settings")
 
 
@@ -189,36 +189,83 @@ def fit_hmm(
 
 
 @fit.command("lstm")
-def fit_lstm(ctx: typer.Context, dataset: Dataset, out: Out, settings: SettingsFile = None, overwrite: Overwrite = False) -> None:
-    """An LSTM: with Horovod on Spark, in one process (--cluster.on local), or as a rank where horovodrun started this."""
+def fit_lstm(
+    ctx: typer.Context,
+    dataset: Dataset,
+    out: Out,
+    settings: SettingsFile = None,
+    overwrite: Overwrite = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on, at the very step, from the checkpoint that a killed fit left beside --out.")
+    ] = False,
+    tensorboard: Annotated[Path | None, typer.Option(help="A folder for TensorBoard's event files.")] = None,
+) -> None:
+    """An LSTM: with Horovod on Spark, in one process (--cluster.on local), or as a rank where horovodrun started this.
+
+    Its way is saved in OUT.checkpoint, until OUT is there. Where MLFLOW_TRACKING_URI is set, MLflow is told of every epoch.
+    """
     chosen = settings_.load(settings, ctx.obj)
+    from contextlib import nullcontext
+
+    from deep.journal import journal
+    from deep.started import first_rank
     from launch.fitting import fit_lstm as fit_
     from launch.fitting import open_to_fit
 
     opened = open_to_fit(dataset)
     refuse_taken(out, overwrite, must_be_model)
-    model = fit_(opened, chosen, Progress())
+    checkpoint = out.with_name(f"{out.name}.checkpoint")
+    if first_rank() and checkpoint.exists() and not resume:
+        console.print(f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it")
+    about = {"dataset": opened.location, **chosen.lstm.model_dump(mode="json")}
+    with journal(out.name, about, tensorboard) if first_rank() else nullcontext(lambda record: None) as told:
+        model = fit_(opened, chosen, Progress(), None, checkpoint, resume, told)
     if model is not None:  # ranks other than the first have nothing to write
         model.save(out, overwrite=overwrite)
+        checkpoint.unlink(missing_ok=True)
         console.print(f"model: {out}")
 
 
 @app.command()
 def forecast(
+    ctx: typer.Context,
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that `hindcast fit` wrote.", show_default=False)],
-    dataset: Dataset,
+    what: Annotated[
+        str, typer.Argument(metavar="WHAT", help="A dataset, or readings: a .csv, .json or .parquet file.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option("--out", help="The file to write, .csv or .parquet.", show_default=False)],
-    split: Annotated[str, typer.Option(help="Forecast every window of this split: train, validation or test.")] = "test",
+    split: Annotated[
+        str | None, typer.Option(help="Of a dataset: forecast every window of this split, test by default.", show_default=False)
+    ] = None,
+    settings: SettingsFile = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Writes what a model expects after every context of a split, in the units of the sensors."""
+    """Writes what a model expects, in the units of the sensors: after every context of a split, or after the last readings."""
     from launch.forecasts import write_forecasts
+    from launch.forecasts_of_readings import are_readings, write_forecasts_of_readings
+
+    progress = Progress()
+    if are_readings(what):
+        chosen = settings_.load(settings, ctx.obj)
+        if split is not None:
+            raise InputError(f"--split {split}: {what} holds readings, and only a dataset has splits")
+        from launch.session import spark_session
+
+        refuse_taken(out, overwrite, must_be_file)
+        read_card(model)  # before the time for Spark is spent
+        with spark_session(chosen.cluster.master, "hindcast forecast") as spark, progress.stage(f"forecasting {what}", spark):
+            written = write_forecasts_of_readings(spark, model, what, out, overwrite)
+        for reason, series in written.left_out.items():
+            console.print(f"not forecast: {series:,} series, {reason}", highlight=False, markup=False)
+        console.print(f"{written.rows:,} forecast steps of {written.series:,} series: {out}")
+        return
+    if ctx.obj or settings:
+        raise InputError(f"{'--settings' if settings else '--' + next(iter(ctx.obj))}: a dataset is forecast without settings")
     from launch.models import load
 
-    opened = SequenceDataset.open(dataset)
-    progress = Progress()
-    with progress.stage(f"forecasting {split}"):
-        rows = write_forecasts(load(model, opened), opened, split, out, overwrite, progress.update)
+    opened = SequenceDataset.open(what)
+    with progress.stage(f"forecasting {split or 'test'}"):
+        rows = write_forecasts(load(model, opened), opened, split or "test", out, overwrite, progress.update)
     console.print(f"{rows:,} forecast steps: {out}")
 
 

@@ -15,6 +15,7 @@ from launch.progress import Progress, console
 from launch.session import spark_session
 from launch.settings import Settings
 from prep.dataset import SequenceDataset
+from prep.errors import InputError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -61,28 +62,42 @@ def fit_hmm(
 
 
 def fit_lstm(
-    dataset: SequenceDataset, settings: Settings, progress: Progress, spark: SparkSession | None = None
+    dataset: SequenceDataset,
+    settings: Settings,
+    progress: Progress,
+    spark: SparkSession | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    told: Callable[[dict[str, float]], None] = lambda record: None,
 ) -> LstmForecaster | None:
     """An LSTM, trained where the settings say; under horovodrun this process is a rank, and only the first rank gets the model.
 
-    `spark`: a session that is there already; without it, one is started if it is needed and stopped again.
+    spark       a session that is there already; without it, one is started if it is needed and stopped again
+    checkpoint  a file that the training is saved in; it stays there until somebody removes it
+    resume      goes on from that file
+    told        is given the record of each epoch
     """
+    from deep.checkpoints import TrainingFile, identity
     from deep.started import started_by_horovod
 
+    file = None if checkpoint is None else TrainingFile(checkpoint, identity(dataset, settings.lstm), resume)
+    on_epoch = _on_epoch(progress, settings, told)
     if started_by_horovod() or settings.cluster.on == "local":
         from deep.local import fit
 
         with progress.stage("LSTM"):
-            return fit(dataset, settings.lstm, _on_epoch(progress, settings))
+            return fit(dataset, settings.lstm, on_epoch, file)
     if spark is None:
         with spark_session(settings.cluster.master, "hindcast fit lstm") as session:
-            return fit_lstm(dataset, settings, progress, session)
+            return fit_lstm(dataset, settings, progress, session, checkpoint, resume, told)
     if settings.cluster.on == "partitions":
+        if resume:
+            raise InputError("--resume: a fit in partitions leaves no checkpoint to go on from: fit anew, without it")
         from deep.partitions import fit_in_partitions
 
         with progress.stage("LSTM: in Spark's partitions", spark):
             return fit_in_partitions(
-                spark, dataset.location, settings.lstm, settings.partitions, _on_epoch(progress, settings),
+                spark, dataset.location, settings.lstm, settings.partitions, on_epoch,
                 lambda done, of: progress.update(f"{done:,} of {of:,} models"),
             )  # fmt: skip
     from deep.launcher import is_local, task_slots
@@ -91,7 +106,7 @@ def fit_lstm(
     # A cluster's executors may still be on their way; the launcher waits for as many slots as there are ranks.
     ranks = settings.cluster.ranks or (min(2, task_slots(spark)) if is_local(spark) else 2)
     with progress.stage(f"LSTM: Horovod on Spark, {ranks} ranks", spark):
-        return fit_on_spark(spark, dataset.location, settings.lstm, ranks, _on_epoch(progress, settings))
+        return fit_on_spark(spark, dataset.location, settings.lstm, ranks, on_epoch, file)
 
 
 def fit_missing(
@@ -107,8 +122,11 @@ def fit_missing(
     return cast("HmmForecaster", first), cast("LstmForecaster", second)
 
 
-def _on_epoch(progress: Progress, settings: Settings) -> Callable[[dict[str, float]], None]:
+def _on_epoch(
+    progress: Progress, settings: Settings, told: Callable[[dict[str, float]], None]
+) -> Callable[[dict[str, float]], None]:
     def show(record: dict[str, float]) -> None:
+        told(record)
         validation = record.get("validation_loss")
         progress.update(
             f"epoch {record['epoch']:.0f} of {settings.lstm.epochs}, loss {record['loss']:.4f}"

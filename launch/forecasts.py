@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from forecasting.forecast import Forecaster, target_times
+from forecasting.forecast import Forecaster
+from forecasting.rows import FIELDS, rows_of, values_of
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.placing import placed_file
@@ -25,20 +26,18 @@ def write_forecasts(
 ) -> int:
     """Writes a row for every window, step of its horizon and channel, and returns how many. Values are in sensor units.
 
-    Columns: series, issued (the time of the context's last step), time (forecast for), step (how many after
-    `issued`: lead + 1 … lead + horizon), channel, mean,
-    deviation (empty where the model gives none), actual (empty where nothing was measured). Raises InputError where `out` cannot
-    be written.
+    Columns: series, issued (the time of the context's last step), time (forecast for), step (how many after `issued`: lead + 1 …
+    lead + horizon), channel, mean, deviation (empty where the model gives none), actual (empty where nothing was measured).
+    Raises InputError where `out` cannot be written.
     """
     if split not in SPLITS:
         raise InputError(f"--split {split}: expected one of {', '.join(SPLITS)}")
-    if out.suffix not in (".csv", ".parquet"):
-        raise InputError(f"{out}: expected a name that ends in .csv or .parquet")
+    must_be_table(out)
     windows = dataset.windows(split)
     if not len(windows):
         raise InputError(f"{dataset.location}: the {split} split has no windows")
     rows = done = 0
-    with placed_file(out, overwrite) as staged, _writer(staged, out.suffix) as writer:
+    with placed_file(out, overwrite) as staged, writer_of(staged, SCHEMA) as writer:
         for batch in windows.batches(BATCH):
             table = forecast_table(model, dataset, batch)
             writer.write_table(table)
@@ -47,18 +46,7 @@ def write_forecasts(
     return rows
 
 
-SCHEMA = pa.schema(
-    [
-        ("series", pa.string()),
-        ("issued", pa.timestamp("us")),
-        ("time", pa.timestamp("us")),
-        ("step", pa.int32()),
-        ("channel", pa.string()),
-        ("mean", pa.float32()),
-        ("deviation", pa.float32()),
-        ("actual", pa.float32()),
-    ]
-)
+SCHEMA = pa.schema([*FIELDS, ("actual", pa.float32())])
 
 
 def forecast_table(model: Forecaster, dataset: SequenceDataset, batch: WindowBatch) -> pa.Table:
@@ -66,22 +54,15 @@ def forecast_table(model: Forecaster, dataset: SequenceDataset, batch: WindowBat
     centre, scale = dataset.scaling.of(batch.series)
     forecast = model.forecast(batch.given).in_units(centre, scale)
     actual = np.where(batch.target_observed, batch.target * scale[:, None] + centre[:, None], np.nan)
-    windows, horizon, channels = forecast.mean.shape
-    step = np.timedelta64(dataset.step_micros, "us")
-    issued = batch.start + (dataset.layout.context - 1) * step
-    ahead = dataset.layout.lead + np.arange(1, horizon + 1)
-    deviation = np.full(forecast.mean.shape, np.nan) if forecast.deviation is None else forecast.deviation
-    columns = [
-        np.repeat(batch.series, horizon * channels),
-        np.repeat(issued, horizon * channels),
-        np.repeat(target_times(batch.start, dataset.layout, dataset.step_micros).ravel(), channels),
-        np.tile(np.repeat(ahead, channels), windows),
-        np.tile(np.array(dataset.channels), windows * horizon),
-        *(values.ravel().astype(np.float32) for values in (forecast.mean, deviation, actual)),
-    ]
-    arrays = [pa.array(column, field.type, from_pandas=True) for column, field in zip(columns, SCHEMA, strict=True)]
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    issued = batch.start + (dataset.layout.context - 1) * np.timedelta64(dataset.step_micros, "us")
+    columns = rows_of(forecast, batch.series, issued, dataset.layout.lead, dataset.step_micros, dataset.channels)
+    return pa.Table.from_arrays([*columns, values_of(actual)], schema=SCHEMA)
 
 
-def _writer(path: Path, suffix: str) -> pq.ParquetWriter | pa_csv.CSVWriter:
-    return pq.ParquetWriter(path, SCHEMA) if suffix == ".parquet" else pa_csv.CSVWriter(path, SCHEMA)
+def must_be_table(out: Path) -> None:
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"{out}: expected a name that ends in .csv or .parquet")
+
+
+def writer_of(path: Path, schema: pa.Schema) -> pq.ParquetWriter | pa_csv.CSVWriter:
+    return pq.ParquetWriter(path, schema) if path.suffix == ".parquet" else pa_csv.CSVWriter(path, schema)

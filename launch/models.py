@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 def load(folder: Path, dataset: SequenceDataset, kind: str | None = None) -> HmmForecaster | LstmForecaster:
     """A saved model that can forecast this dataset. Raises InputError where it cannot, or the folder holds none of that kind."""
-    card = read_card(folder)
-    card.check(dataset, folder)
-    if (kind or card.kind) == "hmm":
+    read_card(folder).check(dataset, folder)
+    return load_any(folder, kind)
+
+
+def load_any(folder: Path, kind: str | None = None) -> HmmForecaster | LstmForecaster:
+    """A saved model of this kind, or of the one it says it is. Raises InputError where it cannot be read."""
+    if (kind or read_card(folder).kind) == "hmm":
         from classical.hmm.saving import load as load_hmm
 
         return load_hmm(folder)

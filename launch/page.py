@@ -25,6 +25,15 @@ from prep.splits import SPLITS
 
 # A forecast is easier to judge beside some of what came before it.
 PAST_HORIZONS = 3
+# What is drawn of a training, by its head, or of the point head by its loss.
+LOSSES = {
+    "mse": "mean squared error",
+    "mae": "mean absolute error",
+    "huber": "Huber's loss",
+    "gaussian": "negative log density",
+    "student": "negative log density",
+    "quantiles": "pinball loss, doubled",
+}
 
 
 def page_contents(
@@ -131,7 +140,13 @@ def _example(example: Example, dataset: SequenceDataset) -> contents.Example:
 def _learning(card: Card) -> contents.Learning:
     epoch, loss = (np.array([record[field] for record in card.history]) for field in ("epoch", "loss"))
     validation = np.array([record.get("validation_loss", np.nan) for record in card.history])
-    return contents.Learning(card.kind, epoch, loss, validation, "mean squared error, scaled")
+    return contents.Learning(card.kind, epoch, loss, validation, f"{LOSSES[loss_of(card)]}, scaled")
+
+
+def loss_of(card: Card) -> str:
+    """A key of LOSSES."""
+    head = str(card.settings["head"])
+    return str(card.settings["loss"]) if head == "point" else head
 
 
 def _likelihood(card: Card) -> contents.Likelihood:

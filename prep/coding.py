@@ -53,3 +53,20 @@ def in_order(word: str) -> tuple[bool, float, str]:
         return (False, float(word), word)
     except ValueError:
         return (True, 0.0, word)
+
+
+def number_of(text: str | None, words: Vocabulary | None) -> float:
+    """An attribute as it is stored: a number, the code of a word, NaN where there is none or the word is not known."""
+    if text is None or not (words or is_number(text)):
+        return float("nan")
+    if words is None:
+        return float(text)
+    return float(words.words.index(text)) if text in words.words else float("nan")
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -10,7 +10,7 @@ from pyspark.sql import Column as SparkColumn
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from prep.coding import MOST_WORDS, Vocabulary, vocabulary
+from prep.coding import MOST_WORDS, Vocabulary, is_number, number_of, vocabulary
 from prep.companions import calendar_names
 from prep.errors import InputError
 from prep.grid import Grid
@@ -86,7 +86,8 @@ def columns_of(
     twice = sorted({name for name in every if every.count(name) > 1})
     if twice:
         raise InputError(f"two columns are named {twice[0]!r}, among channels, covariates, labels and attributes: rename one")
-    of_series = {key: tuple(map(_number, row, described)) for key, row in attributes.items()}
+    words_of = [column.vocabulary for column in described]
+    of_series = {key: tuple(map(number_of, row, words_of)) for key, row in attributes.items()}
     return Columns(tuple(channels), (*joined, *calendar), tuple(labels), described, of_series, unknown, len(joined))
 
 
@@ -138,28 +139,10 @@ def _described(
     for index, name in enumerate(names):
         present = {key: text for key, row in attributes.items() if (text := row[index]) is not None}
         words = None
-        if not all(_is_number(text) for text in present.values()):
+        if not all(is_number(text) for text in present.values()):
             by_split: dict[str, list[str]] = {split: [] for split in SPLITS}
             for key, text in present.items():
                 by_split[(series.of(key) if series else "train") or "test"].append(text)
             words = vocabulary(by_split, f"attribute {name!r}")
         columns.append(Column(name=name, kind="category" if words else "real", vocabulary=words))
     return tuple(columns)
-
-
-def _number(text: str | None, column: Column) -> float:
-    """An attribute as it is stored: a number, the code of a word, NaN where there is none or the word is not known."""
-    if text is None or not (column.vocabulary or _is_number(text)):
-        return float("nan")
-    if column.vocabulary is None:
-        return float(text)
-    words = column.vocabulary.words
-    return float(words.index(text)) if text in words else float("nan")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -16,6 +16,7 @@ from prep.errors import InputError
 from prep.layout import Layout
 from prep.manifest import MANIFEST, Manifest, parse_manifest
 from prep.placing import holds, recover
+from prep.preparation import Preparation
 from prep.scaling import Scaling
 from prep.splits import SPLITS
 from prep.windows import Windows
@@ -72,6 +73,11 @@ class SequenceDataset:
     @property
     def step_micros(self) -> int:
         return self.manifest.step_micros
+
+    @property
+    def preparation(self) -> Preparation:
+        """What new readings go through as well, to be forecast by a model of this dataset."""
+        return Preparation.of(self.manifest)
 
     @property
     def digest(self) -> str:

@@ -1,4 +1,4 @@
-"""The directory of what a node keeps of the datasets that it has read, for all processes of a user.
+"""The directory of what a node keeps of what it has read, for all processes of a user.
 
 An entry is one file, written beside and renamed, so it is whole or not there; who has it mapped keeps it when it is swept away.
 The least recently used go first when there are more bytes than HINDCAST_CACHE_BYTES (by default half of what is free on the disk,

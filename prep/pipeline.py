@@ -24,7 +24,7 @@ from prep.ledger import Ledger
 from prep.manifest import FORMAT, OUTSIDE, VERSION, Manifest
 from prep.quantiles import Quartiles, quartiles
 from prep.readings import Readings
-from prep.resampling import Rules
+from prep.rules import fills_of, order_matters, rules_of
 from prep.scaling import Moments, Scaling, affine, merge
 from prep.segments import Cut
 from prep.spec import Spec, duration_micros
@@ -85,7 +85,8 @@ def load(
 ) -> Source:
     """Opens and surveys what a spec names. Raises InputError for bad rows that the spec does not allow."""
     from_readings = () if spec.attributes.path or spec.attributes.table else spec.attributes.values
-    readings = readings_.load(spark, spec.readings, attributes=from_readings, given=given, ordered=_order_matters(spec))
+    ordered = order_matters(spec.readings, spec.grid)
+    readings = readings_.load(spark, spec.readings, attributes=from_readings, given=given, ordered=ordered)
     good = F.col("reason").isNull()
     found = readings.checked.agg(
         F.count(F.when(good, True)).alias("rows"),
@@ -192,21 +193,16 @@ def plan_of(
 ) -> tuple[Plan, Cut]:
     """How readings become pieces, and pieces segments."""
     kinds = [channel.kind for channel in columns.channels]
-    fill = tuple("previous" if kind != "real" and spec.grid.fill == "linear" else spec.grid.fill for kind in kinds)
     cut = Cut(
         borders={split: (border.start, border.stop) for split, border in borders.items()},
         series=series,
-        fill=fill,
+        fill=fills_of(spec.grid, kinds),
         most_apart=most_steps_apart(grid, spec.grid),
         layout=layout,
         min_observed=spec.windows.min_observed,
     )
     labels = len(columns.labels)
-    rules = Rules(
-        duplicates="first" if spec.grid.duplicates == "error" else spec.grid.duplicates,
-        merge=(*("mean" if kind == "real" else "last" for kind in kinds), *["last"] * labels),
-        aggregate=_aggregate(spec, columns),
-    )
+    rules = rules_of(spec.grid, [channel.name for channel in columns.channels], kinds, labels)
     joined = tuple(len(join.values) for join in spec.joins)
     plan = Plan(
         grid=grid,
@@ -218,33 +214,10 @@ def plan_of(
         tolerance=tuple(duration_micros(join.tolerance) for join in spec.joins),
         halo=cut.halo,
         most_apart=cut.most_apart,
-        ordered=_order_matters(spec),
+        ordered=order_matters(spec.readings, spec.grid),
         appends=appends,
     )
     return plan, cut
-
-
-def _aggregate(spec: Spec, columns: Columns) -> tuple[str, ...]:
-    """The rule of each channel and label; none where readings are not aggregated."""
-    asked = spec.grid.aggregate
-    if asked is None:
-        return ()
-    names = [channel.name for channel in columns.channels]
-    strangers = sorted({*asked} - {*names}) if isinstance(asked, dict) else []
-    if strangers:
-        raise InputError(f"grid.aggregate: there is no channel {strangers[0]!r}; the channels are {', '.join(names)}")
-    rules = []
-    for channel in columns.channels:
-        usual = {"real": "mean", "count": "sum", "category": "last"}[channel.kind]
-        rule = asked.get(channel.name, usual) if isinstance(asked, dict) else asked
-        rules.append("last" if channel.kind == "category" else rule)
-    return (*rules, *["last"] * len(columns.labels))
-
-
-def _order_matters(spec: Spec) -> bool:
-    """Whether the place of a reading in the files decides anything: where two are of the same time, and one is to be taken."""
-    words = bool(spec.readings.categories or spec.readings.counts or spec.readings.labels)
-    return spec.grid.duplicates in ("first", "last") or (spec.grid.duplicates == "mean" and words)
 
 
 def _series(readings: Readings) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -94,7 +93,7 @@ def load(
         cell_of(escaped(channel.name), source.types[channel.name], channel.kind, spec.categories.get(channel.name))
         for channel in channels
     ]
-    series = named(list(_parts(spec).values())) if spec.series else F.lit(_only_series(spec))
+    series = named(list(_parts(spec).values())) if spec.series else F.lit(spec.only_series)
     reasons = [F.when(part.isNull(), F.lit(name)) for name, part in _parts(spec).items()]
     reasons += [
         F.expr(f"if({cell.fault}, {literal(channel.name)}, null)")
@@ -113,7 +112,7 @@ def load(
         reason.alias("reason"),
     )
     bad = _bad(source, frame.withColumn("_hindcast_reason", reason).where("_hindcast_reason is not null"))
-    keys = _keys(frame.where(reason.isNull()), spec, series) if spec.series else _one_each(spark, [_only_series(spec)])
+    keys = _keys(frame.where(reason.isNull()), spec, series) if spec.series else _one_each(spark, [spec.only_series])
     return Readings(checked, bad, channels, spec.labels, attributes, keys)
 
 
@@ -190,13 +189,6 @@ def named(parts: Sequence[Column]) -> Column:
     # So that "a/b" with "c" is another series than "a" with "b/c".
     apart = [F.replace(F.replace(part, F.lit("\\"), F.lit("\\\\")), F.lit("/"), F.lit("\\/")) for part in parts]
     return F.concat(apart[0], *(piece for part in apart[1:] for piece in (F.lit("/"), part)))
-
-
-def _only_series(spec: ReadingsSpec) -> str:
-    if spec.table:
-        return spec.table.split(".")[-1]
-    name = Path(spec.path[0]).name.split(".")[0] if len(spec.path) == 1 else ""
-    return name if name and not set(name) & set("*?[{") else "readings"
 
 
 def as_text(name: str) -> Column:

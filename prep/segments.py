@@ -157,18 +157,23 @@ def fill(values: np.ndarray, how: tuple[str, ...], most_apart: int) -> tuple[np.
     stays ("none"). A hole is closed where the known values on either side lie at most `most_apart` steps apart; nothing is
     extrapolated.
     """
-    known = ~np.isnan(values)
-    if known.all():
+    missing = np.isnan(values)
+    if not missing.any():
         return values, np.ones(len(values), bool)
-    step = np.arange(len(values))[:, None]
-    before = np.maximum.accumulate(np.where(known, step, -1))
-    after = np.minimum.accumulate(np.where(known, step, len(values))[::-1])[::-1]
-    closed = ~known & (before >= 0) & (after < len(values)) & (after - before <= most_apart) & (np.array(how) != "none")
-    left = np.take_along_axis(values, np.maximum(before, 0), axis=0)
-    right = np.take_along_axis(values, np.minimum(after, len(values) - 1), axis=0)
-    between = left + (right - left) * (step - before) / np.maximum(after - before, 1)
-    filling = np.where(np.array(how) == "linear", between, left)
-    return np.where(closed, filling, values), (known | closed).all(axis=1)
+    channel, step = np.nonzero(missing.T)
+    begins = (np.diff(channel, prepend=-1) != 0) | (np.diff(step, prepend=-1) != 1)
+    hole, first = np.cumsum(begins) - 1, np.flatnonzero(begins)
+    before, after = step[first] - 1, step[np.append(first[1:], len(step)) - 1] + 1
+    rules = np.array(how)
+    closed = (before >= 0) & (after < len(values)) & (after - before <= most_apart) & (rules[channel[first]] != "none")
+    some = np.flatnonzero(closed[hole])
+    channel, step, before, after = channel[some], step[some], before[hole[some]], after[hole[some]]
+    left, right = values[before, channel], values[after, channel]
+    between = left + (right - left) * (step - before) / (after - before)
+    filled = values.copy()
+    filled[step, channel] = np.where((rules == "linear")[channel], between, left)
+    missing[step, channel] = False
+    return filled, ~missing.any(axis=1)
 
 
 def runs(mask: np.ndarray) -> list[tuple[int, int]]:

@@ -63,12 +63,13 @@ class Source:
         return {field.name: field.dataType for field in self.frame.schema if field.name not in (LINE, FILE)}
 
     def must_have(self, *columns: str) -> None:
-        """Raises InputError for a column that is not there."""
-        for name in columns:
-            if name not in self.types:
-                lone = next(iter(self.types)) if len(self.types) == 1 else ""
-                hint = "; fields are separated by commas, or by tabs in a .tsv" if re.search("[;\t|]", lone) else ""
-                raise InputError(f"{self.name}: no column {name!r}; the columns are {', '.join(self.types)}{hint}")
+        """Raises InputError for columns that are not there."""
+        lacking = [name for name in dict.fromkeys(columns) if name not in self.types]
+        if lacking:
+            lone = next(iter(self.types)) if len(self.types) == 1 else ""
+            hint = "; fields are separated by commas, or by tabs in a .tsv" if re.search("[;\t|]", lone) else ""
+            which = f"column{'s' if len(lacking) > 1 else ''} {', '.join(map(repr, lacking))}"
+            raise InputError(f"{self.name}: no {which}; the columns are {', '.join(self.types)}{hint}")
 
 
 def open_source(spark: SparkSession, where: Where, given: DataFrame | None, what: str) -> Source:

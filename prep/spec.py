@@ -180,6 +180,14 @@ class ReadingsSpec(SourceSpec):
     labels: Names = ()
     bad_rows: Literal["error", "quarantine"] = "error"
 
+    @property
+    def only_series(self) -> str:
+        """What the series is called where no column tells several apart: as the file or the table."""
+        if self.table:
+            return self.table.split(".")[-1]
+        name = Path(self.path[0]).name.split(".")[0] if len(self.path) == 1 else ""
+        return name if name and not set(name) & set("*?[{") else "readings"
+
     @field_validator("categories", mode="before")
     @classmethod
     def names_or_vocabularies(cls, given: Any) -> Any:

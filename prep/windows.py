@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from prep.blocks import Block
+from prep.errors import InputError
 from prep.layout import Layout
 
 
@@ -35,7 +36,19 @@ class Given:
 
     @classmethod
     def of(cls, context: np.ndarray, observed: np.ndarray | None = None) -> Given:
-        """Contexts alone, of series without a name, all measured unless `observed` says otherwise."""
+        """Contexts alone, of series without a name, all measured unless `observed` says otherwise.
+
+        A single one may be given as it is, (context, channels). Raises InputError for an array of other dimensions, and where
+        `observed` has another shape.
+        """
+        if context.ndim not in (2, 3):
+            raise InputError(
+                f"context of shape {context.shape}: expected (windows, steps, channels), or (steps, channels) of a single window"
+            )
+        if observed is not None and observed.shape != context.shape:
+            raise InputError(f"observed of shape {observed.shape}: expected that of the context, {context.shape}")
+        if context.ndim == 2:
+            context, observed = context[None], None if observed is None else observed[None]
         windows, steps, _ = context.shape
         none = np.zeros((windows, steps, 0), np.float32)
         return cls(
@@ -136,6 +149,15 @@ class Windows:
         return replace(
             self, block_of_row=self.block_of_row[rows], row_in_block=self.row_in_block[rows], first_of_row=first_of_row
         )
+
+    def rows(self) -> Iterator[Block]:
+        """The rows that the windows lie in, whole; only where they are not all of a block are they copied."""
+        for index, block in enumerate(self.blocks):
+            rows = self.row_in_block[self.block_of_row == index]
+            if len(rows) == len(block.windows):
+                yield block
+            elif len(rows):
+                yield Block(**{field.name: getattr(block, field.name)[rows] for field in fields(Block)})
 
     def batch(self, numbers: np.ndarray) -> WindowBatch:
         """The windows with these numbers, in this order."""

@@ -33,6 +33,7 @@ def forecaster_of(fitted: FittedHmm, dataset: SequenceDataset) -> HmmForecaster:
         lead=dataset.layout.lead,
         scaling=dataset.scaling,
         dataset=dataset.digest,
+        preparation=dataset.preparation,
         parameters=fitted.model.parameters,
         fit_seconds=fitted.seconds,
         fit_cpu_seconds=fitted.cpu_seconds,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from deep.heads import head_of
 from deep.inputs import Inputs
 from deep.networks.encoder_decoder import EncoderDecoder
 from deep.networks.ends import Answer, Standardise
+from deep.networks.path import LinearPath
 from deep.networks.plain import PlainLstm
 from deep.networks.segment import SegmentLstm
 from deep.settings import LstmSettings
@@ -21,12 +24,13 @@ def build(settings: LstmSettings, inputs: Inputs, seed: int | None = None) -> ke
     given = {name: keras.Input(shape, name=name, dtype=dtype) for name, (shape, dtype) in inputs.shapes().items()}
     standard, centre, scale = Standardise(settings.normalise)(given["context"], given.get("observed"))
     raw = body(settings, inputs, settings.seed if seed is None else seed)({**given, "context": standard})
-    return keras.Model(given, Answer(settings)(raw, centre, scale), name=settings.network.replace("-", "_"))
+    path = LinearPath(inputs.horizon)(standard) if settings.skip == "linear" else None
+    return keras.Model(given, Answer(settings)(raw, centre, scale, path), name=settings.network.replace("-", "_"))
 
 
 def body(settings: LstmSettings, inputs: Inputs, dropout_seed: int) -> keras.layers.Layer:
     """{name: …}, the context standardised -> (batch, horizon, channels, outputs)."""
-    common = {
+    common: dict[str, Any] = {
         "horizon": inputs.horizon, "outputs": head_of(settings).outputs, "units": settings.units, "dropout": settings.dropout,
         "series": len(inputs.series), "series_embedding": settings.series_embedding, "seed": settings.seed,
         "dropout_seed": dropout_seed,
@@ -34,7 +38,7 @@ def body(settings: LstmSettings, inputs: Inputs, dropout_seed: int) -> keras.lay
     match settings.network:
         case "segment":
             assert settings.segment is not None
-            return SegmentLstm(segment=settings.segment, channel_embedding=settings.channel_embedding, **common)
+            return SegmentLstm(settings.segment, settings.embedding, settings.channel_embedding, **common)
         case "plain":
             return PlainLstm(depth=settings.layers, **common)
         case "encoder-decoder":

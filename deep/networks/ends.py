@@ -53,7 +53,11 @@ class Answer(layers.Layer):
         self.settings = LstmSettings.model_validate(settings)
         self.head = head_of(self.settings)
 
-    def call(self, raw: Any, centre: Any, scale: Any) -> Any:
+    def call(self, raw: Any, centre: Any, scale: Any, path: Any = None) -> Any:
+        """`path` (batch, horizon, channels), where there is one, is added to where the head says that its distribution lies."""
+        raw = ops.cast(raw, "float32")
+        if path is not None:
+            raw = raw + ops.expand_dims(path, -1) * ops.one_hot(self.head.location, self.head.outputs)
         return self.head.parameters(raw, centre, scale)
 
     def get_config(self) -> dict[str, Any]:

@@ -19,24 +19,30 @@ class SegmentLstm(Body):
     channel), by what is known of it, and by what is known of the series. All channels share the weights.
     """
 
-    def __init__(self, segment: int, channel_embedding: bool, **common: Any) -> None:
+    def __init__(self, segment: int, embedding: str, channel_embedding: bool, **common: Any) -> None:
         super().__init__(**common)
-        self.segment, self.channel_embedding = segment, channel_embedding
-        self.embed = layers.Dense(self.units, activation="relu", kernel_initializer=glorot(self.seed), name="embed")
+        self.segment, self.embedding, self.channel_embedding = segment, embedding, channel_embedding
+        self.embed = None
+        if embedding == "dense":
+            self.embed = layers.Dense(self.units, activation="relu", kernel_initializer=glorot(self.seed), name="embed")
         self.lstm = lstm(self.units, self.seed + 1, return_state=True)
         self.project = layers.Dense(segment * self.outputs, kernel_initializer=glorot(self.seed + 2), name="project")
 
     def build(self, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
-        futures, of_channel = self.horizon // self.segment, self.units // 2 if self.channel_embedding else 0
+        futures, width = self.horizon // self.segment, self._query_width
+        # SegRNN's: half of a query tells the position, half the channel.
+        halved = self.channel_embedding and self.embed is not None
         normal = initializers.RandomNormal(seed=self.seed + 3)
-        self.position = self.add_weight(shape=(futures, self.units - of_channel), initializer=normal, name="position")
+        self.position = self.add_weight(shape=(futures, width - width // 2 * halved), initializer=normal, name="position")
         if self.channel_embedding:
             normal = initializers.RandomNormal(seed=self.seed + 4)
-            self.channel = self.add_weight(shape=(shapes["context"][2], of_channel), initializer=normal, name="channel")
+            shape = (shapes["context"][2], width // 2 if halved else width)
+            self.channel = self.add_weight(shape=shape, initializer=normal, name="channel")
         widths = {name: int(shapes[name][2] or 0) for name in ("covariates", "known") if name in shapes}
         a_step = 1 + ("observed" in shapes) + widths.get("covariates", 0)
-        self.embed.build((None, None, self.segment * a_step))
-        self.lstm.build((None, None, self.units))
+        if self.embed is not None:
+            self.embed.build((None, None, self.segment * a_step))
+        self.lstm.build((None, None, self.units if self.embed is not None else self.segment * a_step))
         self.project.build((None, self.units))
         if "known" in shapes:
             self.from_known = self._dense(self.segment * widths["known"], 6, "from_known")
@@ -45,14 +51,20 @@ class SegmentLstm(Body):
         if self.embed_series is not None:
             self.embed_series.build(shapes["series"])
 
+    @property
+    def _query_width(self) -> int:
+        """A query is an input of the cell, as a segment's embedding is; where these are none, it is what it adds to the gates."""
+        return 4 * self.units if self.embed is None else self.units
+
     def _dense(self, width: int, seed: int, name: str) -> layers.Dense:
-        dense = layers.Dense(self.units, use_bias=False, kernel_initializer=glorot(self.seed + seed), name=name)
+        dense = layers.Dense(self._query_width, use_bias=False, kernel_initializer=glorot(self.seed + seed), name=name)
         dense.build((None, width))
         return dense
 
     def call(self, given: Mapping[str, Any], training: bool | None = None) -> Any:
         channels = given["context"].shape[2]
-        _, hidden, carry = self.lstm(self.embed(self._segments(given)), training=training)
+        segments = self._segments(given)
+        _, hidden, carry = self.lstm(segments if self.embed is None else self.embed(segments), training=training)
         decoded = self._decoded(self._queries(given, channels), hidden, carry)
         raw = ops.reshape(self.project(self.drop(decoded, training=training)), (-1, channels, self.horizon, self.outputs))
         return ops.transpose(raw, (0, 2, 1, 3))
@@ -67,8 +79,8 @@ class SegmentLstm(Body):
         cell = self.lstm.cell
         kernel, recurrent, bias = (ops.cast(w, self.compute_dtype) for w in (cell.kernel, cell.recurrent_kernel, cell.bias))
         of_state = ops.reshape(ops.matmul(hidden, recurrent), (-1, channels, 1, 4 * self.units))
-        of_query = ops.matmul(ops.reshape(queries, (-1, self.units)), kernel) + bias
-        gates = ops.reshape(of_query, (-1, channels, futures, 4 * self.units)) + of_state
+        of_query = queries if self.embed is None else ops.matmul(ops.reshape(queries, (-1, self.units)), kernel)
+        gates = ops.reshape(of_query, (-1, channels, futures, 4 * self.units)) + of_state + bias
         let_in, keep, new, show = ops.split(gates, 4, axis=-1)
         before = ops.reshape(carry, (-1, channels, 1, self.units))
         after = ops.sigmoid(keep) * before + ops.sigmoid(let_in) * ops.tanh(new)
@@ -90,12 +102,12 @@ class SegmentLstm(Body):
         return ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
 
     def _queries(self, given: Mapping[str, Any], channels: int) -> Any:
-        """What the cell is told of each future segment of each channel: (batch or 1, channels, futures, units)."""
+        """What the cell is told of each future segment of each channel: (batch or 1, channels, futures, width)."""
         futures = self.position.shape[0]
         queries = ops.repeat(ops.expand_dims(self.position, 0), channels, axis=0)
         if self.channel_embedding:
             of_channel = ops.repeat(ops.expand_dims(self.channel, 1), futures, axis=1)
-            queries = ops.concatenate([queries, of_channel], axis=-1)
+            queries = queries + of_channel if self.embed is None else ops.concatenate([queries, of_channel], axis=-1)
         queries = ops.expand_dims(ops.cast(queries, self.compute_dtype), 0)
         if "known" in given:
             of_segment = ops.reshape(given["known"], (-1, futures, self.segment * given["known"].shape[2]))
@@ -106,4 +118,5 @@ class SegmentLstm(Body):
         return queries
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "segment": self.segment, "channel_embedding": self.channel_embedding}
+        names = ("segment", "embedding", "channel_embedding")
+        return {**super().get_config(), **{name: getattr(self, name) for name in names}}

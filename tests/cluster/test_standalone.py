@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -12,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pyspark
 import pytest
 
@@ -120,6 +122,54 @@ def test_spark_submit_runs_em_and_gets_what_one_machine_gets(master: str, datase
         np.testing.assert_allclose(getattr(cluster.emission, name), array, rtol=1e-8, atol=1e-10, err_msg=name)
 
 
+def test_readings_are_forecast_on_a_cluster_as_on_one_machine(master: str, dataset: SequenceDataset, folder: Path) -> None:
+    run(folder, "hindcast", "fit", "hmm", "d.seq", "--settings", "spec.toml", "--out", "m.hmm", "--cluster.master", "local[1]")
+    for where, out in ((master, "cluster.parquet"), ("local[1]", "local.parquet")):
+        run(folder, "hindcast", "forecast", "m.hmm", "readings.csv", "--out", out, "--cluster.master", where)
+    order = [("series", "ascending"), ("step", "ascending")]
+    cluster, local = (pq.read_table(folder / name).sort_by(order) for name in ("cluster.parquet", "local.parquet"))
+    assert len(local) == 4 * 8
+    assert cluster.equals(local)
+
+
 def test_horovod_trains_across_both_workers(master: str, dataset: SequenceDataset, folder: Path) -> None:
     run(folder, "hindcast", "fit", "lstm", "d.seq", "--settings", "spec.toml", "--out", "lstm", "--cluster.master", master)
     assert load_lstm(folder / "lstm").card.settings["ranks"] == 2
+
+
+LOSING_AN_EXECUTOR = """
+import json, os, signal, sys
+import numpy as np, psutil
+from classical import em, hmm
+from classical.hmm.training import training
+from launch.session import spark_session
+from prep.entries import cache_directory
+
+def executors(app):
+    lines = ((process.pid, process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
+    return [pid for pid, line in lines if app in line and any("CoarseGrainedExecutorBackend" in word for word in line)]
+
+def lose_one(number):
+    if number == 2:
+        os.kill(executors(spark.sparkContext.applicationId)[0], signal.SIGKILL)
+
+with spark_session(sys.argv[1]) as spark:
+    rng, found = np.random.default_rng(0), {}
+    rows = [(rng.integers(0, 1 + 2 * (number % 2), 30).tolist(),) for number in range(60)]
+    frame = spark.createDataFrame(rows, "x array<int>").repartition(6)
+    model = hmm.CategoricalHMM(2, n_features=3, n_iter=5, random_state=0)
+    for name, hook in (("whole", lambda number: None), ("disturbed", lose_one)):
+        with training(frame, check=model._check) as given:
+            found["nodes"] = len(given.data._nodes)
+            how = {"iterations": 5, "tolerance": -np.inf, "on_iteration": lambda number, _: hook(number)}
+            found[name] = em.fit(model.beginnings(given)[0], given.data, **how)[1].log_likelihood
+    left = spark.sparkContext.parallelize(range(8), 8).map(lambda _: len([*cache_directory().glob("packed-*")])).collect()
+print(json.dumps({**found, "left": sum(left)}))
+"""
+
+
+def test_sequences_that_a_lost_executor_had_are_packed_again(master: str, folder: Path) -> None:
+    found = json.loads(run(folder, sys.executable, "-c", LOSING_AN_EXECUTOR, master).splitlines()[-1])
+    assert found["nodes"] == 2
+    assert found["disturbed"] == found["whole"]
+    assert found["left"] == 0

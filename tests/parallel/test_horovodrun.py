@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.parallel
@@ -43,10 +44,13 @@ def test_two_ranks_lose_as_one_at_the_same_global_batch(ranks: list[dict[str, An
     for one, two in zip(alone["history"], ranks[0]["history"], strict=True):
         assert two["loss"] == pytest.approx(one["loss"], rel=1e-4)
         assert two["validation_loss"] == pytest.approx(one["validation_loss"], rel=1e-4)
+    # After each of the first hundred steps, the sum of an epoch's losses so far; 0 once an epoch has ended.
+    assert len(alone["totals"]) == 100
+    np.testing.assert_allclose(ranks[0]["totals"], alone["totals"], rtol=1e-4)
 
 
 def test_only_rank_0_is_told_of_progress(ranks: list[dict[str, Any]]) -> None:
-    assert [rank["told"] for rank in ranks] == [2, 0]
+    assert [rank["told"] for rank in ranks] == [25, 0]
 
 
 def test_ranks_exchange_values(ranks: list[dict[str, Any]]) -> None:

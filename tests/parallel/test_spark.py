@@ -96,7 +96,7 @@ def faulty(how: str) -> Callable[[Line], int]:
                 if how == "sleep":
                     time.sleep(600)
                 os.kill(os.getpid(), signal.Signals[how])
-            if hvd.rank() == 0 and step == 5:
+            if hvd.rank() == 0 and step == 4:
                 line.checkpoint(bytes(10_000_000) + b"the last one")
             hvd.allreduce(tf.constant(1), op=hvd.Sum)
         return 0

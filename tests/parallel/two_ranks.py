@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from deep.collective import HorovodRanks, OneProcess
+from deep.inputs import Inputs
 from deep.settings import LstmSettings
 from deep.started import started_by_horovod
 from deep.training import digest_of, train
@@ -21,6 +22,9 @@ from prep.windows import Windows
 
 # A last step of a single window: one of two ranks holds none of it.
 STEP, COUNT, CONTEXT, HORIZON = 16, 49, 24, 12
+# Four steps each.
+EPOCHS = 25
+INPUTS = Inputs(context=CONTEXT, horizon=HORIZON, lead=0, channels=2)
 
 
 def windows(seed: int) -> Windows:
@@ -46,15 +50,20 @@ def windows(seed: int) -> Windows:
 
 def main(folder: Path) -> None:
     collective = HorovodRanks() if started_by_horovod() else OneProcess()
-    settings = LstmSettings(units=16, segment=12, batch=2 * STEP, dropout=0.0, epochs=2)
+    settings = LstmSettings(units=16, segment=12, batch=2 * STEP, dropout=0.0, epochs=EPOCHS, patience=EPOCHS, checkpoint_steps=1)
     told: list[dict[str, float]] = []
-    trained = train(windows(0), windows(1), settings, collective, told.append)
+    totals: list[float] = []
+    trained = train(
+        windows(0), windows(1), INPUTS, settings, collective, on_epoch=told.append,
+        on_checkpoint=lambda state: totals.append(state.total),
+    )  # fmt: skip
     result = {
         "size": collective.size,
         "ranks": collective.gather(collective.rank),
         "first_broadcast": float(collective.broadcast([np.array([collective.rank], np.float32)])[0][0]),
         "history": trained.history,
         "told": len(told),
+        "totals": totals,
         "weights": digest_of(list(trained.weights)),
     }
     (folder / f"{collective.rank}.json").write_text(json.dumps(result))

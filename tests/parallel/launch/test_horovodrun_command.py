@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -33,7 +34,9 @@ def dataset(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Se
     return prepare(spark, Spec.model_validate(tables), folder / "d.seq")
 
 
-def horovodrun(program: list[str], dataset: SequenceDataset, out: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def horovodrun(
+    program: list[str], dataset: SequenceDataset, out: Path, *options: str, fault: str = ""
+) -> subprocess.CompletedProcess[str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     arguments = [
         "fit",
@@ -48,9 +51,10 @@ def horovodrun(program: list[str], dataset: SequenceDataset, out: Path, *options
         "--lstm.batch",
         "32",
     ]
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "FAULT": fault}
     return subprocess.run(
         ["horovodrun", "-np", "2", "--gloo", sys.executable, *program, *arguments, *options],
-        capture_output=True, text=True, timeout=240, cwd=ROOT, env={**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=240, cwd=ROOT, env=environment,
     )  # fmt: skip
 
 
@@ -63,12 +67,22 @@ def test_two_ranks_make_one_model(dataset: SequenceDataset, tmp_path: Path) -> N
     assert len(model.card.history) == 2
 
 
-def test_a_silent_rank_ends_the_run(dataset: SequenceDataset, tmp_path: Path) -> None:
+FAULTS = {
+    "sleep": r"no rank has moved for 12 s; the others wait for: rank 1 on \S+ \(at epoch 1, step 2\)(?s:.*)time.sleep\(600\)",
+    "SIGSTOP": r"hindcast: rank 1 on \S+ \(.+\) has given no sign of life for 8 s, and rank 0 is at epoch 1, step 3",
+    "SIGKILL": r"Process 1 exit with status code 137",
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_rank_that_stops_ends_the_run_and_is_named(dataset: SequenceDataset, tmp_path: Path, fault: str) -> None:
     program = str(Path(__file__).with_name("silent_rank.py"))
     began = time.monotonic()
-    ran = horovodrun([program], dataset, tmp_path / "model", "--lstm.silence_seconds", "8")
+    ran = horovodrun(
+        [program], dataset, tmp_path / "model", "--lstm.silence_seconds", "12" if fault == "sleep" else "60", fault=fault
+    )
     assert ran.returncode != 0
-    assert "has taken no step for 8 s (since epoch 1, step " in ran.stdout + ran.stderr
+    assert re.search(FAULTS[fault], ran.stdout + ran.stderr), ran.stdout + ran.stderr
     assert time.monotonic() - began < 120
     assert not (tmp_path / "model").exists()
 

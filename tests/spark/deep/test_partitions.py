@@ -75,7 +75,7 @@ def test_each_series_gets_its_own_model_and_a_bad_one_is_reported(
     fitted.save(tmp_path / "model")
     loaded = load(tmp_path / "model", dataset)
     names = {file.name for file in (tmp_path / "model").iterdir()}
-    assert names == {"model.json", "model.keras", "models.json", "weights"}
+    assert names == {"model.json", "model.keras", "models.json", *(f"weights-{number:06d}.npz" for number in range(3))}
     index = json.loads((tmp_path / "model" / "models.json").read_text())
     assert set(index["models"]) == set(GOOD)
     assert set(index["without"]) == {"wild", "short"}

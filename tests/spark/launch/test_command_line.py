@@ -14,9 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
+
+from launch.models import load_any
+from prep.windows import Given
 
 Run = Callable[..., tuple[int, str]]
 
@@ -102,6 +106,37 @@ def test_forecasts_are_written_in_sensor_units_with_what_happened(run: Run, made
     assert heat.actual.between(12, 28).all()
     assert (heat["mean"] - heat.actual).abs().mean() < 6
     assert heat.deviation.notna().all() == (kind == "hmm")
+
+
+@pytest.mark.parametrize("kind", ["hmm", "lstm"])
+def test_a_file_of_readings_is_forecast_from_its_end(run: Run, made: Path, kind: str) -> None:
+    """With a third sensor that has too few."""
+    table = readings_of(made)
+    few = table.tail(5).assign(sensor="c")
+    pd.concat([table, few]).to_csv(made / "now.csv", index=False, date_format="%Y-%m-%dT%H:%M:%S")
+    out = made / f"now-{kind}.parquet"
+    status, printed = run("forecast", made / kind, made / "now.csv", "--out", out)
+    assert status == 0, printed
+    assert "not forecast: 1 series, fewer than 24 steps of readings, the context" in printed
+    assert f"{2 * 8 * 2} forecast steps of 2 series: {out}" in printed
+    found = pq.read_table(out).to_pandas()
+    assert list(found[found.reason.notna()].series) == ["c"]
+    model = load_any(made / kind)
+    assert model.card is not None
+    centre, scale = model.card.scaling.of(["a"])
+    for sensor in "ab":
+        last = table[table.sensor == sensor].sort_values("time").tail(24)
+        scaled = ((last[["heat", "load"]].to_numpy() - centre) / scale).astype(np.float32)
+        expected = model.forecast(Given.of(scaled)).in_units(centre, scale)
+        rows = found[(found.series == sensor) & found.reason.isna()].sort_values(["step", "channel"])
+        assert set(rows.issued) == {last.time.iloc[-1]}
+        np.testing.assert_allclose(rows["mean"].to_numpy().reshape(8, 2), expected.mean[0], rtol=1e-5)
+        assert rows.deviation.notna().all() == (expected.deviation is not None)
+    shutil.copytree(made / kind, made / f"older-{kind}")
+    card = json.loads((made / kind / "model.json").read_text()) | {"preparation": None}
+    (made / f"older-{kind}" / "model.json").write_text(json.dumps(card))
+    status, printed = run("forecast", made / f"older-{kind}", made / "now.csv", "--out", made / "no.csv")
+    assert (status, "was written by an earlier Hindcast" in printed, len(printed.splitlines())) == (2, True, 1)
 
 
 @pytest.mark.cluster
@@ -285,6 +320,17 @@ BAD = {
     "no split": (
         ("forecast", "hmm", "data.seq", "--out", "x.csv", "--split", "future"),
         "expected one of train, validation, test",
+    ),
+    "no readings to forecast": (("forecast", "hmm", "nowhere.csv", "--out", "x.csv"), "nowhere.csv: no such file"),
+    "readings have no splits": (
+        ("forecast", "hmm", "readings.csv", "--out", "x.csv", "--split", "test"),
+        "readings.csv holds readings, and only a dataset has splits",
+    ),
+    "readings, no suffix": (("forecast", "hmm", "readings.csv", "--out", "x"), "expected a name that ends in .csv or .parquet"),
+    "readings, no model": (("forecast", "data.seq", "readings.csv", "--out", "x.csv"), "data.seq: not a Hindcast model"),
+    "a dataset and a master": (
+        ("forecast", "hmm", "data.seq", "--out", "x.csv", "--cluster.master", "local[1]"),
+        "--cluster.master: a dataset is forecast without settings",
     ),
     "no suffix": (("forecast", "hmm", "data.seq", "--out", "x"), "expected a name that ends in .csv or .parquet"),
     "model taken": (("fit", "hmm", "data.seq", "--out", "hmm"), "hmm: is there already; --overwrite replaces it"),

@@ -67,6 +67,7 @@ class InMemory:
     digest: str = "0" * 64
     covariates: tuple[Column, ...] = ()
     attributes: tuple[Column, ...] = ()
+    preparation: None = None
 
     @property
     def layout(self) -> Layout:

@@ -85,6 +85,12 @@ def test_a_process_that_gives_no_sign_of_life_is_stopped(step: int, ago: float, 
     assert (fault is not None and (fault.how, fault.ranks) == ("stopped", (1,))) == stopped
 
 
+def test_a_process_that_has_ended_in_order_is_not_missed() -> None:
+    old = time.monotonic() - 100
+    assert found(heard(at(3), at(3, done=True, closed=True, heard=old))) is None
+    assert found(heard(at(3), at(3, done=True, heard=old))) is not None, "its host may be lost with what it returns"
+
+
 def test_a_driver_that_was_away_does_not_take_its_own_absence_for_theirs() -> None:
     watch = heard(at(3, heard=time.monotonic() - 100), at(3))
     watch.moved = time.monotonic() - 100
@@ -149,6 +155,11 @@ def test_a_users_mistake_stays_one() -> None:
 
 def test_what_failed_before_any_rank_came_is_told_as_spark_tells_it() -> None:
     assert "Horovod on Spark failed: Exception: no" in said(None, heard(), Processes(), "Exception: no")
-    assert "rank 1 on far (before the first step) ended with exit code 1" in said(
-        None, heard(), Processes(exits={0: None, 1: 1}, hosts={1: "far"})
-    )
+
+
+def test_a_process_that_ends_without_a_word_is_named_before_those_that_follow() -> None:
+    processes = Processes(exits={0: None, 1: 1}, hosts={1: "far"})
+    watch = heard(at(0), errors=(raised(0, 11, follows=True),))
+    fault = found(watch, processes)
+    assert fault == Fault("ended", (1,))
+    assert "rank 1 on far (before the first step) ended with exit code 1" in said(fault, watch, processes)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from deep.feed import Share, order, take, training_feed, validation_feed
 from deep.inputs import Inputs
+from deep.mixing import mixed
 from prep.windows import Windows
 
 counts = st.integers(1, 500)
@@ -95,6 +96,40 @@ def test_the_feeds_batches_are_the_orders_windows_from_any_step_on(
         numbers, batches = training_feed(windows, inputs_for(windows), share, seed=3, epoch=epoch, first=first)
         np.testing.assert_array_equal(numbers, order(10, 3, epoch))
         assert firsts(batches) == [numbers[slice(*share.places(step))].tolist() for step in range(first, 3)]
+
+
+def test_mixed_windows_are_the_same_for_any_number_of_ranks_and_keep_what_is_measured(over: Callable[..., Windows]) -> None:
+    values, observed = np.random.default_rng(0).normal(size=(30, 1)), np.ones((30, 1))
+    observed[20] = 0
+    windows = over(values, 4, 2, observed)
+
+    def taken(ranks: int, seed: int = 3) -> list[np.ndarray]:
+        """Of an epoch: contexts, targets and weights, padding left out."""
+        shares = [Share(25, 10, rank, ranks) for rank in range(ranks)]
+        feeds = [training_feed(windows, inputs_for(windows), one, seed, 1, mixing=True)[1].as_numpy_iterator() for one in shares]
+        steps = []
+        for number, batches in enumerate(zip(*feeds, strict=True)):
+            for share, (inputs, target, weight) in zip(shares, batches, strict=True):
+                count = int(np.subtract(*share.places(number)[::-1]))
+                steps.append([array[:count] for array in (inputs["context"], target, weight)])
+        return [np.concatenate(parts) for parts in zip(*steps, strict=True)]
+
+    alone = taken(1)
+    for ours, theirs in zip(taken(3), alone, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert len(alone[0]) == 25
+    assert 0 < (alone[2] == 0).mean() < 0.4
+    assert not np.array_equal(taken(1, seed=4)[0], alone[0])
+
+
+def test_a_mixture_of_two_windows_is_a_turn_about_their_last_values(over: Callable[..., Windows]) -> None:
+    windows = over(np.random.default_rng(0).normal(size=(30, 2)), 4, 2)
+    one, two = windows.batch(np.array([3])), windows.batch(np.array([9]))
+    same = mixed(one, two, np.array([0.0]))
+    np.testing.assert_allclose(same.target, one.target, atol=1e-6)
+    turned = mixed(one, two, np.array([np.pi / 2]))
+    np.testing.assert_allclose(turned.context[:, -1], one.context[:, -1], atol=1e-6)
+    np.testing.assert_allclose(turned.target - turned.context[:, -1:], two.target - two.context[:, -1:], atol=1e-6)
 
 
 def test_validation_is_one_pass_in_order(over: Callable[..., Windows]) -> None:

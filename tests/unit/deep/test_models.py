@@ -19,7 +19,9 @@ SHAPES = [(2, 3), (4,)]
 def made() -> Models:
     weights = {key: [np.full(shape, number, np.float32) for shape in SHAPES] for number, key in enumerate(KEYS)}
     entries = {
-        key: Entry(file=f"{n}.npz", sha256=digest_of(weights[key]), windows=1, epochs=1, best_epoch=1, validation_loss=None)
+        key: Entry(
+            file=f"weights-{n}.npz", sha256=digest_of(weights[key]), windows=1, epochs=1, best_epoch=1, validation_loss=None
+        )
         for n, key in enumerate(KEYS)
     }
     key_of = {key: key for key in KEYS} | {"one": "a/b", "bad": "bad"}
@@ -31,12 +33,12 @@ def test_keys_of_any_characters_get_their_own_weights_back(tmp_path: Path) -> No
     folder.mkdir(parents=True)
     made().write(folder)
     assert sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("*.*")) == sorted(
-        ["in/model/models.json", *(f"in/model/weights/{number}.npz" for number in range(len(KEYS)))]
+        ["in/model/models.json", *(f"in/model/weights-{number}.npz" for number in range(len(KEYS)))]
     )
-    models = read_models(folder)
+    models = read_models(folder, SHAPES)
     assert models.key_of("one") == "a/b"
     for number, key in enumerate(KEYS):
-        assert [np.unique(weight).tolist() for weight in models.weights_of(models.key_of(key), SHAPES)] == [[number], [number]]
+        assert [np.unique(weight).tolist() for weight in models.weights[models.key_of(key)]] == [[number], [number]]
 
 
 def test_a_series_without_a_model_is_named_and_why() -> None:
@@ -48,18 +50,20 @@ def test_a_series_without_a_model_is_named_and_why() -> None:
 
 def test_damaged_missing_and_foreign_weights_are_named(tmp_path: Path) -> None:
     made().write(tmp_path)
-    models, files = read_models(tmp_path), tmp_path / "weights"
-    (files / "1.npz").write_bytes((files / "2.npz").read_bytes())
-    with pytest.raises(InputError, match=r"1\.npz: other weights"):
-        models.weights_of("a/b", SHAPES)
-    np.savez(files / "1.npz", pickled=np.array([{}], object))
-    with pytest.raises(InputError, match=r"1\.npz: not the weights of 'a/b'"):
-        models.weights_of("a/b", SHAPES)
-    (files / "1.npz").unlink()
-    with pytest.raises(InputError, match=r"1\.npz: is missing, the weights of 'a/b'"):
-        models.weights_of("a/b", SHAPES)
+    file = tmp_path / "weights-1.npz"
+    with pytest.raises(InputError, match=r"weights-0\.npz: other weights"):
+        read_models(tmp_path, SHAPES[:1])
+    file.write_bytes((tmp_path / "weights-2.npz").read_bytes())
+    with pytest.raises(InputError, match=r"weights-1\.npz: other weights than models\.json says of 'a/b'"):
+        read_models(tmp_path, SHAPES)
+    np.savez(file, pickled=np.array([{}], object))
+    with pytest.raises(InputError, match=r"weights-1\.npz: not the weights of 'a/b'"):
+        read_models(tmp_path, SHAPES)
+    file.unlink()
+    with pytest.raises(InputError, match=r"weights-1\.npz: is missing, the weights of 'a/b'"):
+        read_models(tmp_path, SHAPES)
     index = json.loads((tmp_path / "models.json").read_text())
     index["models"]["a/b"]["file"] = "../../elsewhere.npz"
     (tmp_path / "models.json").write_text(json.dumps(index))
     with pytest.raises(InputError, match=r"models\.json: not an index of models"):
-        read_models(tmp_path)
+        read_models(tmp_path, SHAPES)

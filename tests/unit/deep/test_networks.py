@@ -26,6 +26,8 @@ EVERYTHING = INPUTS.model_copy(
 KINDS = {
     "segment": LstmSettings(units=8, segment=4),
     "segment with channels": LstmSettings(units=8, segment=4, channel_embedding=True),
+    "segment without embeddings": LstmSettings(units=8, segment=4, embedding="none", channel_embedding=True),
+    "segment beside a line": LstmSettings(units=8, segment=4, skip="linear"),
     "plain": LstmSettings(units=8, network="plain"),
     "plain of two layers": LstmSettings(units=8, network="plain", layers=2),
     "encoder-decoder": LstmSettings(units=8, network="encoder-decoder"),

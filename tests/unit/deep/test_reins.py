@@ -22,6 +22,7 @@ def test_horovods_own_ways_are_back_after_a_run() -> None:
             horovod.spark.runner._make_mapper,
             horovod.spark.gloo_run._exec_command_fn,
             horovod.runner.common.util.network.shutil,
+            horovod.runner.common.util.network.socket,
         ]
 
     before, ended = ways(), threading.Event()

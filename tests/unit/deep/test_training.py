@@ -19,8 +19,10 @@ from deep.inputs import Inputs
 from deep.learner import Learner
 from deep.local import train_on
 from deep.networks import build
+from deep.networks.segment import SegmentLstm
 from deep.settings import LstmSettings
 from deep.trained import Trained
+from forecasting.baselines import NormalEquations, normal_equations
 from prep.errors import InputError
 from prep.windows import Windows
 
@@ -106,6 +108,20 @@ def test_waves_are_learnt_to_near_their_noise(wave_dataset: Any) -> None:
     # The noise's variance is 0.01 on the target; the last value, which is subtracted, carries it too and must be seen through.
     assert 0.01 < min(losses) < 0.018
     assert trained.best_epoch == 1 + int(np.argmin(losses))
+
+
+def test_beside_a_line_an_lstm_that_says_nothing_leaves_the_lines_forecast(wave_dataset: Any) -> None:
+    windows = wave_dataset.windows("train")
+    total = sum(normal_equations(windows.blocks[0], windows.layout), start=NormalEquations(*map(np.zeros, ((25, 25), (25, 12)))))
+    settings = QUICK.model_copy(update={"skip": "linear", "ridge": 0.0, "epochs": 1, "learning_rate": 1e-12})
+    trained = fitted(wave_dataset, settings)
+    network = build(trained.settings, trained.inputs)
+    network.set_weights(list(trained.weights))
+    silent = next(layer for layer in network.layers if isinstance(layer, SegmentLstm))
+    silent.project.set_weights([np.zeros_like(weight) for weight in silent.project.get_weights()])
+    batch = wave_dataset.windows("test").batch(np.arange(20))
+    found = np.asarray(network({"context": batch.context}))[..., 0]
+    np.testing.assert_allclose(found, total.solve().forecast(batch.given).mean, atol=1e-5)
 
 
 def test_training_repeats_exactly(wave_dataset: Any) -> None:

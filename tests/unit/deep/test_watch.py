@@ -36,7 +36,7 @@ def test_the_driver_knows_where_each_rank_is(watch: Watch) -> None:
     for line in lines:
         line.close()
     until(lambda: not watch.stepping(2))
-    time.sleep(0.1)
+    until(lambda: all(place.closed for place in watch.places.values()))
     assert not any(place.broken for place in watch.places.values()), "a rank that is done may hang up"
 
 

@@ -156,7 +156,7 @@ def test_categories_are_refused_and_named_and_the_rest_is_said_to_be_left_aside(
         InputError, match=r"^/data/x.seq: channel 'm\[o\]de' is a category.*\(heat, people\) with readings\.values"
     ):
         must_be_numbers(dataset)
-    assert left_aside(dataset) == "Not used by any model yet: covariates (wind, hour_sin) and attributes (age)."
+    assert left_aside(dataset) == "Inputs of LSTMs alone: covariates (wind, hour_sin) and attributes (age)."
     plain = SequenceDataset("/data/x.seq", manifest_of(channels=manifest_of().channels[:2], covariates=(), attributes=()))
     must_be_numbers(plain)
     assert left_aside(plain) == ""
@@ -177,7 +177,7 @@ def test_forecasts_are_of_the_times_after_the_lead() -> None:
         "context": context, "target": target, "context_observed": np.ones_like(context), "target_observed": np.ones_like(target),
         "series": np.array(["s"]), "start": start,
     })  # fmt: skip
-    model: Any = SimpleNamespace(forecast=lambda context, observed: Forecast(target))
+    model: Any = SimpleNamespace(forecast=lambda given: Forecast(target))
     rows = forecast_table(model, dataset, batch).to_pydict()
     assert [str(time) for time in rows["issued"]] == ["2025-01-01 03:00:00"] * 2
     assert [str(time) for time in rows["time"]] == ["2025-01-01 07:00:00", "2025-01-01 08:00:00"]

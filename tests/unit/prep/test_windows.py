@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from prep.blocks import Block
+from prep.errors import InputError
 from prep.layout import Layout
-from prep.windows import Windows, cut
+from prep.windows import Given, Windows, cut
 
 LAYOUT = Layout(context=3, horizon=2, stride=2, windows_per_row=3)
 WITH_LEAD = Layout(context=3, lead=1, horizon=2, stride=2, windows_per_row=3)
@@ -80,6 +81,18 @@ def test_cutting_copies_nothing() -> None:
     assert cut(rows, 4).shape == (2, 6, 4, 3)
 
 
+def test_a_single_window_is_given_as_it_is_and_other_shapes_are_refused() -> None:
+    context = np.arange(12, dtype=np.float32).reshape(6, 2)
+    one = Given.of(context, context > 3)
+    assert (one.context.shape, one.observed.shape, one.series.shape, one.known.shape) == ((1, 6, 2), (1, 6, 2), (1,), (1, 6, 0))
+    with pytest.raises(
+        InputError, match=r"context of shape \(6,\): expected \(windows, steps, channels\), or \(steps, channels\)"
+    ):
+        Given.of(context[:, 0])
+    with pytest.raises(InputError, match=r"observed of shape \(6,\): expected that of the context, \(6, 2\)"):
+        Given.of(context, context[:, 0])
+
+
 def of(windows: Windows) -> list[tuple[str, str, list[float]]]:
     batch = windows.batch(np.arange(len(windows)))
     return [
@@ -109,4 +122,9 @@ def test_windows_of_some_series_are_theirs_alone_also_within_a_range() -> None:
         for start in range(4):
             assert of(windows.between(start, 8).of_series(names)) == [one for one in of(windows)[start:8] if one[0] in names]
             assert of(chosen.between(start, 4)) == of(chosen)[start:4]
+        rows = [(name, values) for part in chosen.rows() for name, values in zip(part.series, part.values, strict=True)]
+        expected = [(n, v) for b in windows.blocks for n, v in zip(b.series, b.values, strict=True) if n in names]
+        assert [name for name, _ in rows] == [name for name, _ in expected]
+        for (_, got), (_, want) in zip(rows, expected, strict=True):
+            np.testing.assert_array_equal(got, want)
     assert len(Windows.over([], LAYOUT, HOUR).of_series(["a"])) == len(Windows.over([], LAYOUT, HOUR).between(0, 3)) == 0

@@ -1,0 +1,145 @@
+"""What a training step costs: with the feed against arrays in memory, on two ranks against one, and what a launch adds.
+
+    python benchmarks/lstm_steps.py feed DATASET       the same step on batches of the feed, and on one batch that lies in memory
+    python benchmarks/lstm_steps.py scaling DATASET    two ranks with a batch each against one, one thread a rank in both
+    python benchmarks/lstm_steps.py launch DATASET     from the call to the first step: horovodrun, and Horovod on Spark
+
+Steps are paired: each measured one stands beside one of its peer in time, and the ratio is the median of the pairs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from prep.dataset import SequenceDataset
+
+STEPS, TURNS = 30, 6
+
+
+def feed(location: str) -> None:
+    import tensorflow as tf
+
+    from deep.collective import OneProcess
+    from deep.feed import Share, training_feed
+    from deep.inputs import inputs_of
+    from deep.learner import Learner
+    from deep.networks import build
+    from deep.settings import LstmSettings
+
+    dataset = SequenceDataset.open(location)
+    windows, settings = dataset.windows("train"), LstmSettings().for_windows(dataset.layout.context, dataset.layout.horizon)
+    inputs = inputs_of(dataset, windows, settings)
+    share = Share(len(windows), settings.windows_a_step(inputs.channels), 0, 1)
+    learner = Learner(build(settings, inputs), settings, OneProcess(), share.steps)
+    ratios, times = [], []
+    for turn in range(TURNS + 1):
+        _, batches = training_feed(windows, inputs, share, 0, turn)
+        rest = iter(batches)
+        held = next(rest)
+        seconds = []
+        for source in (rest, iter([held] * (STEPS + 5))):
+            for step, batch in zip(range(STEPS + 5), source, strict=False):
+                if step == 5:  # the feed has been filled while nobody took from it
+                    began = time.perf_counter()
+                float(learner.train_step(*batch, tf.constant(0.0)).total)
+            seconds.append((time.perf_counter() - began) / STEPS)
+        if turn:  # the first traces the graph
+            ratios.append(seconds[0] / seconds[1])
+            times.append(seconds)
+    fed, held_ = np.median(times, axis=0) * 1e3
+    print(f"a step of {share.size} windows: {fed:.1f} ms with the feed, {held_:.1f} ms on arrays in memory", end="; ")
+    print(f"ratio {np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+
+
+def scaling(location: str) -> None:
+    efficiency, times = [], []
+    for _ in range(3):
+        one, two = (_timed(location, ranks) for ranks in (1, 2))
+        efficiency.append(one / two)
+        times.append((one, two))
+    one, two = np.median(times, axis=0) * 1e3
+    print(f"a step of one rank's batch: {one:.1f} ms alone, {two:.1f} ms on two ranks with a batch each", end="; ")
+    print(f"weak scaling efficiency {np.median(efficiency):.2f} ({min(efficiency):.2f} to {max(efficiency):.2f})")
+
+
+def _timed(location: str, ranks: int) -> float:
+    environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    command = [*_horovodrun(ranks), sys.executable, __file__, "rank", location]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=400, env=environment)
+    told = [line.split("seconds a step: ")[1] for line in done.stdout.splitlines() if "seconds a step: " in line]
+    return float(told[0])
+
+
+def _horovodrun(ranks: int) -> list[str]:
+    return [str(Path(sys.executable).with_name("horovodrun")), "-np", str(ranks), "--gloo"]
+
+
+def rank(location: str) -> None:
+    """Prints the median seconds of a step, from rank 0."""
+    from deep.collective import HorovodRanks
+    from deep.local import train_on
+    from deep.settings import LstmSettings
+
+    collective = HorovodRanks()
+    seconds = [time.perf_counter()]
+    settings = LstmSettings(epochs=1, batch_of="rank", max_seconds=30)
+    train_on(SequenceDataset.open(location), settings, collective, on_step=lambda *at: seconds.append(time.perf_counter()))
+    if collective.rank == 0:
+        print(f"seconds a step: {float(np.median(np.diff(seconds)[10:]))}", flush=True)
+
+
+def launch(location: str) -> None:
+    from deep.settings import LstmSettings
+    from deep.spark import fit_on_spark
+    from launch.session import spark_session
+
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        subprocess.run([*_horovodrun(2), sys.executable, __file__, "first", location, "--out", folder], check=True, timeout=400)
+        bare = min(float(file.read_text()) for file in Path(folder).iterdir()) - began
+    with spark_session("local[2]", "launch") as spark:
+        spark.range(2).count()
+        began = time.perf_counter()
+        fit_on_spark(spark, location, LstmSettings(epochs=1, max_seconds=1e-6), 2)
+        whole = time.perf_counter() - began
+        began = time.perf_counter()
+        fit_on_spark(spark, location, LstmSettings(epochs=1, max_seconds=1e-6), 2)
+        again = time.perf_counter() - began
+    print(f"to the first step under horovodrun: {bare:.1f} s; one step and validation by Horovod on Spark: {whole:.1f} s", end="")
+    print(f", once more in the same session: {again:.1f} s")
+
+
+def first(location: str, out: str) -> None:
+    """Writes when this rank was about to take its first step."""
+    from deep.collective import HorovodRanks
+    from deep.local import train_on
+    from deep.settings import LstmSettings
+
+    collective, seconds = HorovodRanks(), []
+    settings = LstmSettings(epochs=1, max_seconds=1e-6)
+    train_on(SequenceDataset.open(location), settings, collective, on_step=lambda *at: seconds.append(time.perf_counter()))
+    Path(out, str(collective.rank)).write_text(str(seconds[0]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("feed", "scaling", "launch", "rank", "first"))
+    parser.add_argument("dataset")
+    parser.add_argument("--out", default="")
+    asked = parser.parse_args()
+    if asked.what == "first":
+        first(asked.dataset, asked.out)
+    else:
+        {"feed": feed, "scaling": scaling, "launch": launch, "rank": rank}[asked.what](asked.dataset)
+
+
+if __name__ == "__main__":
+    main()

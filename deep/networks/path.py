@@ -1,0 +1,47 @@
+"""The straight way from a context to its horizon, which an LSTM may go beside."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import layers, ops, saving
+
+from forecasting.baselines import NormalEquations, normal_equations
+from prep.windows import Windows
+
+
+@saving.register_keras_serializable(package="hindcast")
+class LinearPath(layers.Layer):
+    """(batch, context, channels), the last value subtracted -> (batch, horizon, channels): a linear function that channels share.
+
+    It is not trained: `closed_form` gives its weights (context + 1, horizon), the last row the intercept. What is left for an
+    LSTM beside it to learn is what a straight line cannot say; where there is nothing of the kind, its forecast stays the line's.
+    """
+
+    def __init__(self, horizon: int, **options: Any) -> None:
+        super().__init__(**{"dtype": "float32", "trainable": False, **options})
+        self.horizon = horizon
+
+    def build(self, shape: tuple[int | None, int, int]) -> None:
+        self.kernel = self.add_weight(shape=(shape[1] + 1, self.horizon), initializer="zeros", trainable=False, name="kernel")
+
+    def call(self, context: Any) -> Any:
+        past = ops.transpose(context, (0, 2, 1))
+        return ops.transpose(ops.matmul(past, self.kernel[:-1]) + self.kernel[-1], (0, 2, 1))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "horizon": self.horizon}
+
+
+def closed_form(windows: Windows, ridge: float) -> np.ndarray:
+    """(context + 1, horizon) float32: of all windows and channels, least squares with `ridge` times the count of these on the
+    diagonal, but for the intercept's (Hoerl and Kennard 1970)."""
+    total: NormalEquations | None = None
+    for block in windows.rows():
+        for piece in normal_equations(block, windows.layout):
+            total = piece if total is None else total + piece
+    assert total is not None, "there are training windows"
+    penalty = np.full(len(total.gram), ridge * total.gram[-1, -1])
+    penalty[-1] = 0.0
+    return NormalEquations(total.gram + np.diag(penalty), total.moment).solve().weights

@@ -1,0 +1,113 @@
+"""`forecast_readings`: what a saved model expects after the last readings of every series in a Spark DataFrame, or in files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+
+from forecasting.card import Card
+from forecasting.rows import FIELDS, rows_of
+from launch.shipping import Shipped, loaded, ship
+from prep.contexts import Contexts, Wanted, contexts_of
+from prep.errors import InputError
+from prep.incoming import incoming
+from prep.preparation import Preparation
+from prep.workers import settle
+
+SCHEMA = "series string, issued timestamp, time timestamp, step int, channel string, mean float, deviation float, reason string"
+# Spark keeps times with their zone.
+ARROW_SCHEMA = pa.schema(
+    [(name, pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(kind) else kind) for name, kind in FIELDS]
+    + [("reason", pa.string())]
+)
+ROWS_A_BATCH = 100_000
+
+
+def forecast_readings(
+    model: str | Path, readings: DataFrame | str | Path | Sequence[str], *, spark: SparkSession | None = None
+) -> DataFrame:
+    """Of each series the horizon after its last readings, in the units of the sensor; nothing is computed yet.
+
+    readings   a DataFrame with the columns that the model was trained on, or files of such, which want a session as `spark`
+
+    Columns: series, issued (the time of the context's last step), time (forecast for), step (how many after `issued`), channel,
+    mean, deviation (null where the model gives none), reason. The readings are put on the model's grid by the rules by which
+    its dataset was prepared, and scaled as that was. A series that cannot be forecast has one row, with the time of its last
+    reading as `issued`, the reason, and nothing else; readings that do not say their series have one for each column at fault.
+
+    Raises InputError for a folder without a sound model, a model that needs more than readings, and readings without its columns.
+    """
+    folder, given = Path(model), readings if isinstance(readings, DataFrame) else None
+    session = spark or (given.sparkSession if given is not None else None)
+    if session is None:
+        raise ValueError("files are read by Spark: give a session as `spark`")
+    shipped, card = ship(folder, session.sparkContext)
+    preparation = preparation_for(card, folder)
+    paths = (str(readings),) if isinstance(readings, str | Path) else readings
+    return incoming(session, paths, preparation).mapInArrow(_forecaster(shipped), SCHEMA)
+
+
+def preparation_for(card: Card, folder: Path) -> Preparation:
+    """What readings go through for this model. Raises InputError where it does not say, or readings are not all that it needs."""
+    if card.preparation is None:
+        raise InputError(
+            f"{folder}: was written by an earlier Hindcast, and does not say how readings become its windows. Fit it again, or "
+            "prepare the readings and forecast the dataset"
+        )
+    if card.kind == "hmm":
+        return card.preparation.of_channels_alone
+    if card.preparation.joined:
+        raise InputError(
+            f"{folder}: was fitted with covariates of a second table ({', '.join(card.preparation.joined)}), which readings "
+            "alone do not have. Prepare the readings and forecast the dataset"
+        )
+    return card.preparation
+
+
+def _forecaster(shipped: Shipped) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    def forecast(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        filled = (batch for batch in batches if batch.num_rows)
+        first = next(filled, None)
+        if first is None:
+            return
+        model = loaded(shipped)
+        settle()
+        card = model.card
+        assert card is not None, "the model was saved"
+        wanted = Wanted(preparation_for(card, Path(shipped.folder)), card.scaling, card.context, card.lead + card.horizon)
+        arrivals = wanted.arrivals()
+        arrivals.add(first)
+        for batch in filled:
+            arrivals.add(batch)
+        for contexts in contexts_of(arrivals, wanted):
+            if len(contexts.given.series):
+                centre, scale = card.scaling.of(contexts.given.series)
+                issued = contexts.given.start + (card.context - 1) * np.timedelta64(card.step_micros, "us")
+                found = model.forecast(contexts.given).in_units(centre, scale)
+                yield from _batches(rows_of(found, contexts.given.series, issued, card.lead, card.step_micros, card.channels))
+            if contexts.left_out:
+                yield _left_out(contexts)
+
+    return forecast
+
+
+def _batches(columns: list[pa.Array]) -> Iterator[pa.RecordBatch]:
+    rows = len(columns[0])
+    every = [*columns, pa.nulls(rows, pa.string())]
+    whole = pa.RecordBatch.from_arrays(
+        [column.cast(field.type) for column, field in zip(every, ARROW_SCHEMA, strict=True)], schema=ARROW_SCHEMA
+    )
+    for first in range(0, rows, ROWS_A_BATCH):
+        yield whole.slice(first, ROWS_A_BATCH)
+
+
+def _left_out(contexts: Contexts) -> pa.RecordBatch:
+    series, last, reasons = zip(*contexts.left_out, strict=True)
+    known = {"series": pa.array(series, pa.string()), "reason": pa.array(reasons, pa.string())}
+    known["issued"] = pa.array(np.array(last, "datetime64[us]")).cast(ARROW_SCHEMA.field("issued").type)
+    columns = [known.get(field.name, pa.nulls(len(series), field.type)) for field in ARROW_SCHEMA]
+    return pa.RecordBatch.from_arrays(columns, schema=ARROW_SCHEMA)

@@ -1,0 +1,36 @@
+"""New readings on their way to a model: brought together by series, in one shuffle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from prep.preparation import Preparation
+from prep.readings import load
+from prep.spec import ReadingsSpec, validate
+
+
+def incoming(spark: SparkSession, readings: DataFrame | Sequence[str], preparation: Preparation) -> DataFrame:
+    """The readings of a DataFrame, or of files, all those of a series in one partition, in no order.
+
+    series (string), time (long, microseconds since the epoch, UTC), reason (string: the column at fault, null in a good row),
+    c0 … (double: channels), a0 … (string: attributes), and position (long) where the order of readings of one time matters.
+
+    Raises InputError for columns that are not there, or of a type that cannot hold what they should.
+    """
+    paths = () if isinstance(readings, DataFrame) else tuple(readings)
+    spec = validate(ReadingsSpec, preparation.readings.model_dump() | {"path": paths}, "readings")
+    attributes = tuple(column.name for column in preparation.attributes)
+    given = readings if isinstance(readings, DataFrame) else None
+    loaded = load(spark, spec, attributes=attributes, given=given, ordered=preparation.ordered)
+    named = spec.series or spec.form == "wide"
+    return loaded.checked.select(
+        (F.col("series") if named else F.lit(preparation.series)).alias("series"),
+        "time",
+        "reason",
+        *(F.col(f"value_{number}").alias(f"c{number}") for number in range(len(preparation.channels))),
+        *(F.col(f"attribute_{number}").alias(f"a{number}") for number in range(len(attributes))),
+        *(["position"] if preparation.ordered else []),
+    ).repartition("series")
