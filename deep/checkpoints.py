@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +42,27 @@ class State:
     history: list[dict[str, float]] = field(default_factory=list)
     waited: int = 0
     dropout: list[list[list[int]]] = field(default_factory=list)
+
+    def goes_on(self, settings: LstmSettings) -> bool:
+        """Whether there is another epoch to train."""
+        return self.epoch <= settings.epochs and self.waited < settings.patience
+
+    def end_epoch(self, record: dict[str, float], weights: list[np.ndarray]) -> None:
+        """Goes over to the next epoch. `weights` are kept if `record` says that they are the best, or nothing of validation."""
+        best = min((past["validation_loss"] for past in self.history if "validation_loss" in past), default=math.inf)
+        if record.get("validation_loss", -math.inf) < best:
+            self.best, self.waited = weights, 0
+        else:
+            self.waited += 1
+        self.history.append(record)
+        self.epoch, self.step, self.total, self.count = self.epoch + 1, 0, 0.0, 0.0
+
+    @property
+    def best_epoch(self) -> int:
+        """Whose weights `best` are, of those that have ended."""
+        if "validation_loss" not in self.history[-1]:
+            return len(self.history)
+        return 1 + int(np.argmin([record["validation_loss"] for record in self.history]))
 
     def to_bytes(self, of: dict[str, Any]) -> bytes:
         """An .npz file, of arrays alone. `of`: what was trained on what, so that nothing else goes on from it."""

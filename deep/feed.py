@@ -7,7 +7,7 @@ weight 0, so that every rank takes every step with arrays of one shape. No windo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from deep.mixing import mixed, partners
 from prep.windows import Windows
 
 AHEAD = 4
+# What tf.data takes to begin a pass is worth its while for more steps than these.
+FEW_STEPS = 32
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,8 @@ def _padded(array: np.ndarray, padding: int) -> np.ndarray:
 
 def training_feed(
     windows: Windows, inputs: Inputs, share: Share, seed: int, epoch: int, first: int = 0, mixing: bool = False
-) -> tuple[np.ndarray, tf.data.Dataset]:
-    """The order of an epoch, and this rank's batches of it from step `first` (from 0) on, prepared ahead of their use."""
+) -> tuple[np.ndarray, Iterable[Batch]]:
+    """The order of an epoch, and this rank's batches of it from step `first` (from 0) on; many are prepared ahead."""
     numbers = order(share.windows, seed, epoch)
 
     def batch(step: int) -> Batch:
@@ -94,16 +96,18 @@ def training_feed(
     return numbers, _dataset(inputs, share, batch, first)
 
 
-def validation_feed(windows: Windows, inputs: Inputs, share: Share) -> tf.data.Dataset:
+def validation_feed(windows: Windows, inputs: Inputs, share: Share) -> Iterable[Batch]:
     """This rank's batches of one pass in the windows' own order."""
     return _dataset(inputs, share, lambda step: take(windows, inputs, np.arange(*share.places(step)), share.size), 0)
 
 
-def _dataset(inputs: Inputs, share: Share, batch: Callable[[int], Batch], first: int) -> tf.data.Dataset:
+def _dataset(inputs: Inputs, share: Share, batch: Callable[[int], Batch], first: int) -> Iterable[Batch]:
     def batches() -> Iterator[Batch]:
         for step in range(first, share.steps):
             yield batch(step)
 
+    if share.steps - first <= FEW_STEPS:
+        return batches()
     given = {name: tf.TensorSpec((share.size, *shape), dtype) for name, (shape, dtype) in inputs.shapes().items()}
     target = (share.size, inputs.horizon, inputs.channels)
     signature = (given, tf.TensorSpec(target, tf.float32), tf.TensorSpec(target, tf.uint8))

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from deep.heads import head_of
 from deep.inputs import Inputs
+from deep.models import Models, read_models
 from deep.networks import build
 from deep.settings import LstmSettings
 from deep.trained import Trained
@@ -51,13 +52,18 @@ class LstmForecaster:
 
         Raises InputError where the context, or what stands beside it, has another shape than in the model's own windows.
         """
-        arrays = self.inputs.arrays(self._checked(given))
+        return head_of(self.settings).forecast(self.raw(self._checked(given)))
+
+    def raw(self, given: Given) -> np.ndarray:
+        """What the network says: the head's parameters, (windows, horizon, channels, outputs)."""
+        arrays = self.inputs.arrays(given)
         size = max(1, SEQUENCES_A_CALL // self.inputs.channels)
         slices = [slice(first, first + size) for first in range(0, len(given.context), size)]
         parts = [self._graph({name: array[some] for name, array in arrays.items()}).numpy() for some in slices]
-        head = head_of(self.settings)
-        none = np.empty((0, self.inputs.horizon, self.inputs.channels, head.outputs), np.float32)
-        return head.forecast(np.concatenate([none, *parts]))
+        return np.concatenate([self._empty(0), *parts])
+
+    def _empty(self, windows: int) -> np.ndarray:
+        return np.empty((windows, self.inputs.horizon, self.inputs.channels, head_of(self.settings).outputs), np.float32)
 
     @cached_property
     def settings(self) -> LstmSettings:
@@ -95,8 +101,37 @@ class LstmForecaster:
         Raises InputError where the folder is taken (with `overwrite`: taken by anything but a model).
         """
         with placed_folder(Path(folder), overwrite, must_be_model) as staging:
-            self.network.save(staging / NETWORK)
-            self.card.write(staging)
+            self._write(staging)
+
+    def _write(self, folder: Path) -> None:
+        self.network.save(folder / NETWORK)
+        self.card.write(folder)
+
+
+@dataclass(frozen=True)
+class SeriesForecaster(LstmForecaster):
+    """One network, and for every series the weights of its own model: each window is forecast with those of its series."""
+
+    models: Models
+
+    def raw(self, given: Given) -> np.ndarray:
+        """Raises InputError, naming it, where a series has no model."""
+        names, which = np.unique(given.series, return_inverse=True)
+        keys = np.array([self.models.key_of(str(name)) for name in names], object)[which]
+        result = self._empty(len(keys))
+        for key in dict.fromkeys(keys.tolist()):
+            mine = np.flatnonzero(keys == key)
+            self._put(key)
+            result[mine] = super().raw(given.some(mine))
+        return result
+
+    def _put(self, key: str) -> None:
+        self.network.set_weights(list(self.models.weights[key]))
+
+    def _write(self, folder: Path) -> None:
+        self._put(next(iter(self.models.index.models)))
+        super()._write(folder)
+        self.models.write(folder)
 
 
 def load(folder: str | Path) -> LstmForecaster:
@@ -125,7 +160,9 @@ def load(folder: str | Path) -> LstmForecaster:
     fits = (inputs.context, inputs.channels) == (card.context, len(card.channels))
     if not fits or (takes, gives) != (inputs.shapes(), expected):
         raise InputError(f"{file}: takes {takes} and gives {gives}, and {CARD} says {inputs.shapes()} and {expected}")
-    return forecaster
+    if "models" not in card.settings:
+        return forecaster
+    return SeriesForecaster(network, card, read_models(folder, [tuple(weight.shape) for weight in network.weights]))
 
 
 def forecaster_of(

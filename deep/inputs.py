@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from deep.settings import LstmSettings
 from prep.dataset import SequenceDataset
 from prep.manifest import Column
-from prep.windows import Given, Windows
+from prep.windows import Given
 
 
 class Feature(BaseModel):
@@ -80,7 +80,14 @@ class Inputs(BaseModel):
         return arrays
 
 
-def inputs_of(dataset: SequenceDataset, training: Windows, settings: LstmSettings) -> Inputs:
+class Rows(Protocol):
+    """Of the training rows, in blocks: at least their series and attributes."""
+
+    @property
+    def blocks(self) -> Sequence[Any]: ...
+
+
+def inputs_of(dataset: SequenceDataset, training: Rows, settings: LstmSettings) -> Inputs:
     """What a network of these settings is told of this dataset's windows."""
     layout, manifest = dataset.layout, dataset.manifest
     known = [column for column in manifest.covariates if column.known]
@@ -104,7 +111,7 @@ def _feature(column: Column, centre: float = 0.0, scale: float = 1.0) -> Feature
     return Feature(words=len(column.vocabulary.words) if column.vocabulary else 0, centre=centre, scale=scale)
 
 
-def _attributes(columns: Sequence[Column], training: Windows) -> tuple[Feature, ...]:
+def _attributes(columns: Sequence[Column], training: Rows) -> tuple[Feature, ...]:
     """With the mean and deviation that numbers have over the training rows: attributes are stored as they came."""
     stored: Any = np.concatenate([block.attributes for block in training.blocks])
     features = []

@@ -34,7 +34,7 @@ class Learner:
 
     def __init__(self, network: keras.Model, settings: LstmSettings, collective: Collective, steps: int) -> None:
         self.network, self.collective, self.head = network, collective, head_of(settings)
-        self.optimiser, self.clip_norm = _optimiser(settings, steps), settings.clip_norm
+        self.optimiser, self.clip_norm = optimiser_of(settings, steps), settings.clip_norm
         self.optimiser.build(network.trainable_variables)
         self.train_step = tf.function(self._train_step)
         self.test_step = tf.function(self._test_step)
@@ -65,7 +65,7 @@ class Learner:
         return tf.reduce_sum(weight * of_targets, axis=(1, 2)), tf.reduce_sum(weight)
 
     def average(self) -> None:
-        """Puts the moving average, as far as it has come, into the place of the weights."""
+        """Puts the moving average, as far as it has come, into the place of the weights: what is validated, and goes on."""
         self.optimiser.finalize_variable_values(self.network.trainable_variables)
 
     def arrays(self) -> dict[str, list[np.ndarray]]:
@@ -92,10 +92,16 @@ class Learner:
         return [variable for variable in self.network.variables if id(variable) not in kept]
 
 
-def _optimiser(settings: LstmSettings, steps: int) -> keras.optimizers.Optimizer:
-    """Adam. The moving average takes the weights' place after every epoch's last step: it is what is validated and goes on."""
-    averaged = settings.averaging * steps
+def optimiser_of(settings: LstmSettings, steps: int) -> keras.optimizers.Optimizer:
+    """Adam. A moving average of the weights is kept beside them, where it is one of more than a step: `Learner.average`."""
     options: dict[str, Any] = {"weight_decay": settings.weight_decay or None}
-    if averaged > 1:
-        options |= {"use_ema": True, "ema_momentum": 1 - 1 / averaged, "ema_overwrite_frequency": steps}
+    momentum = momentum_of(settings, steps)
+    if momentum > 0:
+        options |= {"use_ema": True, "ema_momentum": momentum}
     return keras.optimizers.Adam(settings.learning_rate, **options)
+
+
+def momentum_of(settings: LstmSettings, steps: int) -> float:
+    """Of the moving average, where an epoch has so many steps; 0: there is none."""
+    averaged = settings.averaging * steps
+    return 1 - 1 / averaged if averaged > 1 else 0.0

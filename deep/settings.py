@@ -134,5 +134,28 @@ class LstmSettings(BaseModel):
         return self.model_copy(update={"segment": segment})
 
 
+class PartitionSettings(BaseModel):
+    """What is trained in Spark's partitions.
+
+    models         "series": one model a series; "group": one for all series that have an attribute in common; "averaged": one in
+                   all, whose weights are averaged over the partitions after each epoch, weighted by their windows
+    group_by       the attribute that makes groups
+    count          partitions of "averaged"; None: as many as Spark runs tasks at once
+    least_windows  a series or group with fewer training windows gets no model
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    models: Literal["series", "group", "averaged"] = "series"
+    group_by: str | None = None
+    count: Annotated[int, Field(ge=1)] | None = None
+    least_windows: Annotated[int, Field(ge=1)] = 1
+
+    @model_validator(mode="after")
+    def _grouped(self) -> PartitionSettings:
+        if (self.models == "group") != (self.group_by is not None):
+            raise ValueError('models = "group" and group_by, the name of an attribute, belong together: give both, or neither')
+        return self
+
+
 def _divisors(number: int) -> list[int]:
     return [d for d in range(1, number + 1) if number % d == 0]

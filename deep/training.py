@@ -7,18 +7,17 @@ decide alike. A run that goes on from a checkpoint takes the very steps that the
 from __future__ import annotations
 
 import copy
-import hashlib
 import math
 import time
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from deep.checkpoints import State
 from deep.collective import Collective
+from deep.digests import digest_of
 from deep.feed import Share, training_feed, validation_feed
 from deep.inputs import Inputs
 from deep.learner import Learner, Step
@@ -36,6 +35,7 @@ VALIDATION_SEQUENCES = 4096
 OnEpoch = Callable[[dict[str, float]], None]
 OnStep = Callable[[int, int], None]
 OnCheckpoint = Callable[[State], None]
+MakeLearner = Callable[[LstmSettings, Inputs, Collective, int], Learner]
 
 
 def train(
@@ -48,12 +48,14 @@ def train(
     on_step: OnStep | None = None,
     on_checkpoint: OnCheckpoint | None = None,
     resume: State | None = None,
+    make: MakeLearner | None = None,
 ) -> Trained:
     """Fits a network to all training windows; keeps the weights of the epoch with the least validation loss.
 
     Called by every rank with the same arguments. `on_epoch(record)` and `on_checkpoint(state)` are called on rank 0, after each
     epoch, and after `settings.checkpoint_steps` and each epoch; `on_step(epoch, step)` on every rank before each step (validation
-    too). `resume`: goes on from there. Without validation windows the last epoch's weights are kept.
+    too). `resume`: goes on from there. `make`: gives the network at its beginning, where it is not `new_learner`. Without
+    validation windows the last epoch's weights are kept.
 
     Raises InputError where there are no training windows, or the loss ceases to be finite (it names a window), RuntimeError where
     ranks have unequal weights after an epoch.
@@ -62,18 +64,16 @@ def train(
         raise InputError("no training windows: the training split is shorter than a window, or all of it is broken by gaps")
     began, cpu_began = time.perf_counter(), time.process_time()
     settings = settings.for_windows(inputs.context, inputs.horizon)
-    with precision(settings.precision):
-        network = build(settings, inputs, seed=settings.seed + 1000 * collective.rank)
-    if settings.skip == "linear" and collective.rank == 0 and resume is None:
-        path = next(layer for layer in network.layers if isinstance(layer, LinearPath))
-        path.set_weights([closed_form(training, settings.ridge)])
+    run = Run(training, validation, inputs, settings, collective, on_step, make)
+    network = run.learner.network
+    if collective.rank == 0 and resume is None:
+        straighten(network, training, settings)
     network.set_weights(collective.broadcast(network.get_weights()))
-    run = _Run(training, validation, inputs, settings, collective, network, on_step or (lambda epoch, step: None))
     state = State() if resume is None else copy.deepcopy(resume)
     if resume is not None:
         run.learner.restore(resume)
     tell = collective.rank == 0
-    while state.epoch <= settings.epochs and state.waited < settings.patience:
+    while state.goes_on(settings):
         late = run.epoch(state, on_checkpoint)
         record = run.close(state)
         if tell and on_epoch is not None:
@@ -86,12 +86,26 @@ def train(
     digest = equal_digest(network, collective)
     cpu_seconds = sum(collective.gather(time.process_time() - cpu_began))
     return Trained(
-        settings, inputs, tuple(network.get_weights()), tuple(state.history), _best_epoch(state), digest, collective.size,
+        settings, inputs, tuple(network.get_weights()), tuple(state.history), state.best_epoch, digest, collective.size,
         time.perf_counter() - began, cpu_seconds,
     )  # fmt: skip
 
 
-class _Run:
+def new_learner(settings: LstmSettings, inputs: Inputs, collective: Collective, steps: int) -> Learner:
+    """A network with its first weights, for epochs of so many steps."""
+    with precision(settings.precision):
+        network = build(settings, inputs, seed=settings.seed + 1000 * collective.rank)
+    return Learner(network, settings, collective, steps)
+
+
+def straighten(network: Any, training: Windows, settings: LstmSettings) -> None:
+    """Gives the network's straight path, if it has one, what is known in closed form of these windows."""
+    if settings.skip == "linear":
+        path = next(layer for layer in network.layers if isinstance(layer, LinearPath))
+        path.set_weights([closed_form(training, settings.ridge)])
+
+
+class Run:
     """What stays the same from epoch to epoch."""
 
     def __init__(
@@ -101,18 +115,18 @@ class _Run:
         inputs: Inputs,
         settings: LstmSettings,
         collective: Collective,
-        network: keras.Model,
-        on_step: OnStep,
+        on_step: OnStep | None = None,
+        make: MakeLearner | None = None,
     ) -> None:
         self.training, self.validation, self.inputs = training, validation, inputs
-        self.settings, self.collective, self.on_step = settings, collective, on_step
+        self.settings, self.collective, self.on_step = settings, collective, on_step or (lambda epoch, step: None)
         step = settings.windows_a_step(inputs.channels, collective.size)
         self.share = Share(len(training), step, collective.rank, collective.size)
-        self.learner = Learner(network, settings, collective, self.share.steps)
+        self.learner = (make or new_learner)(settings, inputs, collective, self.share.steps)
         self.began = time.perf_counter()
 
     def epoch(self, state: State, on_checkpoint: OnCheckpoint | None) -> bool:
-        """All steps of an epoch that are still to be taken; whether the time was up before they were."""
+        """All steps of an epoch that are still to be taken, and the average over them; whether the time was up before."""
         self.epoch_began = time.perf_counter()
         numbers, batches = training_feed(
             self.training, self.inputs, self.share, self.settings.seed, state.epoch - 1, state.step, self.settings.mixing
@@ -126,8 +140,10 @@ class _Run:
             if not math.isfinite(total):
                 self._refuse(state, total / max(count, 1.0), taken, numbers)
             state.total, state.count, state.step = state.total + total, state.count + count, state.step + 1
-            if float(taken.late) > 0:
+            late = float(taken.late) > 0
+            if late or state.step == self.share.steps:
                 self.learner.average()
+            if late:
                 return True
             if on_checkpoint is not None and state.step % self.settings.checkpoint_steps == 0 and state.step < self.share.steps:
                 self.checkpoint(state, on_checkpoint)
@@ -138,15 +154,10 @@ class _Run:
         record = {"epoch": float(state.epoch), "loss": state.total / max(state.count, 1.0)}
         record["learning_rate"] = float(self.learner.optimiser.learning_rate)
         if len(self.validation):
-            record["validation_loss"] = self._validated(state)
-        best = min((past["validation_loss"] for past in state.history if "validation_loss" in past), default=math.inf)
-        if record.get("validation_loss", -math.inf) < best:
-            state.best, state.waited = self.learner.network.get_weights(), 0
-        else:
-            state.waited += 1
+            total, count = self.validate(state)
+            record["validation_loss"] = total / max(count, 1.0)
         equal_digest(self.learner.network, self.collective)
-        state.history.append({**record, "seconds": time.perf_counter() - self.epoch_began})
-        state.epoch, state.step, state.total, state.count = state.epoch + 1, 0, 0.0, 0.0
+        state.end_epoch({**record, "seconds": time.perf_counter() - self.epoch_began}, self.learner.network.get_weights())
         return state.history[-1]
 
     def checkpoint(self, state: State, on_checkpoint: OnCheckpoint) -> None:
@@ -155,7 +166,8 @@ class _Run:
             state.weights, state.optimiser = self.learner.arrays().values()
             on_checkpoint(state)
 
-    def _validated(self, state: State) -> float:
+    def validate(self, state: State) -> tuple[float, float]:
+        """Sums of the losses of all validation windows, and of the targets that they are of."""
         step = max(1, VALIDATION_SEQUENCES // self.inputs.channels)
         share = Share(len(self.validation), step, self.collective.rank, self.collective.size)
         total = count = 0.0
@@ -163,7 +175,7 @@ class _Run:
             self.on_step(state.epoch, state.step)
             of_step, targets = self.learner.test_step(*batch)
             total, count = total + float(of_step), count + float(targets)
-        return total / max(count, 1.0)
+        return total, count
 
     def _is_late(self) -> float:
         # Rank 0's clock decides for all: ranks learn of it in the sum of this very step.
@@ -191,21 +203,6 @@ class _Run:
             f"{time_} (values up to {largest:g}, scaled). Lower learning_rate (now {self.settings.learning_rate:g}), set "
             "clip_norm, or look for values in the dataset that are far out of range"
         )
-
-
-def _best_epoch(state: State) -> int:
-    if "validation_loss" not in state.history[-1]:
-        return len(state.history)
-    return 1 + int(np.argmin([record["validation_loss"] for record in state.history]))
-
-
-def digest_of(weights: list[np.ndarray]) -> str:
-    """SHA-256 of the weights' shapes and bytes."""
-    digest = hashlib.sha256()
-    for array in weights:
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def equal_digest(network: Any, collective: Collective) -> str:

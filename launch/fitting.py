@@ -15,6 +15,7 @@ from launch.progress import Progress, console
 from launch.session import spark_session
 from launch.settings import Settings
 from prep.dataset import SequenceDataset
+from prep.errors import InputError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -89,6 +90,16 @@ def fit_lstm(
     if spark is None:
         with spark_session(settings.cluster.master, "hindcast fit lstm") as session:
             return fit_lstm(dataset, settings, progress, session, checkpoint, resume, told)
+    if settings.cluster.on == "partitions":
+        if resume:
+            raise InputError("--resume: a fit in partitions leaves no checkpoint to go on from: fit anew, without it")
+        from deep.partitions import fit_in_partitions
+
+        with progress.stage("LSTM: in Spark's partitions", spark):
+            return fit_in_partitions(
+                spark, dataset.location, settings.lstm, settings.partitions, on_epoch,
+                lambda done, of: progress.update(f"{done:,} of {of:,} models"),
+            )  # fmt: skip
     from deep.launcher import is_local, task_slots
     from deep.spark import fit_on_spark
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from classical.hmm.settings import HmmSettings
-from deep.settings import LstmSettings
+from deep.settings import LstmSettings, PartitionSettings
 from prep.errors import InputError
 from prep.spec import Spec, Table, override, read_settings, validate
 
@@ -29,7 +29,7 @@ class ClusterSettings(Table):
 
     master: str | None = None
     ranks: int | None = Field(default=None, ge=1)
-    on: Literal["horovod", "local"] = "horovod"
+    on: Literal["horovod", "partitions", "local"] = "horovod"
 
 
 class Settings(Table):
@@ -39,6 +39,7 @@ class Settings(Table):
     lstm: LstmSettings = LstmSettings()
     compare: CompareSettings = CompareSettings()
     cluster: ClusterSettings = ClusterSettings()
+    partitions: PartitionSettings = PartitionSettings()
 
 
 def load(path: str | Path | None, overrides: dict[str, str]) -> Settings:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -112,10 +112,21 @@ class SequenceDataset:
         index, count = shard
         yield from read_each(self.addresses(split)[index::count])
 
-    def windows(self, split: str) -> Windows:
-        """Every window of a split, in the order of the files, indexed from 0."""
+    def windows(self, split: str, addresses: Sequence[Address] | None = None) -> Windows:
+        """Every window of a split, in the order of the files, indexed from 0; of some `addresses` of it alone, where given."""
         known = tuple(index for index, covariate in enumerate(self.manifest.covariates) if covariate.known)
-        return Windows.over(list(read_each(self.addresses(split))), self.layout, self.step_micros, known)
+        chosen = self.addresses(split) if addresses is None else addresses
+        return Windows.over(list(read_each(chosen)), self.layout, self.step_micros, known)
+
+    def windows_between(self, split: str, start: int, stop: int) -> Windows:
+        """Windows [start, stop) of `windows(split)`, numbered from 0. No other row groups are read than those that hold them."""
+        counts = [count for part in self.manifest.parts if part.split == split for count in part.windows]
+        ends = np.cumsum(counts, dtype=np.int64)
+        begins = ends - counts
+        held = np.flatnonzero((ends > start) & (begins < stop))
+        addresses = self.addresses(split)
+        before = int(begins[held[0]]) if len(held) else 0
+        return self.windows(split, [addresses[index] for index in held]).between(start - before, stop - before)
 
     def to_spark(self, spark: SparkSession, *, windows: bool = False) -> DataFrame:
         """The stored rows of all splits, or with `windows` every window, as nested arrays: see `prep.exporting.to_spark`."""

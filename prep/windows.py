@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -62,7 +62,7 @@ class Given:
             start=np.zeros(windows, "datetime64[us]"),
         )
 
-    def some(self, windows: slice) -> Given:
+    def some(self, windows: slice | np.ndarray) -> Given:
         """Those windows alone."""
         return Given(**{field.name: getattr(self, field.name)[windows] for field in fields(self)})
 
@@ -123,6 +123,41 @@ class Windows:
 
     def __len__(self) -> int:
         return int(self.first_of_row[-1])
+
+    def between(self, start: int, stop: int) -> Windows:
+        """Windows [start, stop) alone, numbered from 0: the same blocks, of which nothing is copied."""
+        start, stop, _ = slice(start, stop).indices(len(self))
+        stop = max(start, stop)
+        first, last = self.first_of_row[:-1], self.first_of_row[1:]
+        kept = np.flatnonzero((last > start) & (first < stop))
+        # The first row may begin before the first window: what is before it has a number below 0, and is asked for by none.
+        return self._of_rows(kept, np.append(first[kept] - start, stop - start))
+
+    def of_series(self, names: Collection[str]) -> Windows:
+        """The windows of these series alone, in the same order, numbered from 0: the same blocks, of which nothing is copied."""
+        wanted = list(names)
+        here = [np.isin(block.series, wanted) if wanted else np.zeros(len(block.series), bool) for block in self.blocks]
+        of_row = [there[self.row_in_block[self.block_of_row == index]] for index, there in enumerate(here)]
+        kept = np.flatnonzero(np.concatenate(of_row or [np.zeros(0, bool)]))
+        # What `between` has cut off a row stays cut off.
+        cut_off = np.maximum(0, -self.first_of_row[:-1])[kept]
+        counts = np.diff(np.maximum(0, self.first_of_row))[kept]
+        ends = np.cumsum(counts, dtype=np.int64)
+        return self._of_rows(kept, np.append(ends - counts - cut_off, ends[-1] if len(ends) else 0))
+
+    def _of_rows(self, rows: np.ndarray, first_of_row: np.ndarray) -> Windows:
+        return replace(
+            self, block_of_row=self.block_of_row[rows], row_in_block=self.row_in_block[rows], first_of_row=first_of_row
+        )
+
+    def rows(self) -> Iterator[Block]:
+        """The rows that the windows lie in, whole; only where they are not all of a block are they copied."""
+        for index, block in enumerate(self.blocks):
+            rows = self.row_in_block[self.block_of_row == index]
+            if len(rows) == len(block.windows):
+                yield block
+            elif len(rows):
+                yield Block(**{field.name: getattr(block, field.name)[rows] for field in fields(Block)})
 
     def batch(self, numbers: np.ndarray) -> WindowBatch:
         """The windows with these numbers, in this order."""

@@ -38,7 +38,7 @@ def closed_form(windows: Windows, ridge: float) -> np.ndarray:
     """(context + 1, horizon) float32: of all windows and channels, least squares with `ridge` times the count of these on the
     diagonal, but for the intercept's (Hoerl and Kennard 1970)."""
     total: NormalEquations | None = None
-    for block in windows.blocks:
+    for block in windows.rows():
         for piece in normal_equations(block, windows.layout):
             total = piece if total is None else total + piece
     assert total is not None, "there are training windows"

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +23,9 @@ def inputs_for(windows: Windows) -> Inputs:
 
 def firsts(batches: Any) -> list[list[int]]:
     """Of each batch, the first value of each window that weighs something."""
-    return [given["context"][weight[:, 0, 0] == 1, 0, 0].astype(int).tolist() for given, _, weight in batches.as_numpy_iterator()]
+    return [
+        np.asarray(given["context"])[np.asarray(weight)[:, 0, 0] == 1, 0, 0].astype(int).tolist() for given, _, weight in batches
+    ]
 
 
 small = st.integers(1, 9)
@@ -82,7 +85,11 @@ def test_targets_come_after_the_lead(over: Callable[..., Windows]) -> None:
     np.testing.assert_array_equal(target[..., 0], [[9, 10], [18, 19]])
 
 
-def test_the_feeds_batches_are_the_orders_windows_from_any_step_on(over: Callable[..., Windows]) -> None:
+@pytest.mark.parametrize("few", [0, 2, 32])
+def test_the_feeds_batches_are_the_orders_windows_from_any_step_on(
+    over: Callable[..., Windows], few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deep.feed.FEW_STEPS", few)
     windows = over(np.arange(12.0)[:, None], 2, 1)
     share = Share(windows=10, step=4, rank=1, ranks=2)
     for epoch, first in ((0, 0), (1, 0), (1, 2)):

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from deep.checkpoints import State, TrainingFile
 from deep.collective import Collective, OneProcess
+from deep.digests import digest_of
 from deep.feed import Share, take
 from deep.inputs import Inputs
 from deep.learner import Learner
@@ -21,7 +22,6 @@ from deep.networks import build
 from deep.networks.segment import SegmentLstm
 from deep.settings import LstmSettings
 from deep.trained import Trained
-from deep.training import digest_of
 from forecasting.baselines import NormalEquations, normal_equations
 from prep.errors import InputError
 from prep.windows import Windows

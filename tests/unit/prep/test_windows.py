@@ -91,3 +91,40 @@ def test_a_single_window_is_given_as_it_is_and_other_shapes_are_refused() -> Non
         Given.of(context[:, 0])
     with pytest.raises(InputError, match=r"observed of shape \(6,\): expected that of the context, \(6, 2\)"):
         Given.of(context, context[:, 0])
+
+
+def of(windows: Windows) -> list[tuple[str, str, list[float]]]:
+    batch = windows.batch(np.arange(len(windows)))
+    return [
+        (str(name), str(start), target.ravel().tolist())
+        for name, start, target in zip(batch.series, batch.start, batch.target, strict=True)
+    ]
+
+
+def test_a_range_holds_the_windows_with_these_numbers_wherever_rows_and_blocks_end() -> None:
+    windows = Windows.over([block(0, [3, 0, 1]), block(100, [2, 0, 3])], LAYOUT, HOUR)
+    every = of(windows)
+    for start in range(10):
+        for stop in range(start, 11):
+            part = windows.between(start, stop)
+            assert part.blocks is windows.blocks
+            assert of(part) == every[start:stop]
+            for first in range(3):
+                assert of(part.between(first, 3)) == every[start:stop][first:3]
+
+
+def test_windows_of_some_series_are_theirs_alone_also_within_a_range() -> None:
+    windows = Windows.over([block(0, [3, 0, 1]), block(100, [2, 0, 3]), block(0, [2])], LAYOUT, HOUR)
+    for names in ([], ["s0-0"], ["s0-2", "s100-2", "elsewhere"], ["s0-1"]):
+        chosen = windows.of_series(names)
+        assert chosen.blocks is windows.blocks
+        assert of(chosen) == [one for one in of(windows) if one[0] in names]
+        for start in range(4):
+            assert of(windows.between(start, 8).of_series(names)) == [one for one in of(windows)[start:8] if one[0] in names]
+            assert of(chosen.between(start, 4)) == of(chosen)[start:4]
+        rows = [(name, values) for part in chosen.rows() for name, values in zip(part.series, part.values, strict=True)]
+        expected = [(n, v) for b in windows.blocks for n, v in zip(b.series, b.values, strict=True) if n in names]
+        assert [name for name, _ in rows] == [name for name, _ in expected]
+        for (_, got), (_, want) in zip(rows, expected, strict=True):
+            np.testing.assert_array_equal(got, want)
+    assert len(Windows.over([], LAYOUT, HOUR).of_series(["a"])) == len(Windows.over([], LAYOUT, HOUR).between(0, 3)) == 0

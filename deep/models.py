@@ -1,0 +1,97 @@
+"""The weights of many models of one network: a file each, without pickles, and an index that says whose they are.
+
+Keys are names of series or values of an attribute: they may hold anything. Files are called by numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from deep.digests import digest_of
+from prep.errors import InputError
+
+INDEX = "models.json"
+MEND = "the model is damaged; fit it again"
+
+
+class Entry(BaseModel):
+    """A model: the name of its file, the SHA-256 of its weights, how many training windows it has seen, and how well it did."""
+
+    model_config = ConfigDict(frozen=True)
+    file: Annotated[str, Field(pattern=r"^weights-\d+\.npz$")]
+    sha256: str
+    windows: int
+    epochs: int
+    best_epoch: int
+    validation_loss: float | None
+
+
+class Index(BaseModel):
+    """models: key → model; key_of: series → key; without: key → why there is no model of it."""
+
+    model_config = ConfigDict(frozen=True)
+    format: Literal["hindcast-models"] = "hindcast-models"
+    version: Literal[1] = 1
+    models: dict[str, Entry]
+    key_of: dict[str, str]
+    without: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Models:
+    """`weights` of each key, in the order of the network's `get_weights`."""
+
+    index: Index
+    weights: Mapping[str, Sequence[np.ndarray]]
+
+    def key_of(self, series: str) -> str:
+        """Whose weights forecast a series. Raises InputError, naming it, where there are none."""
+        key = self.index.key_of.get(series)
+        if key is not None and key in self.index.models:
+            return key
+        why = "it is not in the dataset of the fit" if key is None else self.index.without.get(key, "none was fitted")
+        of = "it" if key in (None, series) else f"its group {key!r}"
+        raise InputError(
+            f"series {series!r}: there is no model of {of}: {why}. Fit one on a dataset with enough of it, or one model for "
+            'all series (partitions.models = "averaged", or --cluster.on local)'
+        )
+
+    def write(self, folder: Path) -> None:
+        """Into a folder that holds no models yet."""
+        for key, entry in self.index.models.items():
+            np.savez(folder / entry.file, **{f"{number:04d}": weight for number, weight in enumerate(self.weights[key])})
+        (folder / INDEX).write_text(self.index.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def read_models(folder: Path, shapes: Sequence[tuple[int, ...]]) -> Models:
+    """Raises InputError, naming the file, where one is missing or damaged, or holds arrays of other shapes than these."""
+    file = folder / INDEX
+    try:
+        index = Index.model_validate(json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise InputError(f"{file}: is missing: {MEND}") from None
+    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise InputError(f"{file}: not an index of models: {reason}: {MEND}") from None
+    return Models(index, {key: _weights(folder / entry.file, key, entry, shapes) for key, entry in index.models.items()})
+
+
+def _weights(file: Path, key: str, entry: Entry, shapes: Sequence[tuple[int, ...]]) -> list[np.ndarray]:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            weights = [stored[name] for name in sorted(stored.files)]
+    except FileNotFoundError:
+        raise InputError(f"{file}: is missing, the weights of {key!r}: {MEND}") from None
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{file}: not the weights of {key!r}, or damaged ({error}): {MEND}") from None
+    if [weight.shape for weight in weights] != list(shapes) or digest_of(weights) != entry.sha256:
+        raise InputError(f"{file}: other weights than {INDEX} says of {key!r}: {MEND}")
+    return weights
