@@ -71,8 +71,8 @@ def settings_to_try(texts: Sequence[str], base: LstmSettings, trials: int | None
     """The settings of each trial: `base` but for what is tried.
 
     Without `trials`, all combinations, the last `--try` changing fastest. With it, so many different ones drawn with `seed`, or
-    all where there are no more. Raises InputError as `tried_fields` does, where ranges are to be tried without `trials`, and where
-    there are too many.
+    all where there are no more. Raises InputError as `tried_fields` does, where ranges are to be tried without `trials`, and for
+    too many.
     """
     names, choices = tried_fields(texts, base), [parse(text, base) for text in texts]
     ranges = [choice.field for choice in choices if not choice.values]
