@@ -67,7 +67,8 @@ def search(
 
     After `grace` epochs or later a trial may be stopped as `deep.median` says. Which ones are, and after which epoch, is a
     function of the losses: not of how many run at once, nor of which is quicker. `on_report(trial, losses)` is called after each
-    epoch, in another thread. A trial that raises InputError (a loss that is no number) has failed, and the others go on.
+    epoch, in another thread. A trial has failed where it raises InputError (a loss that is no number) or has no memory left, and
+    the others go on.
 
     Raises InputError as `must_be_searchable` does.
     """
@@ -110,10 +111,12 @@ def without_test(dataset: SequenceDataset) -> SequenceDataset:
 
 
 def run_trial(trial: int, settings: LstmSettings, dataset: SequenceDataset, address: Address) -> Outcome:
-    """In a task. What it raises, other than InputError, is the task's failure: Spark repeats it, to the same losses."""
+    """In a task. What it raises is the task's failure, and not the trial's: Spark repeats it, to the same losses."""
     os.environ.update(ONE_THREAD)
     _see_own_gpus()
     # TensorFlow: only now.
+    import tensorflow as tf
+
     from deep.collective import OneProcess
     from deep.local import train_on
 
@@ -135,8 +138,9 @@ def run_trial(trial: int, settings: LstmSettings, dataset: SequenceDataset, addr
     began = time.perf_counter()
     try:
         trained = train_on(dataset, settings, OneProcess(), on_epoch=enough)
-    except InputError as error:
-        return Outcome(trial, tuple(losses), len(losses), time.perf_counter() - began, "failed", str(error))
+    except (InputError, MemoryError, tf.errors.ResourceExhaustedError) as error:
+        why = str(error) if isinstance(error, InputError) else "out of memory: try smaller ones of units, layers and batch"
+        return Outcome(trial, tuple(losses), len(losses), time.perf_counter() - began, "failed", why)
     if stopped:
         ended = "median"
     elif len(losses) == settings.epochs:

@@ -40,7 +40,7 @@ class Choice:
         return min(max(float(f"{number:.4g}"), self.low), self.high)
 
 
-def parse(text: str, base: LstmSettings) -> Choice:
+def parse(text: str) -> Choice:
     """One `--try`. Raises InputError, naming the setting, where it or a value is none that an LSTM takes."""
     name, equals, values = text.partition("=")
     table, _, field = name.strip().partition(".")
@@ -59,8 +59,8 @@ def parse(text: str, base: LstmSettings) -> Choice:
     parts = [part.strip() for part in values.split(",")]
     ends = parts[0].split("..")
     if len(parts) == 1 and len(ends) == 2:
-        return _range(where, field, *(_valid(where, field, end, base) for end in ends))
-    found = tuple(_valid(where, field, part, base) for part in parts)
+        return _range(where, field, *(_valid(where, field, end) for end in ends))
+    found = tuple(_valid(where, field, part) for part in parts)
     twice = [part for number, part in enumerate(parts) if found[number] in found[:number]]
     if twice:
         raise InputError(f"{where}: {twice[0]} is there twice")
@@ -74,7 +74,7 @@ def settings_to_try(texts: Sequence[str], base: LstmSettings, trials: int | None
     all where there are no more. Raises InputError as `tried_fields` does, where ranges are to be tried without `trials`, and for
     too many.
     """
-    names, choices = tried_fields(texts, base), [parse(text, base) for text in texts]
+    names, choices = tried_fields(texts), [parse(text) for text in texts]
     ranges = [choice.field for choice in choices if not choice.values]
     if ranges and trials is None:
         raise InputError(
@@ -92,9 +92,9 @@ def settings_to_try(texts: Sequence[str], base: LstmSettings, trials: int | None
     return [base.model_copy(update=dict(zip(names, combination, strict=True))) for combination in combinations]
 
 
-def tried_fields(texts: Sequence[str], base: LstmSettings) -> list[str]:
+def tried_fields(texts: Sequence[str]) -> list[str]:
     """The names of what is tried. Raises InputError as `parse` does, and where one is there twice."""
-    names = [parse(text, base).field for text in texts]
+    names = [parse(text).field for text in texts]
     twice = [name for number, name in enumerate(names) if name in names[:number]]
     if twice:
         raise InputError(f"--try lstm.{twice[0]}: is given twice; one list or range for each setting was expected")
@@ -105,7 +105,7 @@ def _tried() -> list[str]:
     return [name for name in LstmSettings.model_fields if name not in INCOMPARABLE | WITHOUT_EFFECT]
 
 
-def _valid(where: str, field: str, text: str, base: LstmSettings) -> Any:
+def _valid(where: str, field: str, text: str) -> Any:
     """The value that a text means; "none" also where a setting may be left out."""
     try:
         given = tomllib.loads(f"value = {text}")["value"]
@@ -114,19 +114,19 @@ def _valid(where: str, field: str, text: str, base: LstmSettings) -> Any:
     if isinstance(given, float) and not math.isfinite(given):
         raise InputError(f"{where}: found {text!r}, expected a number that is one")
     try:
-        return _validated(field, given, base)
+        return _validated(field, given)
     except ValidationError as error:
         if given == "none":
             try:
-                return _validated(field, None, base)
+                return _validated(field, None)
             except ValidationError:  # then the first error says it better
                 pass
         problem = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise InputError(f"{where}: {problem}, found {text!r}") from None
 
 
-def _validated(field: str, value: Any, base: LstmSettings) -> Any:
-    return getattr(LstmSettings.model_validate({**base.model_dump(), field: value}), field)
+def _validated(field: str, value: Any) -> Any:
+    return getattr(LstmSettings.model_validate({field: value}), field)
 
 
 def _range(where: str, field: str, low: Any, high: Any) -> Choice:

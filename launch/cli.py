@@ -229,7 +229,7 @@ def tune(
     chosen = settings_.load(settings, ctx.obj)
     from launch.choices import settings_to_try, tried_fields
 
-    fields = tried_fields(tries, chosen.lstm)
+    fields = tried_fields(tries)
     for field in fields:
         if f"lstm.{field}" in ctx.obj:
             raise InputError(f"--lstm.{field}: is given to all trials, and tried with --try too; one of them was expected")

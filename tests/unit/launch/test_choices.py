@@ -23,7 +23,7 @@ BASE = LstmSettings(clip_norm=1.0, epochs=3)
     ],
 )
 def test_lists_and_ranges_are_read(text: str, choice: Choice) -> None:
-    assert parse(text, BASE) == choice
+    assert parse(text) == choice
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_what_is_no_setting_or_value_is_refused_by_name(text: str, message: str)
 
 def test_a_setting_is_tried_once() -> None:
     with pytest.raises(InputError, match=r"--try lstm\.units: is given twice"):
-        tried_fields(["lstm.units=3", "lstm.dropout=0.2", "lstm.units=4"], BASE)
+        tried_fields(["lstm.units=3", "lstm.dropout=0.2", "lstm.units=4"])
 
 
 def test_without_a_number_all_combinations_are_tried_in_order() -> None:
