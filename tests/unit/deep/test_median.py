@@ -85,6 +85,16 @@ def test_a_trial_that_went_on_is_stopped_when_those_behind_have_come_so_far() ->
     assert race.courses[2].stopped == 1
 
 
+def test_a_trial_that_has_ended_may_yet_turn_out_to_have_been_stopped() -> None:
+    race = Race([4] * 4)
+    race.report(0, [1.0, 1.0])
+    race.end(2, [3.0], complete=True)
+    assert not race.report(3, [0.6, 0.6])
+    race.report(1, [0.0, 0.0])  # stops the third, so that the medians for the last are 1, of 1, 0 and 3, and then 0.5
+    assert race.report(3, [0.6, 0.6])
+    assert [course.stopped for course in race.courses] == [None, None, 1, 2]
+
+
 def courses_of(seed: int) -> tuple[list[list[float]], list[bool]]:
     rng = random.Random(seed)
     lengths = [rng.choice([0, 1, 3, 6, 6, 6]) for _ in range(7)]
