@@ -32,7 +32,7 @@ from prep.windows import Windows
 
 VALIDATION_SEQUENCES = 4096
 
-OnEpoch = Callable[[dict[str, float]], None]
+OnEpoch = Callable[[dict[str, float]], bool | None]
 OnStep = Callable[[int, int], None]
 OnCheckpoint = Callable[[State], None]
 MakeLearner = Callable[[LstmSettings, Inputs, Collective, int], Learner]
@@ -54,8 +54,8 @@ def train(
 
     Called by every rank with the same arguments. `on_epoch(record)` and `on_checkpoint(state)` are called on rank 0, after each
     epoch, and after `settings.checkpoint_steps` and each epoch; `on_step(epoch, step)` on every rank before each step (validation
-    too). `resume`: goes on from there. `make`: gives the network at its beginning, where it is not `new_learner`. Without
-    validation windows the last epoch's weights are kept.
+    too). Where `on_epoch` returns True, training ends with that epoch. `resume`: goes on from there. `make`: gives the network at
+    its beginning, where it is not `new_learner`. Without validation windows the last epoch's weights are kept.
 
     Raises InputError where there are no training windows, or the loss ceases to be finite (it names a window), RuntimeError where
     ranks have unequal weights after an epoch.
@@ -76,11 +76,11 @@ def train(
     while state.goes_on(settings):
         late = run.epoch(state, on_checkpoint)
         record = run.close(state)
-        if tell and on_epoch is not None:
-            on_epoch(record)
+        enough = tell and on_epoch is not None and on_epoch(record) is True
         if on_checkpoint is not None:
             run.checkpoint(state, on_checkpoint)
-        if late:
+        # Rank 0's word is everybody's; all of them must ask for it.
+        if collective.gather(enough)[0] or late:
             break
     network.set_weights(state.best)
     digest = equal_digest(network, collective)

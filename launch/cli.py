@@ -227,6 +227,54 @@ def fit_lstm(
 
 
 @app.command()
+def tune(
+    ctx: typer.Context,
+    dataset: Dataset,
+    out: Annotated[Path, typer.Option("--out", help="The folder for trials.json, trials.csv, best.toml.", show_default=False)],
+    tries: Annotated[
+        list[str],
+        typer.Option(
+            "--try", metavar="SETTING=VALUES", help="lstm.units=64,128 or lstm.learning_rate=1e-4..1e-2; can be repeated."
+        ),
+    ],
+    settings: SettingsFile = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(min=1, help="Draw so many at random; without it, every combination is tried.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of what is drawn.")] = 0,
+    grace: Annotated[
+        int, typer.Option(min=1, help="Epochs that each trial is given before it may be stopped; as many as lstm.epochs: never.")
+    ] = 1,
+    overwrite: Overwrite = False,
+) -> None:
+    """Tries settings of an LSTM side by side on Spark, and writes those with the least validation loss as a settings file."""
+    chosen = settings_.load(settings, ctx.obj)
+    from launch.choices import settings_to_try, tried_fields
+
+    fields = tried_fields(tries)
+    for field in fields:
+        if f"lstm.{field}" in ctx.obj:
+            raise InputError(f"--lstm.{field}: is given to all trials, and tried with --try too; one of them was expected")
+    listed = settings_to_try(tries, chosen.lstm, trials, seed)
+    from deep.trials import must_be_searchable
+    from launch.fitting import open_to_fit
+    from launch.session import spark_session
+    from launch.tuning import SPARK, must_be_search
+    from launch.tuning import tune as tune_
+
+    opened, progress = open_to_fit(dataset), Progress()
+    must_be_searchable(opened, listed)
+    refuse_taken(out, overwrite, must_be_search)
+    about = {
+        "command": shlex.join(["hindcast", *sys.argv[1:]]), "dataset": opened.location, "digest": opened.digest, "seed": seed,
+        "base": chosen.lstm.model_dump(mode="json"),
+    }  # fmt: skip
+    with spark_session(chosen.cluster.master, "hindcast tune", SPARK) as spark:
+        tune_(spark, opened, listed, fields, grace, out, overwrite, about, progress)
+
+
+@app.command()
 def forecast(
     ctx: typer.Context,
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that `hindcast fit` wrote.", show_default=False)],

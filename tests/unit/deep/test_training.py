@@ -149,6 +149,35 @@ def test_progress_is_told_and_steps_are_counted(wave_dataset: Any) -> None:
     assert {step for epoch, step in steps if epoch == 1} == set(range(1, -(-len(wave_dataset.windows("train")) // 32) + 1))
 
 
+def test_training_ends_after_the_epoch_that_is_said_to_be_enough(wave_dataset: Any) -> None:
+    whole = fitted(wave_dataset, QUICK.model_copy(update={"epochs": 3}))
+    told: list[float] = []
+
+    def enough(record: dict[str, float]) -> bool:
+        told.append(record["epoch"])
+        return len(told) == 2
+
+    cut = fitted(wave_dataset, QUICK.model_copy(update={"epochs": 3}), on_epoch=enough)
+    assert told == [1, 2]
+    assert [record["validation_loss"] for record in cut.history] == [record["validation_loss"] for record in whole.history[:2]]
+
+
+class SecondOfTwo(OneProcess):
+    """A rank that only hears what the first one says is enough."""
+
+    rank, size = 1, 2
+
+    def gather(self, value: Any) -> list[Any]:
+        return [True if value is False else value, value]
+
+
+def test_all_ranks_end_at_the_word_of_the_first(wave_dataset: Any) -> None:
+    asked: list[dict[str, float]] = []
+    trained = fitted(wave_dataset, QUICK, SecondOfTwo(), on_epoch=asked.append)
+    assert len(trained.history) == 1
+    assert asked == []
+
+
 def test_time_that_is_up_ends_training_within_the_epoch(wave_dataset: Any) -> None:
     settings = QUICK.model_copy(update={"epochs": 1000, "max_seconds": 1e-6})
     steps: list[tuple[int, int]] = []

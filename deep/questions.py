@@ -1,0 +1,108 @@
+"""A trial asks the driver, after each epoch, whether it is to go on: one connection, one line each way, and both are signed.
+
+    {"trial": 3, "losses": [0.52, 0.48], "nonce": …}⇥HMAC-SHA256 of that⏎
+    go⇥HMAC-SHA256 of "go" and the question⏎              or "stop"
+
+The token that signs does not travel. Each question says all that those before it said, so one that was lost does no harm. Every
+wait has a limit, at either end: a trial that gets no answer goes on.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import math
+import secrets
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deep.watch import Address
+
+ANSWER_SECONDS = 10.0
+LONGEST_QUESTION = 1 << 20
+LONGEST_ANSWER = 1 << 7
+GO, STOP = b"go", b"stop"
+
+
+def ask(address: Address, trial: int, losses: Sequence[float], seconds: float = ANSWER_SECONDS) -> bool | None:
+    """Whether the trial is to stop; None where there is no answer, or none of the driver's, after some seconds."""
+    until = time.monotonic() + seconds
+    question = json.dumps({"trial": trial, "losses": list(losses), "nonce": secrets.token_hex(16)}).encode()
+    try:
+        with socket.create_connection((address.host, address.port), timeout=seconds) as line:
+            line.sendall(question + b"\t" + _mark(address.token, question) + b"\n")
+            answer = b""
+            while not answer.endswith(b"\n"):
+                line.settimeout(max(1e-3, until - time.monotonic()))
+                piece = line.recv(LONGEST_ANSWER)
+                if not piece or len(answer) > LONGEST_ANSWER:
+                    return None
+                answer += piece
+    except OSError:
+        return None
+    word, _, mark = answer.strip().partition(b"\t")
+    if word not in (GO, STOP) or not hmac.compare_digest(mark, _mark(address.token, word + question)):
+        return None
+    return word == STOP
+
+
+@dataclass
+class Desk:
+    """The driver's end: listens on `bind`, tells trials to ask at `host`. `decide(trial, losses)` says whether that trial is to
+    stop; it is called in a thread of the question's own."""
+
+    bind: str
+    host: str
+    decide: Callable[[int, tuple[float, ...]], bool]
+
+    def __enter__(self) -> Desk:
+        self._server = _Server((self.bind, 0), _handler(self))
+        self.address = Address(self.host, self._server.server_address[1], secrets.token_hex(32))
+        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True, name="desk").start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def answer(self, line: bytes) -> bytes | None:
+        """The answer to a question; None to what is none. Raises ValueError, KeyError, TypeError for nonsense that is signed."""
+        question, _, mark = line.removesuffix(b"\n").rpartition(b"\t")
+        if not line.endswith(b"\n") or not hmac.compare_digest(mark, _mark(self.address.token, question)):
+            return None
+        asked = json.loads(question)
+        losses = tuple(map(float, asked["losses"]))
+        if not all(map(math.isfinite, losses)):
+            raise ValueError("a loss that is no number")
+        word = STOP if self.decide(int(asked["trial"]), losses) else GO
+        return word + b"\t" + _mark(self.address.token, word + question) + b"\n"
+
+
+def _mark(token: str, data: bytes) -> bytes:
+    return hmac.digest(token.encode(), data, "sha256").hex().encode()
+
+
+class _Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A stranger may say what it will; a trial without an answer goes on."""
+
+
+def _handler(desk: Desk) -> type[socketserver.StreamRequestHandler]:
+    class Handler(socketserver.StreamRequestHandler):
+        timeout = ANSWER_SECONDS
+
+        def handle(self) -> None:
+            answer = desk.answer(self.rfile.readline(LONGEST_QUESTION))
+            if answer is not None:
+                self.wfile.write(answer)
+
+    return Handler
