@@ -1,10 +1,11 @@
 """A trial asks the driver, after each epoch, whether it is to go on: one connection, one line each way, and both are signed.
 
-    {"trial": 3, "losses": [0.52, 0.48], "nonce": …}⇥HMAC-SHA256 of that⏎
+    {"trial": 3, "losses": [0.52, 0.48], "end": "", "nonce": …}⇥HMAC-SHA256 of that⏎
     go⇥HMAC-SHA256 of "go" and the question⏎              or "stop"
 
-The token that signs does not travel. Each question says all that those before it said, so one that was lost does no harm. Every
-wait has a limit, at either end: a trial that gets no answer goes on.
+The last question says how the trial ended, "complete" or "failed". The token that signs does not travel. Each question says all
+that those before it said, so one that was lost does no harm. Every wait has a limit, at either end: a trial that gets no answer
+goes on.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ ANSWER_SECONDS = 10.0
 LONGEST_QUESTION = 1 << 20
 LONGEST_ANSWER = 1 << 7
 GO, STOP = b"go", b"stop"
+ENDS = ("", "complete", "failed")
 
 
-def ask(address: Address, trial: int, losses: Sequence[float], seconds: float = ANSWER_SECONDS) -> bool | None:
-    """Whether the trial is to stop; None where there is no answer, or none of the driver's, after some seconds."""
+def ask(address: Address, trial: int, losses: Sequence[float], end: str = "", seconds: float = ANSWER_SECONDS) -> bool | None:
+    """Whether the trial is to stop; None where there is no answer of the driver's after some seconds. `end`: one of ENDS."""
     until = time.monotonic() + seconds
-    question = json.dumps({"trial": trial, "losses": list(losses), "nonce": secrets.token_hex(16)}).encode()
+    question = json.dumps({"trial": trial, "losses": list(losses), "end": end, "nonce": secrets.token_hex(16)}).encode()
     try:
         with socket.create_connection((address.host, address.port), timeout=seconds) as line:
             line.sendall(question + b"\t" + _mark(address.token, question) + b"\n")
@@ -53,12 +55,12 @@ def ask(address: Address, trial: int, losses: Sequence[float], seconds: float = 
 
 @dataclass
 class Desk:
-    """The driver's end: listens on `bind`, tells trials to ask at `host`. `decide(trial, losses)` says whether that trial is to
-    stop; it is called in a thread of the question's own."""
+    """The driver's end: listens on `bind`, tells trials to ask at `host`. `decide(trial, losses, end)` says whether that trial
+    is to stop; it is called in a thread of the question's own."""
 
     bind: str
     host: str
-    decide: Callable[[int, tuple[float, ...]], bool]
+    decide: Callable[[int, tuple[float, ...], str], bool]
 
     def __enter__(self) -> Desk:
         self._server = _Server((self.bind, 0), _handler(self))
@@ -79,7 +81,9 @@ class Desk:
         losses = tuple(map(float, asked["losses"]))
         if not all(map(math.isfinite, losses)):
             raise ValueError("a loss that is no number")
-        word = STOP if self.decide(int(asked["trial"]), losses) else GO
+        if asked["end"] not in ENDS:
+            raise ValueError("another end")
+        word = STOP if self.decide(int(asked["trial"]), losses, asked["end"]) else GO
         return word + b"\t" + _mark(self.address.token, word + question) + b"\n"
 
 

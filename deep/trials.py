@@ -29,6 +29,7 @@ from prep.errors import InputError
 ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
 LOOPBACK = "127.0.0.1"
+COMPLETE = ("epochs", "patience", "time")
 
 OnReport = Callable[[int, Sequence[float]], None]
 
@@ -75,7 +76,10 @@ def search(
     must_be_searchable(dataset, trials)
     race, seen = Race([settings.epochs for settings in trials], grace), without_test(dataset)
 
-    def decide(trial: int, losses: tuple[float, ...]) -> bool:
+    def decide(trial: int, losses: tuple[float, ...], end: str) -> bool:
+        if end:
+            race.end(trial, losses, end == "complete")
+            return False
         if on_report is not None:
             on_report(trial, losses)
         return race.report(trial, losses)
@@ -112,6 +116,13 @@ def without_test(dataset: SequenceDataset) -> SequenceDataset:
 
 def run_trial(trial: int, settings: LstmSettings, dataset: SequenceDataset, address: Address) -> Outcome:
     """In a task. What it raises is the task's failure, and not the trial's: Spark repeats it, to the same losses."""
+    outcome = _trained(trial, settings, dataset, address)
+    if outcome.ended != "median":  # of that the driver knows
+        ask(address, trial, outcome.losses, "complete" if outcome.ended in COMPLETE else "failed")
+    return outcome
+
+
+def _trained(trial: int, settings: LstmSettings, dataset: SequenceDataset, address: Address) -> Outcome:
     os.environ.update(ONE_THREAD)
     _see_own_gpus()
     # TensorFlow: only now.
@@ -154,7 +165,7 @@ def judged(outcomes: Sequence[Outcome], trials: Sequence[LstmSettings], grace: i
     """The outcomes with the final verdicts: of each trial, only the epochs before it would have been stopped."""
     race = Race([settings.epochs for settings in trials], grace)
     for one in outcomes:
-        race.end(one.trial, one.losses, one.ended in ("epochs", "patience", "time"))
+        race.end(one.trial, one.losses, one.ended in COMPLETE)
     stopped = [course.stopped for course in race.courses]
     return [
         one if epoch is None else replace(one, losses=one.losses[:epoch], ended="median", error="")

@@ -12,13 +12,13 @@ import pytest
 from deep.questions import GO, Desk, _mark, ask
 from deep.watch import Address
 
-asked: list[tuple[int, tuple[float, ...]]] = []
+asked: list[tuple[int, tuple[float, ...], str]] = []
 
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    def decide(trial: int, losses: tuple[float, ...]) -> bool:
-        asked.append((trial, losses))
+    def decide(trial: int, losses: tuple[float, ...], end: str) -> bool:
+        asked.append((trial, losses, end))
         return losses[-1] > 1
 
     asked.clear()
@@ -29,7 +29,8 @@ def desk() -> Iterator[Desk]:
 def test_a_trial_is_told_to_go_or_to_stop(desk: Desk) -> None:
     assert ask(desk.address, 3, [0.5]) is False
     assert ask(desk.address, 3, [0.5, 1.5]) is True
-    assert asked == [(3, (0.5,)), (3, (0.5, 1.5))]
+    assert ask(desk.address, 4, [0.5], "failed") is False
+    assert asked == [(3, (0.5,), ""), (3, (0.5, 1.5), ""), (4, (0.5,), "failed")]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,15 @@ def test_strangers_are_not_heard(desk: Desk, said: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "question", [b"[]", b"{}", b'{"trial": 0, "losses": [NaN]}', b'{"trial": [], "losses": [1]}', b"no JSON"]
+    "question",
+    [
+        b"[]",
+        b"{}",
+        b'{"trial": 0, "losses": [NaN], "end": ""}',
+        b'{"trial": 0, "losses": [1], "end": "no"}',
+        b'{"trial": [], "losses": [1], "end": ""}',
+        b"no JSON",
+    ],
 )
 def test_signed_nonsense_does_no_harm(desk: Desk, question: bytes) -> None:
     with socket.create_connection((desk.address.host, desk.address.port), timeout=5) as line:
@@ -110,7 +119,7 @@ def test_without_a_driver_there_is_no_answer(desk: Desk) -> None:
 def test_the_token_does_not_travel(desk: Desk) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = Address("127.0.0.1", server.getsockname()[1], desk.address.token)
-        asking = threading.Thread(target=ask, args=(address, 0, [1.0], 2.0))
+        asking = threading.Thread(target=ask, args=(address, 0, [1.0], "", 2.0))
         asking.start()
         line, _ = server.accept()
         said = line.recv(1 << 16)

@@ -24,14 +24,22 @@ from deep.watch import Address
 from prep.errors import InputError
 
 SETTINGS = LstmSettings(epochs=4, patience=2)
+ends: list[tuple[int, tuple[float, ...], str]] = []
 
 
 @pytest.fixture
 def desk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
-    """A driver that stops what loses more than 5."""
+    """A driver that stops what loses more than 5, and keeps how trials ended."""
     for name in (*ONE_THREAD, "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
-    with Desk("127.0.0.1", "127.0.0.1", lambda trial, losses: losses[-1] > 5) as open_:
+
+    def decide(trial: int, losses: tuple[float, ...], end: str) -> bool:
+        if end:
+            ends.append((trial, losses, end))
+        return not end and losses[-1] > 5
+
+    ends.clear()
+    with Desk("127.0.0.1", "127.0.0.1", decide) as open_:
         yield open_
 
 
@@ -68,6 +76,8 @@ def test_why_a_trial_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch, losses: 
     monkeypatch.setattr(deep.local, "train_on", training(losses))
     outcome = run_trial(3, SETTINGS, None, desk.address)  # type: ignore[arg-type]
     assert (outcome.trial, outcome.ended, outcome.losses) == (3, ended, tuple(losses[:counts]))
+    word = {"median": None, "failed": "failed"}.get(ended, "complete")
+    assert ends == ([(3, outcome.losses, word)] if word else []), "the driver must know who will say no more"
     assert outcome.loss == (math.inf if ended == "failed" else min(losses[:counts]))
 
 
