@@ -48,7 +48,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """works: of keys that have training windows. key_of: series → key, of all splits. without: key → why it has no model."""
+    """works: of keys that have training windows. key_of: series → key, of all splits. without: key, or a series without one → why
+    there is no model."""
 
     works: tuple[Work, ...]
     key_of: dict[str, str]
@@ -99,7 +100,7 @@ def _keys(dataset: SequenceDataset, found: Survey, settings: PartitionSettings) 
                 continue
             column, value = dataset.manifest.attributes[names.index(by)], float(group.attributes[row, names.index(by)])
             if not np.isfinite(value):
-                key_of[str(name)], without[str(name)] = str(name), f"its attribute {by!r} is missing"
+                without[str(name)] = f"its attribute {by!r} is missing"
             else:
                 key_of[str(name)] = column.vocabulary.words[int(value)] if column.vocabulary else f"{value:g}"
     return key_of, without

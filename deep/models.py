@@ -35,7 +35,7 @@ class Entry(BaseModel):
 
 
 class Index(BaseModel):
-    """models: key → model; key_of: series → key; without: key → why there is no model of it."""
+    """models: key → model; key_of: series → key; without: key, or a series without one → why there is no model."""
 
     model_config = ConfigDict(frozen=True)
     format: Literal["hindcast-models"] = "hindcast-models"
@@ -57,7 +57,7 @@ class Models:
         key = self.index.key_of.get(series)
         if key is not None and key in self.index.models:
             return key
-        why = "it is not in the dataset of the fit" if key is None else self.index.without.get(key, "none was fitted")
+        why = self.index.without.get(series if key is None else key, "it is not in the dataset of the fit")
         of = "it" if key in (None, series) else f"its group {key!r}"
         raise InputError(
             f"series {series!r}: there is no model of {of}: {why}. Fit one on a dataset with enough of it, or one model for "
