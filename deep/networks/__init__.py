@@ -32,6 +32,7 @@ def body(settings: LstmSettings, inputs: Inputs, dropout_seed: int) -> keras.lay
     """{name: …}, the context standardised -> (batch, horizon, channels, outputs)."""
     common: dict[str, Any] = {
         "horizon": inputs.horizon, "outputs": head_of(settings).outputs, "units": settings.units, "dropout": settings.dropout,
+        "quiet": settings.skip == "linear",
         "series": len(inputs.series), "series_embedding": settings.series_embedding, "seed": settings.seed,
         "dropout_seed": dropout_seed,
     }  # fmt: skip

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keras import initializers, layers, ops, saving
+from keras import initializers, ops, saving
 
-from deep.networks.parts import Body, along, glorot, lstm, width_along
+from deep.networks.parts import Body, along, lstm, width_along
 
 
 @saving.register_keras_serializable(package="hindcast")
@@ -30,7 +30,7 @@ class EncoderDecoder(Body):
         static, known = self.static_width(shapes), int(shapes["known"][2] or 0) if "known" in shapes else 0
         normal = initializers.RandomNormal(seed=self.seed + 3)
         self.position = self.add_weight(shape=(self.horizon, width), initializer=normal, name="position")
-        self.project = layers.Dense(channels * self.outputs, kernel_initializer=glorot(self.seed), name="project")
+        self.project = self.projection(channels * self.outputs, self.seed)
         self.project.build((None, None, self.units))
         if self.embed_series is not None:
             self.embed_series.build(shapes["series"])

@@ -7,9 +7,15 @@ from typing import Any
 
 from keras import initializers, layers, ops
 
+# How much less than Glorot and Bengio's (2010) the weights of a quiet projection are.
+QUIET = 0.1
+
 
 class Body(layers.Layer):
-    """{name: input of a window, its context standardised} -> (batch, horizon, channels, outputs). The options of all networks."""
+    """{name: input of a window, its context standardised} -> (batch, horizon, channels, outputs). The options of all networks.
+
+    quiet   whether it says next to nothing before it is trained: what it is added to is right already
+    """
 
     def __init__(
         self,
@@ -17,6 +23,7 @@ class Body(layers.Layer):
         outputs: int,
         units: int,
         dropout: float,
+        quiet: bool,
         series: int,
         series_embedding: int,
         seed: int,
@@ -24,13 +31,18 @@ class Body(layers.Layer):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self.horizon, self.outputs, self.units, self.dropout = horizon, outputs, units, dropout
+        self.horizon, self.outputs, self.units, self.dropout, self.quiet = horizon, outputs, units, dropout, quiet
         self.series, self.series_embedding, self.seed, self.dropout_seed = series, series_embedding, seed, dropout_seed
         self.drop = layers.Dropout(dropout, seed=dropout_seed, name="drop")
         self.embed_series = None
         if series:
             normal = initializers.RandomNormal(stddev=0.05, seed=seed + 5)
             self.embed_series = layers.Embedding(series + 1, series_embedding, embeddings_initializer=normal, name="series")
+
+    def projection(self, width: int, seed: int) -> layers.Dense:
+        """The last layer, of so many numbers."""
+        initial = initializers.VarianceScaling(QUIET**2, "fan_avg", "uniform", seed) if self.quiet else glorot(seed)
+        return layers.Dense(width, kernel_initializer=initial, name="project")
 
     def static(self, given: Mapping[str, Any]) -> Any | None:
         """What does not change along a window, (batch, width): attributes and the series' embedding."""
@@ -44,7 +56,7 @@ class Body(layers.Layer):
         return attributes + (self.series_embedding if self.series else 0)
 
     def get_config(self) -> dict[str, Any]:
-        names = ("horizon", "outputs", "units", "dropout", "series", "series_embedding", "seed", "dropout_seed")
+        names = ("horizon", "outputs", "units", "dropout", "quiet", "series", "series_embedding", "seed", "dropout_seed")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 

@@ -22,7 +22,7 @@ class PlainLstm(Body):
 
     def build(self, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
         channels = int(shapes["context"][2] or 0)
-        self.project = layers.Dense(self.horizon * channels * self.outputs, kernel_initializer=glorot(self.seed), name="project")
+        self.project = self.projection(self.horizon * channels * self.outputs, self.seed)
         self.project.build((None, self.units))
         if "known" in shapes:
             self.from_known = layers.Dense(

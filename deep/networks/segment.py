@@ -26,7 +26,7 @@ class SegmentLstm(Body):
         if embedding == "dense":
             self.embed = layers.Dense(self.units, activation="relu", kernel_initializer=glorot(self.seed), name="embed")
         self.lstm = lstm(self.units, self.seed + 1, return_state=True)
-        self.project = layers.Dense(segment * self.outputs, kernel_initializer=glorot(self.seed + 2), name="project")
+        self.project = self.projection(segment * self.outputs, self.seed + 2)
 
     def build(self, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
         futures, width = self.horizon // self.segment, self._query_width
