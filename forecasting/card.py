@@ -46,6 +46,11 @@ class Card(BaseModel):
     lead: int = 0
     preparation: Preparation | None = None
 
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Of the quantiles that the model gives; none where it gives something else."""
+        return tuple(self.settings["levels"]) if self.settings.get("head") == "quantiles" else ()
+
     def write(self, folder: Path) -> None:
         (folder / CARD).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 

@@ -20,10 +20,15 @@ FIELDS = (
 )
 
 
+def fields_of(levels: Sequence[float]) -> tuple[tuple[str, pa.DataType], ...]:
+    """FIELDS, and a column for each quantile that the model gives: q0.05, q0.5 …"""
+    return (*FIELDS, *((f"q{level:g}", pa.float32()) for level in levels))
+
+
 def rows_of(
     forecast: Forecast, series: np.ndarray, issued: np.ndarray, lead: int, step_micros: int, channels: Sequence[str]
 ) -> list[pa.Array]:
-    """The columns FIELDS of a forecast in sensor units: of windows of `series` (windows,) str, each with the time of its
+    """The columns `fields_of` a forecast in sensor units: of windows of `series` (windows,) str, each with the time of its
     context's last step, `issued` (windows,) datetime64[us].
 
     time is what the forecast is for, step how many steps that is after `issued`: lead + 1 … lead + horizon; deviation is null
@@ -35,7 +40,7 @@ def rows_of(
     window = pa.array(np.repeat(np.arange(windows, dtype=np.int32), horizon * count))
     # Names are gathered by Arrow: as NumPy's they would have to be decoded one by one.
     names = (pa.array(series.tolist(), pa.string()), pa.array(list(channels), pa.string()))
-    deviation = forecast.deviation
+    deviation, quantiles = forecast.deviation, forecast.quantiles
     return [
         names[0].take(window),
         pa.array(issued.astype("datetime64[us]")).take(window),
@@ -44,6 +49,7 @@ def rows_of(
         names[1].take(pa.array(np.tile(np.arange(count, dtype=np.int32), windows * horizon))),
         values_of(forecast.mean),
         pa.nulls(windows * horizon * count, pa.float32()) if deviation is None else values_of(deviation),
+        *([] if quantiles is None else map(values_of, np.moveaxis(quantiles.values, -1, 0))),
     ]
 
 

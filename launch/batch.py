@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import from_arrow_schema
 
 from forecasting.card import Card
-from forecasting.rows import FIELDS, rows_of
+from forecasting.rows import fields_of, rows_of
 from launch.shipping import Shipped, loaded, ship
 from prep.contexts import Contexts, Wanted, contexts_of
 from prep.errors import InputError
@@ -18,12 +19,6 @@ from prep.incoming import incoming
 from prep.preparation import Preparation
 from prep.workers import settle
 
-SCHEMA = "series string, issued timestamp, time timestamp, step int, channel string, mean float, deviation float, reason string"
-# Spark keeps times with their zone.
-ARROW_SCHEMA = pa.schema(
-    [(name, pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(kind) else kind) for name, kind in FIELDS]
-    + [("reason", pa.string())]
-)
 ROWS_A_BATCH = 100_000
 
 
@@ -35,9 +30,10 @@ def forecast_readings(
     readings   a DataFrame with the columns that the model was trained on, or files of such, which want a session as `spark`
 
     Columns: series, issued (the time of the context's last step), time (forecast for), step (how many after `issued`), channel,
-    mean, deviation (null where the model gives none), reason. The readings are put on the model's grid by the rules by which
-    its dataset was prepared, and scaled as that was. A series that cannot be forecast has one row, with the time of its last
-    reading as `issued`, the reason, and nothing else; readings that do not say their series have one for each column at fault.
+    mean, deviation (null where the model gives none), its quantiles (q0.05 …) where it gives these, reason. The readings are put
+    on the model's grid by the rules by which its dataset was prepared, and scaled as that was. A series that cannot be forecast
+    has one row, with the time of its last reading as `issued`, the reason, and nothing else; readings that do not say their
+    series have one for each column at fault.
 
     Raises InputError for a folder without a sound model, a model that needs more than readings, and readings without its columns.
     """
@@ -48,7 +44,16 @@ def forecast_readings(
     shipped, card = ship(folder, session.sparkContext)
     preparation = preparation_for(card, folder)
     paths = (str(readings),) if isinstance(readings, str | Path) else readings
-    return incoming(session, paths, preparation).mapInArrow(_forecaster(shipped), SCHEMA)
+    schema = from_arrow_schema(schema_of(card), prefer_timestamp_ntz=False)
+    return incoming(session, paths, preparation).mapInArrow(_forecaster(shipped), schema)
+
+
+def schema_of(card: Card) -> pa.Schema:
+    """Of the rows that a model forecasts. Spark keeps times with their zone."""
+    zoned = [
+        (name, pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(kind) else kind) for name, kind in fields_of(card.levels)
+    ]
+    return pa.schema([*zoned, ("reason", pa.string())])
 
 
 def preparation_for(card: Card, folder: Path) -> Preparation:
@@ -88,26 +93,27 @@ def _forecaster(shipped: Shipped) -> Callable[[Iterable[pa.RecordBatch]], Iterat
                 centre, scale = card.scaling.of(contexts.given.series)
                 issued = contexts.given.start + (card.context - 1) * np.timedelta64(card.step_micros, "us")
                 found = model.forecast(contexts.given).in_units(centre, scale)
-                yield from _batches(rows_of(found, contexts.given.series, issued, card.lead, card.step_micros, card.channels))
+                rows = rows_of(found, contexts.given.series, issued, card.lead, card.step_micros, card.channels)
+                yield from _batches(rows, schema_of(card))
             if contexts.left_out:
-                yield _left_out(contexts)
+                yield _left_out(contexts, schema_of(card))
 
     return forecast
 
 
-def _batches(columns: list[pa.Array]) -> Iterator[pa.RecordBatch]:
+def _batches(columns: list[pa.Array], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     rows = len(columns[0])
     every = [*columns, pa.nulls(rows, pa.string())]
     whole = pa.RecordBatch.from_arrays(
-        [column.cast(field.type) for column, field in zip(every, ARROW_SCHEMA, strict=True)], schema=ARROW_SCHEMA
+        [column.cast(field.type) for column, field in zip(every, schema, strict=True)], schema=schema
     )
     for first in range(0, rows, ROWS_A_BATCH):
         yield whole.slice(first, ROWS_A_BATCH)
 
 
-def _left_out(contexts: Contexts) -> pa.RecordBatch:
+def _left_out(contexts: Contexts, schema: pa.Schema) -> pa.RecordBatch:
     series, last, reasons = zip(*contexts.left_out, strict=True)
     known = {"series": pa.array(series, pa.string()), "reason": pa.array(reasons, pa.string())}
-    known["issued"] = pa.array(np.array(last, "datetime64[us]")).cast(ARROW_SCHEMA.field("issued").type)
-    columns = [known.get(field.name, pa.nulls(len(series), field.type)) for field in ARROW_SCHEMA]
-    return pa.RecordBatch.from_arrays(columns, schema=ARROW_SCHEMA)
+    known["issued"] = pa.array(np.array(last, "datetime64[us]")).cast(schema.field("issued").type)
+    columns = [known.get(field.name, pa.nulls(len(series), field.type)) for field in schema]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)

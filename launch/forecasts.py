@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from forecasting.forecast import Forecaster
-from forecasting.rows import FIELDS, rows_of, values_of
+from forecasting.rows import fields_of, rows_of, values_of
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.placing import placed_file
@@ -27,8 +28,8 @@ def write_forecasts(
     """Writes a row for every window, step of its horizon and channel, and returns how many. Values are in sensor units.
 
     Columns: series, issued (the time of the context's last step), time (forecast for), step (how many after `issued`: lead + 1 …
-    lead + horizon), channel, mean, deviation (empty where the model gives none), actual (empty where nothing was measured).
-    Raises InputError where `out` cannot be written.
+    lead + horizon), channel, mean, deviation (empty where the model gives none), its quantiles (q0.05 …) where it gives these,
+    actual (empty where nothing was measured). Raises InputError where `out` cannot be written.
     """
     if split not in SPLITS:
         raise InputError(f"--split {split}: expected one of {', '.join(SPLITS)}")
@@ -37,26 +38,26 @@ def write_forecasts(
     if not len(windows):
         raise InputError(f"{dataset.location}: the {split} split has no windows")
     rows = done = 0
-    with placed_file(out, overwrite) as staged, writer_of(staged, SCHEMA) as writer:
-        for batch in windows.batches(BATCH):
-            table = forecast_table(model, dataset, batch)
+    tables = (forecast_table(model, dataset, batch) for batch in windows.batches(BATCH))
+    first = next(tables)
+    with placed_file(out, overwrite) as staged, writer_of(staged, first.schema) as writer:
+        for table in chain([first], tables):
             writer.write_table(table)
-            rows, done = rows + table.num_rows, done + len(batch.start)
+            rows, done = rows + table.num_rows, min(done + BATCH, len(windows))
             on_progress(f"{done:,} of {len(windows):,} windows")
     return rows
 
 
-SCHEMA = pa.schema([*FIELDS, ("actual", pa.float32())])
-
-
 def forecast_table(model: Forecaster, dataset: SequenceDataset, batch: WindowBatch) -> pa.Table:
-    """The forecasts of some windows as rows of SCHEMA."""
+    """The forecasts of some windows as rows."""
     centre, scale = dataset.scaling.of(batch.series)
     forecast = model.forecast(batch.given).in_units(centre, scale)
     actual = np.where(batch.target_observed, batch.target * scale[:, None] + centre[:, None], np.nan)
     issued = batch.start + (dataset.layout.context - 1) * np.timedelta64(dataset.step_micros, "us")
     columns = rows_of(forecast, batch.series, issued, dataset.layout.lead, dataset.step_micros, dataset.channels)
-    return pa.Table.from_arrays([*columns, values_of(actual)], schema=SCHEMA)
+    levels = forecast.quantiles.levels if forecast.quantiles else ()
+    schema = pa.schema([*fields_of(levels), ("actual", pa.float32())])
+    return pa.Table.from_arrays([*columns, values_of(actual)], schema=schema)
 
 
 def must_be_table(out: Path) -> None:

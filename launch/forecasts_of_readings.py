@@ -14,15 +14,13 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 
 from forecasting.card import read_card
-from forecasting.rows import FIELDS
+from forecasting.rows import fields_of
 from launch.batch import forecast_readings
 from launch.forecasts import must_be_table, writer_of
 from prep import storage
 from prep.manifest import MANIFEST
 from prep.placing import placed_file
 from prep.sources import FORMATS
-
-SCHEMA = pa.schema([*FIELDS, ("reason", pa.string())])
 
 
 @dataclass
@@ -47,14 +45,14 @@ def write_forecasts_of_readings(spark: SparkSession, model: Path, readings: str,
     """
     must_be_table(out)
     forecasts = forecast_readings(model, readings, spark=spark)
-    written = Written()
-    with placed_file(out, overwrite) as staged, writer_of(staged, SCHEMA) as writer, tables_of(forecasts) as tables:
+    written, card = Written(), read_card(model)
+    schema = pa.schema([*fields_of(card.levels), ("reason", pa.string())])
+    with placed_file(out, overwrite) as staged, writer_of(staged, schema) as writer, tables_of(forecasts) as tables:
         for table in tables:
-            writer.write_table(table.cast(SCHEMA))
+            writer.write_table(table.cast(schema))
             lost = table.filter(pc.is_valid(table["reason"]))
             written.left_out.update(lost["reason"].to_pylist())
             written.rows += table.num_rows - lost.num_rows
-    card = read_card(model)
     written.series = written.rows // (card.horizon * len(card.channels))
     return written
 
