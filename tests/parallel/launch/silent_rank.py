@@ -4,21 +4,21 @@ import os
 import signal
 import time
 
-from deep import training, watchdog
+from deep import watchdog
 from launch.cli import main
 
 watchdog.STOPPED_SECONDS = 8.0
 
 if os.environ["HOROVOD_RANK"] == "1":
-    step = training.Recorder.on_train_batch_begin
+    told = watchdog.Watchdog.step
 
-    def stop_at_the_third(self: training.Recorder, batch: int, logs: object = None) -> None:
-        if batch == 2 and os.environ["FAULT"] == "sleep":
+    def stop_at_the_third(self: watchdog.Watchdog, epoch: int, step: int) -> None:
+        if step == 3 and os.environ["FAULT"] == "sleep":
             time.sleep(600)
-        if batch == 2:
+        if step == 3:
             os.kill(os.getpid(), signal.Signals[os.environ["FAULT"]])
-        step(self, batch)
+        told(self, epoch, step)
 
-    training.Recorder.on_train_batch_begin = stop_at_the_third  # type: ignore[method-assign]
+    watchdog.Watchdog.step = stop_at_the_third  # type: ignore[method-assign]
 
 main()

@@ -106,12 +106,12 @@ def test_mixed_windows_are_the_same_for_any_number_of_ranks_and_keep_what_is_mea
     def taken(ranks: int, seed: int = 3) -> list[np.ndarray]:
         """Of an epoch: contexts, targets and weights, padding left out."""
         shares = [Share(25, 10, rank, ranks) for rank in range(ranks)]
-        feeds = [training_feed(windows, inputs_for(windows), one, seed, 1, mixing=True)[1].as_numpy_iterator() for one in shares]
+        feeds = [training_feed(windows, inputs_for(windows), one, seed, 1, mixing=True)[1] for one in shares]
         steps = []
         for number, batches in enumerate(zip(*feeds, strict=True)):
             for share, (inputs, target, weight) in zip(shares, batches, strict=True):
                 count = int(np.subtract(*share.places(number)[::-1]))
-                steps.append([array[:count] for array in (inputs["context"], target, weight)])
+                steps.append([np.asarray(array)[:count] for array in (inputs["context"], target, weight)])
         return [np.concatenate(parts) for parts in zip(*steps, strict=True)]
 
     alone = taken(1)
