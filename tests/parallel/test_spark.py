@@ -16,11 +16,13 @@ import psutil
 import pytest
 from pyspark.sql import SparkSession
 
+from deep.checkpoints import TrainingFile, identity
 from deep.launcher import RankError, run_on_ranks
 from deep.settings import LstmSettings
 from deep.spark import fit_on_spark
 from deep.training import digest_of
 from deep.watch import Line
+from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.pipeline import prepare
 from prep.spec import Spec
@@ -65,6 +67,25 @@ def test_two_ranks_train_and_the_driver_gets_a_forecaster(spark: SparkSession, w
     assert forecaster.forecast(Given.of(context)).mean.shape == (3, 12, 2)
     assert signal.getsignal(signal.SIGINT) == handlers
     assert threading.active_count() <= threads + 1
+
+
+def test_a_training_goes_on_from_the_checkpoint_that_rank_0_sent_to_the_driver(
+    spark: SparkSession, waves: Path, tmp_path: Path
+) -> None:
+    dataset, longer = SequenceDataset.open(waves), QUICK.model_copy(update={"epochs": 3, "dropout": 0.3})
+    shorter, of = longer.model_copy(update={"epochs": 2}), identity(dataset, longer)
+    assert identity(dataset, shorter) == of
+    whole = fit_on_spark(spark, waves, longer, 2)
+    fit_on_spark(spark, waves, shorter, 2, checkpoint=TrainingFile(tmp_path / "checkpoint", of))
+    records: list[dict[str, float]] = []
+    resumed = fit_on_spark(
+        spark, waves, longer, 2, records.append, checkpoint=TrainingFile(tmp_path / "checkpoint", of, resume=True)
+    )
+    assert [record["epoch"] for record in records] == [3]
+    assert resumed.card.settings["weights_sha256"] == whole.card.settings["weights_sha256"]
+    other = identity(dataset, longer.model_copy(update={"dropout": 0.0}))
+    with pytest.raises(InputError, match=r"checkpoint is of another training: dropout was 0\.3, and is 0\.0"):
+        fit_on_spark(spark, waves, longer, 2, checkpoint=TrainingFile(tmp_path / "checkpoint", other, resume=True))
 
 
 def test_too_few_slots_are_refused_before_anything_starts(spark: SparkSession, waves: Path) -> None:

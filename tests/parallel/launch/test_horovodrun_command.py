@@ -21,6 +21,7 @@ from prep.spec import Spec
 pytestmark = pytest.mark.parallel
 
 ROOT = Path(__file__).resolve().parents[3]
+SILENT = str(Path(__file__).with_name("silent_rank.py"))
 
 
 @pytest.fixture(scope="module")
@@ -76,10 +77,9 @@ FAULTS = {
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_rank_that_stops_ends_the_run_and_is_named(dataset: SequenceDataset, tmp_path: Path, fault: str) -> None:
-    program = str(Path(__file__).with_name("silent_rank.py"))
     began = time.monotonic()
     ran = horovodrun(
-        [program], dataset, tmp_path / "model", "--lstm.silence_seconds", "12" if fault == "sleep" else "60", fault=fault
+        [SILENT], dataset, tmp_path / "model", "--lstm.silence_seconds", "12" if fault == "sleep" else "60", fault=fault
     )
     assert ran.returncode != 0
     assert re.search(FAULTS[fault], ran.stdout + ran.stderr), ran.stdout + ran.stderr
@@ -92,3 +92,17 @@ def test_what_the_user_can_mend_is_said_without_a_traceback(dataset: SequenceDat
     assert ran.returncode != 0
     assert "segment 7: must divide both" in ran.stdout + ran.stderr
     assert "launch/cli.py" not in ran.stdout + ran.stderr, "horovodrun shows a traceback of its own, and there is none of ours"
+
+
+def test_a_run_of_which_a_rank_was_killed_goes_on_to_the_same_weights(dataset: SequenceDataset, tmp_path: Path) -> None:
+    options = ("--lstm.checkpoint_steps", "1", "--lstm.dropout", "0.3")
+    checkpoint = tmp_path / "cut.checkpoint"
+    whole = horovodrun(["-m", "launch"], dataset, tmp_path / "whole", *options)
+    killed = horovodrun([SILENT], dataset, tmp_path / "cut", *options, fault="SIGKILL")
+    assert whole.returncode == 0 != killed.returncode
+    assert checkpoint.exists()
+    resumed = horovodrun(["-m", "launch"], dataset, tmp_path / "cut", *options, "--resume")
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert not checkpoint.exists()
+    weights = {load(tmp_path / name).card.settings["weights_sha256"] for name in ("whole", "cut")}
+    assert len(weights) == 1
