@@ -263,7 +263,7 @@ def test_what_models_leave_aside_is_said_in_a_line(run: Run, made: Path) -> None
     daily = other_dataset(run, made, "daily.seq", "--calendar.features", "hour")
     status, printed = run("fit", "hmm", daily, "--out", made / "daily.hmm", "--settings", made / "spec.toml")
     assert status == 0, printed
-    assert printed.splitlines()[0] == "Not used by any model yet: covariates (hour_sin, hour_cos)."
+    assert printed.splitlines()[0] == "Inputs of LSTMs alone: covariates (hour_sin, hour_cos)."
     assert (
         "Not used" not in run("fit", "hmm", made / "data.seq", "--out", made / "again.hmm", "--settings", made / "spec.toml")[1]
     )
