@@ -252,7 +252,8 @@ def test_a_model_is_loaded_once_a_worker_and_another_fit_is_another_model(
         assert again.count() == again.count()
         after = counted()
         assert sum(after.values()) > sum(before.values())
-        assert all(count - before.get(pid, 0) <= 1 for pid, count in after.items())
+        # Of a worker that was not asked before, nobody knows how many models other tests had it load.
+        assert all(count - before[pid] <= 1 for pid, count in after.items() if pid in before)
         other = model_of(dataset, folder, seed=1, order=1, states=3)
         means = {
             row["series"]: row["mean"] for row in forecast_readings(other, frame).where("step = 1 and channel = 'heat'").collect()
