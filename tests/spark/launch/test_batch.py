@@ -228,7 +228,7 @@ EMPTY_ZIP = b"PK\x05\x06" + bytes(18)
 
 
 def test_a_model_is_loaded_once_a_worker_and_another_fit_is_another_model(
-    spark: SparkSession, model: Path, dataset: SequenceDataset, tmp_path: Path
+    spark: SparkSession, dataset: SequenceDataset, tmp_path: Path
 ) -> None:
     def loads(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for _ in batches:
@@ -239,8 +239,8 @@ def test_a_model_is_loaded_once_a_worker_and_another_fit_is_another_model(
         return {row["pid"]: row["loads"] for row in rows}
 
     frame = frame_of(spark, pd.concat([fleet().head(200).assign(sensor=f"s{number}") for number in range(20)]), 4)
-    folder = tmp_path / "hmm"
-    shutil.copytree(model, folder)
+    # One that no test before has had loaded: a copy of such a one would be the same model.
+    folder = model_of(dataset, tmp_path / "hmm", seed=5, order=1, states=2)
     # It would make one partition of so little.
     few = {"spark.sql.adaptive.enabled": "false", "spark.sql.shuffle.partitions": "8"}
     for name, value in few.items():
