@@ -107,7 +107,8 @@ def test_a_process_that_ends_before_its_function_is_known_at_once(watch: Watch) 
     with socket.create_connection((watch.address.host, watch.address.port), timeout=5) as rank:
         rank.sendall(greeting(watch))
         until(lambda: watch.places)
-    until(lambda: watch.places[0].broken == "ended")
+    until(lambda: watch.places[0].broken)
+    assert watch.places[0].broken == "ended"
 
 
 def test_a_rank_says_where_its_python_stands_when_it_is_asked(watch: Watch) -> None:
