@@ -3,8 +3,9 @@
     python benchmarks/lstm_quality.py [--horizons 96 192 336 720] [--seeds 3] [--settings examples/etth1_best.toml | default]
                                       [--change lstm.mixing=false …]
 
-The settings of a horizon stand in a TOML file, [horizon_96] and so on; `default` takes Hindcast's own for all of them. `--change` takes an ingredient away, to see what it brings. Published, MSE/MAE at 96, 192, 336 and
-720: SegRNN (Lin et al. 2023, context 720) .351/.392, .392/.414, .423/.433, .466/.472; a plain GRU 1.135/.844 to 1.089/.822.
+The settings of a horizon stand in a TOML file, [horizon_96] and so on; `default` takes Hindcast's own for all of them. `--change`
+takes an ingredient away, to see what it brings. Published, MSE/MAE at 96, 192, 336 and 720: SegRNN (Lin et al. 2023, context 720)
+.351/.392, .392/.414, .423/.433, .466/.472; a plain GRU 1.135/.844 to 1.089/.822.
 """
 
 from __future__ import annotations
