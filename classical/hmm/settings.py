@@ -21,7 +21,8 @@ class HmmSettings(BaseModel):
     components      mixture only
     order           autoregressive only; at most half the context, so that the other half is left to the filter
     iterations      EM iterations, at most
-    tolerance       EM stops after an iteration that gains less than this in log-likelihood per step
+    tolerance       EM stops after an iteration that gains less than this in log-likelihood per step;
+                    a larger one takes a plateau between two solutions for the end
     restarts        beginnings that are fitted side by side, each pass over the data serving all; the likeliest is kept
     seed            of the clusters that Gaussian states begin as
     variance_floor  least variance that is estimated, relative to the channel's own
@@ -32,8 +33,8 @@ class HmmSettings(BaseModel):
     states: int = Field(default=2, ge=1)
     components: int = Field(default=2, ge=1)
     order: int = Field(default=168, ge=1)
-    iterations: int = Field(default=30, ge=1)
-    tolerance: float = Field(default=1e-4, ge=0)
+    iterations: int = Field(default=100, ge=1)
+    tolerance: float = Field(default=1e-6, ge=0)
     restarts: int = Field(default=1, ge=1)
     seed: int = Field(default=0, ge=0)
     variance_floor: float = Field(default=1e-6, gt=0)
