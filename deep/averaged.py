@@ -41,10 +41,12 @@ class Share:
 
 @dataclass(frozen=True)
 class Taken:
-    """What a partition's epoch gave. total, count: sums of losses, and of targets that they are of; cpu_seconds of the task."""
+    """What a partition's epoch gave. weights: the last; smooth: their moving average; total, count: sums of losses and of targets
+    that they are of; cpu_seconds of the task."""
 
     windows: int
     weights: list[np.ndarray]
+    smooth: list[np.ndarray]
     optimiser: list[np.ndarray]
     dropout: list[list[int]]
     total: float
@@ -91,10 +93,11 @@ def train_averaged(
             setattr(state, name, averaged([(one.windows, getattr(one, name)) for one in taken.values()]))
         dropout = {number: one.dropout for number, one in taken.items()}
         record = _record(state.epoch, list(taken.values()))
-        sums = _on_all(spark, shares, (job, state.weights), validate_share)
+        smooth = averaged([(one.windows, one.smooth) for one in taken.values()])
+        sums = _on_all(spark, shares, (job, smooth), validate_share)
         if any(targets for _, targets, _ in sums):
             record["validation_loss"] = sum(total for total, _, _ in sums) / max(sum(targets for _, targets, _ in sums), 1.0)
-        state.end_epoch({**record, "seconds": time.perf_counter() - round_began}, state.weights)
+        state.end_epoch({**record, "seconds": time.perf_counter() - round_began}, smooth)
         cpu_seconds += sum(one.cpu_seconds for one in taken.values()) + sum(cpu for _, _, cpu in sums)
         if on_epoch is not None:
             on_epoch(state.history[-1])
@@ -158,8 +161,10 @@ def train_share(share: Share, job: Job, state: State, dropout: dict[int, list[li
     learner.optimiser.iterations.assign((state.epoch - 1) * steps)
     mine = State(epoch=state.epoch)
     run.epoch(mine, None)
+    with learner.averaged():
+        smooth = learner.network.get_weights()
     return Taken(
-        len(training), **learner.arrays(), dropout=learner.dropout(), total=mine.total, count=mine.count,
+        len(training), **learner.arrays(), smooth=smooth, dropout=learner.dropout(), total=mine.total, count=mine.count,
         learning_rate=float(learner.optimiser.learning_rate), cpu_seconds=time.process_time() - cpu_began,
     )  # fmt: skip
 

@@ -12,8 +12,10 @@ from deep.processes import Processes
 from deep.watch import UNREACHABLE_SECONDS, Place, Watch
 from prep.errors import InputError, RunError
 
-# TensorFlow is imported and data are decoded before the first step.
+# For all ranks to be started, and for their results to come.
 START_SECONDS = 300.0
+# Before its first step a rank may import, read and trace for long; one that does nothing else is ended all the same.
+WORK_SECONDS = 1800.0
 # Ranks are started together: one that has not reported so long after the first is lost.
 JOIN_SECONDS = 40.0
 # A process says every second that it lives. Importing TensorFlow from a cold disk may keep its threads from that.
@@ -107,8 +109,13 @@ def _absent(watch: Watch, processes: Processes, ranks: int, since: float) -> Fau
 
 
 def _silent(watch: Watch, ranks: int, silence_seconds: float, since: float) -> Fault | None:
-    limit = silence_seconds if watch.stepping(ranks) else max(START_SECONDS, silence_seconds)
-    return Fault("silent", tuple(behind(watch.places)), limit) if time.monotonic() - max(watch.moved, since) > limit else None
+    """No rank moved for so long, and none that is starting worked."""
+    idle = silence_seconds if watch.at_work(ranks) else max(START_SECONDS, silence_seconds)
+    now = time.monotonic()
+    for limit, last in ((idle, max(watch.moved, watch.worked)), (max(WORK_SECONDS, silence_seconds), watch.moved)):
+        if now - max(last, since) > limit:
+            return Fault("silent", tuple(behind(watch.places)), limit)
+    return None
 
 
 def behind(places: dict[int, Place]) -> list[int]:

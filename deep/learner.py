@@ -7,6 +7,8 @@ whole global batch, whatever the ranks' shares of it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import keras
@@ -64,9 +66,15 @@ class Learner:
         of_targets = self.head.loss(tf.where(weight > 0, target, 0.0), self.network(inputs, training=training))
         return tf.reduce_sum(weight * of_targets, axis=(1, 2)), tf.reduce_sum(weight)
 
-    def average(self) -> None:
-        """Puts the moving average, as far as it has come, into the place of the weights: what is validated, and goes on."""
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within: the moving average, as far as it has come, in the place of the weights. Training goes on from these."""
+        trained = self.network.get_weights()
         self.optimiser.finalize_variable_values(self.network.trainable_variables)
+        try:
+            yield
+        finally:
+            self.network.set_weights(trained)
 
     def arrays(self) -> dict[str, list[np.ndarray]]:
         return {

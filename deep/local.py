@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from deep.checkpoints import TrainingFile
@@ -46,18 +47,27 @@ def fit_rank(
     collective = HorovodRanks()
     watchdog = Watchdog(collective.rank, settings.silence_seconds)
     try:
-        trained = train_on(dataset, settings, collective, on_epoch=on_epoch, on_step=watchdog.step, **saved)
+        trained = train_on(dataset, settings, collective, watchdog.reads, on_epoch=on_epoch, on_step=watchdog.step, **saved)
     finally:
         watchdog.stop()
     return forecaster_of(trained, dataset, time.perf_counter() - began) if collective.rank == 0 else None
 
 
-def train_on(dataset: SequenceDataset, settings: LstmSettings, collective: Collective, **progress: Any) -> Trained:
-    """`train` on a dataset's windows. Raises InputError where a channel is a category, and as `train` does."""
+def train_on(
+    dataset: SequenceDataset,
+    settings: LstmSettings,
+    collective: Collective,
+    on_block: Callable[[], None] = lambda: None,
+    **progress: Any,
+) -> Trained:
+    """`train` on a dataset's windows; `on_block` is called after each row group that was read.
+
+    Raises InputError where a channel is a category, and as `train` does.
+    """
     must_be_numbers(dataset)
-    training = dataset.windows("train")
+    training, validation = (dataset.windows(split, on_block=on_block) for split in ("train", "validation"))
     inputs = inputs_of(dataset, training, settings)
-    return train(training, dataset.windows("validation"), inputs, settings, collective, **progress)
+    return train(training, validation, inputs, settings, collective, **progress)
 
 
 def _saved(checkpoint: TrainingFile | None) -> dict[str, Any]:

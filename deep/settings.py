@@ -48,7 +48,8 @@ class LstmSettings(BaseModel):
     schedule           after that: "constant"; "cosine": down to 0 at the last epoch; "halving": half of it after every epoch
     weight_decay       of AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101)
     clip_norm          gradients are scaled down to this Euclidean norm over all weights, where they are longer; None: never
-    averaging          an epoch ends with a moving average of its weights, over about this share of its steps; 0: with the last
+    averaging          what is validated and kept is a moving average of the weights, over about this share of an epoch's steps,
+                       while training goes on from the last ones; 0: the last ones are kept
     patience           epochs without a better validation loss before training stops; the best epoch's weights are kept
     precision          "float32"; "mixed": bfloat16, with weights in float32; "auto": mixed where a GPU has units for it
     checkpoint_steps   a checkpoint is taken after so many steps, and after every epoch

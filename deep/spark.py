@@ -63,5 +63,5 @@ def _fit_rank(
         of, data = saved
         resume = None if data is None else State.from_bytes(data, of, "the checkpoint")
         checkpoints = {"on_checkpoint": lambda state: line.checkpoint(state.to_bytes(of)), "resume": resume}
-    trained = train_on(dataset, settings, collective, on_epoch=line.record, on_step=line.step, **checkpoints)
+    trained = train_on(dataset, settings, collective, line.reads, on_epoch=line.record, on_step=line.step, **checkpoints)
     return trained if collective.rank == 0 else None, time.process_time()

@@ -1,9 +1,13 @@
-"""Where the Python of this process stands, and whether it only waits for others: tells who stopped from whom it stops."""
+"""What the Python of this process does: where it stands, whether it only waits for others, whether it works.
+
+The first two tell who stopped from whom it stops; the third, who prepares for long from who has stopped.
+"""
 
 from __future__ import annotations
 
 import sys
 import threading
+import time
 import traceback
 from types import FrameType
 from typing import Any
@@ -13,6 +17,28 @@ from typing import Any
 WAITING_ROOMS = ("/tensorflow/", "/horovod/")
 CALLED_BACK = "/tensorflow/python/ops/script_ops.py"
 FRAMES = 12
+# Of a processor's time. Waiting for Horovod to begin takes the main thread a tenth of this, and its own threads much more.
+WORK_SHARE = 0.05
+
+
+class Work:
+    """Whether the main thread works. Others do not count: Horovod's turn around while they wait for a rank that has stopped."""
+
+    def __init__(self) -> None:
+        # Where a thread's time cannot be learnt, it is taken to work.
+        found = hasattr(time, "pthread_getcpuclockid")
+        self._clock = time.pthread_getcpuclockid(threading.main_thread().ident or 0) if found else None
+        self._when, self._spent = time.monotonic(), self._cpu_seconds()
+
+    def worked(self) -> bool:
+        """Since this was last asked."""
+        when, spent = time.monotonic(), self._cpu_seconds()
+        worked = self._clock is None or spent - self._spent > WORK_SHARE * (when - self._when)
+        self._when, self._spent = when, spent
+        return worked
+
+    def _cpu_seconds(self) -> float:
+        return 0.0 if self._clock is None else time.clock_gettime(self._clock)
 
 
 def standing() -> dict[str, Any]:

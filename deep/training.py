@@ -126,7 +126,7 @@ class Run:
         self.began = time.perf_counter()
 
     def epoch(self, state: State, on_checkpoint: OnCheckpoint | None) -> bool:
-        """All steps of an epoch that are still to be taken, and the average over them; whether the time was up before."""
+        """All steps of an epoch that are still to be taken; whether the time was up before."""
         self.epoch_began = time.perf_counter()
         numbers, batches = training_feed(
             self.training, self.inputs, self.share, self.settings.seed, state.epoch - 1, state.step, self.settings.mixing
@@ -140,24 +140,22 @@ class Run:
             if not math.isfinite(total):
                 self._refuse(state, total / max(count, 1.0), taken, numbers)
             state.total, state.count, state.step = state.total + total, state.count + count, state.step + 1
-            late = float(taken.late) > 0
-            if late or state.step == self.share.steps:
-                self.learner.average()
-            if late:
+            if float(taken.late) > 0:
                 return True
             if on_checkpoint is not None and state.step % self.settings.checkpoint_steps == 0 and state.step < self.share.steps:
                 self.checkpoint(state, on_checkpoint)
         return False
 
     def close(self, state: State) -> dict[str, float]:
-        """Ends an epoch: validates, keeps the weights if they are the best, and goes over to the next."""
+        """Ends an epoch: validates the average of its weights, keeps it if it is the best, and goes over to the next."""
         record = {"epoch": float(state.epoch), "loss": state.total / max(state.count, 1.0)}
         record["learning_rate"] = float(self.learner.optimiser.learning_rate)
-        if len(self.validation):
-            total, count = self.validate(state)
-            record["validation_loss"] = total / max(count, 1.0)
-        equal_digest(self.learner.network, self.collective)
-        state.end_epoch({**record, "seconds": time.perf_counter() - self.epoch_began}, self.learner.network.get_weights())
+        with self.learner.averaged():
+            if len(self.validation):
+                total, count = self.validate(state)
+                record["validation_loss"] = total / max(count, 1.0)
+            equal_digest(self.learner.network, self.collective)
+            state.end_epoch({**record, "seconds": time.perf_counter() - self.epoch_began}, self.learner.network.get_weights())
         return state.history[-1]
 
     def checkpoint(self, state: State, on_checkpoint: OnCheckpoint) -> None:

@@ -3,7 +3,8 @@
 A rank opens one connection to the driver and writes JSON lines; the first carries a random token.
 
     {"token": …, "rank": 0, "host": "…", "pid": 71}    then any of
-    {"alive": true}                           every second, from a thread of its own
+    {"alive": true, "works": false}           every second, from a thread of its own: whether the main thread works
+    {"reads": true}                           after each row group that is read
     {"at": [epoch, step]}                     before each step
     {"record": {"epoch": 1, …}}               after each epoch, from rank 0
     {"checkpoint": 1048576}                   so many bytes follow, and their HMAC-SHA256 under the token
@@ -33,7 +34,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from deep.standing import standing
+from deep.standing import Work, standing
 
 LONGEST_LINE = 1 << 20
 LONGEST_HELLO = 1 << 12
@@ -75,7 +76,8 @@ class Place:
 
     `steps` counts those it told, `at` is (epoch, step); `done`: its function has returned; `closed`: and then its process ended;
     `broken`: how its line broke otherwise, "ended" (the process), "unreachable" (its host) or "damaged"; `stack` is where its
-    Python stood when it was last asked, and `waits` whether that was inside a collective.
+    Python stood when it was last asked, and `waits` whether that was inside a collective; `idle`: seconds for which it had not
+    moved or, while it was starting, worked (under horovodrun).
     """
 
     host: str
@@ -89,6 +91,12 @@ class Place:
     broken_when: float = 0.0
     stack: str = ""
     waits: bool = False
+    idle: float = 0.0
+
+    @property
+    def starting(self) -> bool:
+        """Whether it may still import, read and trace for long: its first step is not over."""
+        return self.steps <= 1
 
     def breaks(self, how: str) -> None:
         if self.done and how == "ended":
@@ -109,6 +117,9 @@ class Line:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * UNREACHABLE_SECONDS))
         self._send({"token": address.token, "rank": rank, "host": socket.gethostname(), "pid": os.getpid()})
         threading.Thread(target=self._beat, daemon=True, name="line to the driver").start()
+
+    def reads(self) -> None:
+        self._send({"reads": True})
 
     def step(self, epoch: int, step: int) -> None:
         self._send({"at": [epoch, step]})
@@ -142,12 +153,12 @@ class Line:
             self._socket.sendall(json.dumps(message).encode() + b"\n")
 
     def _beat(self) -> None:
-        ended, poll = False, select.poll()
+        ended, poll, work = False, select.poll(), Work()
         poll.register(self._socket, select.POLLIN)
         try:
             while not self._closed.is_set():
                 if not poll.poll(1000 * BEAT_SECONDS):
-                    self._send({"alive": True})
+                    self._send({"alive": True, "works": work.worked()})
                     continue
                 said = self._socket.recv(1)
                 if said != WHERE:
@@ -162,7 +173,11 @@ class Line:
 
 @dataclass
 class Watch:
-    """The driver's end: listens on `bind`, tells ranks to report to `host`. Records and checkpoints come in `told`, in order."""
+    """The driver's end: listens on `bind`, tells ranks to report to `host`. Records and checkpoints come in `told`, in order.
+
+    moved   when a rank last came, took a step, read, told something
+    worked  when one that is starting last did, or its main thread worked
+    """
 
     bind: str
     host: str
@@ -171,7 +186,8 @@ class Watch:
     places: dict[int, Place] = field(default_factory=dict)
 
     def __enter__(self) -> Watch:
-        self.moved, self.first_heard = time.monotonic(), float("inf")
+        self.moved = self.worked = time.monotonic()
+        self.first_heard = float("inf")
         self._lines: dict[int, socket.socket] = {}
         self._server = _Server((self.bind, 0), _handler(self))
         self.address = Address(self.host, self._server.server_address[1], secrets.token_hex(32))
@@ -198,16 +214,18 @@ class Watch:
         self.moved, self.first_heard = now, min(now, self.first_heard)
         return rank
 
-    def stepping(self, ranks: int) -> bool:
-        """Whether ranks are among their steps: one has taken a step, and not all of them are done."""
+    def at_work(self, ranks: int) -> bool:
+        """Whether ranks have come, and are not all done."""
         places = list(self.places.values())
-        return any(place.at for place in places) and not (len(places) == ranks and all(place.done for place in places))
+        return bool(places) and not (len(places) == ranks and all(place.done for place in places))
 
     def take(self, rank: int, message: dict[str, Any]) -> None:
         """One line of a rank. Raises KeyError, TypeError or ValueError where it is none of those above."""
         place = self.places[rank]
         place.heard = time.monotonic()
         if "alive" in message:
+            if message["works"] is True and place.starting:
+                self.worked = place.heard
             return
         if "stack" in message:
             place.stack, place.waits = str(message["stack"]), message["waits"] is True
@@ -219,7 +237,7 @@ class Watch:
             self.told.put({str(name): float(number) for name, number in message["record"].items()})
         elif "done" in message:
             place.done = True
-        else:
+        elif "reads" not in message:
             text, now = str(message["error"]), time.monotonic()
             self.errors.append(Raised(rank, place.host, text, message["input"] is True, message["follows"] is True, now))
         self.moved = time.monotonic()

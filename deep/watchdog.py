@@ -16,8 +16,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from deep.faults import START_SECONDS, STOPPED_AT_START_SECONDS, STOPPED_SECONDS, behind
-from deep.standing import standing
+from deep.faults import START_SECONDS, STOPPED_AT_START_SECONDS, STOPPED_SECONDS, WORK_SECONDS, behind
+from deep.standing import Work, standing
 from deep.watch import BEAT_SECONDS, Place
 
 EXIT_STATUS = 75
@@ -28,17 +28,23 @@ class Watchdog:
     """A thread that ends this process, and with it the run: horovodrun then ends the other ranks.
 
     It does so when no step was taken for `silence_seconds` (a rank that waits for one that stopped is as silent as that one, so
-    whichever can still act does), when the next rank gives no sign of life, or when horovodrun does not answer any more.
+    whichever can still act does) and no rank that is still starting works, when the next rank gives no sign of life, or when
+    horovodrun does not answer any more.
     """
 
     def __init__(self, rank: int, silence_seconds: float) -> None:
         self.rank, self.silence_seconds = rank, silence_seconds
         self._place, self._beats, self._board = Place(socket.gethostname(), os.getpid()), 0, board_found()
-        self._moved = self._answered = self._next_heard = time.monotonic()
+        self._moved = self._worked = self._answered = self._next_heard = time.monotonic()
+        self._work = Work()
         self._next_beats = 0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True, name="watchdog")
         self._thread.start()
+
+    def reads(self) -> None:
+        """Called after each row group that is read."""
+        self._moved = time.monotonic()
 
     def step(self, epoch: int, step: int) -> None:
         """Called before each step."""
@@ -60,16 +66,19 @@ class Watchdog:
         self._tell()
 
     def _silent(self) -> str | None:
-        limit = START_SECONDS if self._place.at is None else self.silence_seconds
-        moved = self._moved
-        if time.monotonic() - moved <= limit:
+        starting, moved = self._place.starting, self._moved
+        # Without a board nobody can tell whether the others work.
+        limit = max(START_SECONDS, self.silence_seconds) if starting and self._board is None else self.silence_seconds
+        too_long = time.monotonic() - moved > max(WORK_SECONDS, limit)
+        if self._idle() <= limit and not too_long:
             return None
         if self._board is None:
             return (
                 f"{_name(self.rank, self._place)} has taken no step for {limit:g} s: it, or a rank that it waits for, has stopped"
             )
         places = self._places()
-        if self._done.is_set() or self._moved != moved:
+        works = starting and not too_long and any(place.idle <= limit for place in places.values())
+        if self._done.is_set() or self._moved != moved or works:
             return None
         last = behind(places)
         stacks = "".join(f"\nRank {rank} stands at:\n{places[rank].stack}" for rank in last if places[rank].stack)
@@ -114,10 +123,16 @@ class Watchdog:
             return None
         return f"horovodrun has not answered {_name(self.rank, self._place)} for {STOPPED_SECONDS:g} s"
 
+    def _idle(self) -> float:
+        """Seconds since this rank moved, or worked while it was starting."""
+        return time.monotonic() - max(self._moved, self._worked)
+
     def _tell(self) -> None:
+        if self._work.worked() and self._place.starting:
+            self._worked = time.monotonic()
         if self._board is not None:
-            self._beats += 1
-            quiet = time.monotonic() - self._moved > self.silence_seconds / 2
+            self._beats, self._place.idle = self._beats + 1, self._idle()
+            quiet = self._place.idle > self.silence_seconds / 2
             self._board.put(self.rank, self._beats, self._place, standing() if quiet else {"stack": "", "waits": False})
 
 
@@ -139,6 +154,7 @@ class Board:
 
     def put(self, rank: int, beats: int, place: Place, stands: dict[str, Any]) -> None:
         word = {"beats": beats, "host": place.host, "pid": place.pid, "steps": place.steps, "at": place.at, "done": place.done}
+        word["idle"] = place.idle
         try:
             self._ask("PUT", rank, json.dumps({**word, **stands, "stack": stands["stack"][-LONGEST_STACK:]}))
         except (OSError, http.client.HTTPException):
@@ -158,7 +174,7 @@ class Board:
             word = json.loads(text or "")
             at = None if word["at"] is None else (int(word["at"][0]), int(word["at"][1]))
             place = Place(str(word["host"]), int(word["pid"]), int(word["steps"]), at, word["done"] is True)
-            place.stack, place.waits = str(word["stack"])[-LONGEST_STACK:], word["waits"] is True
+            place.stack, place.waits, place.idle = str(word["stack"])[-LONGEST_STACK:], word["waits"] is True, float(word["idle"])
             return int(word["beats"]), place
         except (ValueError, KeyError, TypeError, IndexError):
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -112,11 +112,20 @@ class SequenceDataset:
         index, count = shard
         yield from read_each(self.addresses(split)[index::count])
 
-    def windows(self, split: str, addresses: Sequence[Address] | None = None) -> Windows:
-        """Every window of a split, in the order of the files, indexed from 0; of some `addresses` of it alone, where given."""
+    def windows(
+        self, split: str, addresses: Sequence[Address] | None = None, on_block: Callable[[], None] = lambda: None
+    ) -> Windows:
+        """Every window of a split, in the order of the files, indexed from 0; of some `addresses` of it alone, where given.
+
+        `on_block` is called after each row group that was read.
+        """
         known = tuple(index for index, covariate in enumerate(self.manifest.covariates) if covariate.known)
         chosen = self.addresses(split) if addresses is None else addresses
-        return Windows.over(list(read_each(chosen)), self.layout, self.step_micros, known)
+        blocks = []
+        for block in read_each(chosen):
+            blocks.append(block)
+            on_block()
+        return Windows.over(blocks, self.layout, self.step_micros, known)
 
     def windows_between(self, split: str, start: int, stop: int) -> Windows:
         """Windows [start, stop) of `windows(split)`, numbered from 0. No other row groups are read than those that hold them."""

@@ -154,6 +154,30 @@ def test_a_rank_that_fails_ends_the_run_and_is_explained(spark: SparkSession, ho
     assert spark.range(10).count() == 10  # its tasks are gone: the slots are free
 
 
+def test_a_rank_that_works_before_its_first_step_is_waited_for_and_one_that_sleeps_is_named(spark: SparkSession) -> None:
+    def rank(line: Line) -> None:
+        import time
+
+        import horovod.tensorflow as hvd
+        import tensorflow as tf
+
+        hvd.init()
+        if hvd.rank() == 1:
+            until = time.monotonic() + 10
+            while time.monotonic() < until:
+                pass
+            line.record({"stopped": time.time()})
+            time.sleep(600)
+        line.step(1, 1)
+        hvd.allreduce(tf.constant(1), op=hvd.Sum)
+
+    records: list[dict[str, float]] = []
+    message = r"^no rank has moved for 5 s; the others wait for: rank 1 on \S+ \(before the first step\)(?s:.*)time.sleep\(600\)"
+    with pytest.raises(RankError, match=message):
+        run_on_ranks(spark, rank, ranks=2, silence_seconds=5, on_record=records.append)
+    assert time.time() - records[0]["stopped"] < 30
+
+
 def test_an_interrupt_at_the_driver_leaves_no_rank_behind(spark: SparkSession) -> None:
     pids: list[int] = []
 

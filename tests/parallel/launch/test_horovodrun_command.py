@@ -70,6 +70,7 @@ def test_two_ranks_make_one_model(dataset: SequenceDataset, tmp_path: Path) -> N
 
 FAULTS = {
     "sleep": r"no rank has moved for 12 s; the others wait for: rank 1 on \S+ \(at epoch 1, step 2\)(?s:.*)time.sleep\(600\)",
+    "early": r"no rank has moved for 12 s; the others wait for: rank 1 on \S+ \(before its first step\)(?s:.*)time.sleep\(600\)",
     "SIGSTOP": r"hindcast: rank 1 on \S+ \(.+\) has given no sign of life for 8 s, and rank 0 is at epoch 1, step 3",
     "SIGKILL": r"Process 1 exit with status code 137",
 }
@@ -79,7 +80,12 @@ FAULTS = {
 def test_a_rank_that_stops_ends_the_run_and_is_named(dataset: SequenceDataset, tmp_path: Path, fault: str) -> None:
     began = time.monotonic()
     ran = horovodrun(
-        [SILENT], dataset, tmp_path / "model", "--lstm.silence_seconds", "12" if fault == "sleep" else "60", fault=fault
+        [SILENT],
+        dataset,
+        tmp_path / "model",
+        "--lstm.silence_seconds",
+        "12" if fault in ("sleep", "early") else "60",
+        fault=fault,
     )
     assert ran.returncode != 0
     assert re.search(FAULTS[fault], ran.stdout + ran.stderr), ran.stdout + ran.stderr

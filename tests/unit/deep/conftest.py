@@ -83,7 +83,7 @@ class InMemory:
         channels = tuple(Column(name=name, kind=self.kind) for name in self.channels)
         return SimpleNamespace(channels=channels, covariates=self.covariates, attributes=self.attributes, count=lambda name: 0)
 
-    def windows(self, split: str) -> Windows:
+    def windows(self, split: str, on_block: object = None) -> Windows:
         return self.splits[split]
 
 

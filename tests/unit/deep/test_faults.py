@@ -16,7 +16,7 @@ from prep.errors import InputError
 def heard(*places: Place, errors: tuple[Raised, ...] = ()) -> Watch:
     """A driver that has heard of these ranks just now, and listens to nobody."""
     watch = Watch("", "", errors=list(errors), places=dict(enumerate(places)))
-    watch.moved = watch.first_heard = time.monotonic()
+    watch.moved = watch.worked = watch.first_heard = time.monotonic()
     return watch
 
 
@@ -108,10 +108,25 @@ def test_a_rank_that_never_comes_is_named() -> None:
     assert "rank 1 on far (before the first step) has not reported within 40 s" in said(fault, watch, Processes(hosts={1: "far"}))
 
 
-@pytest.mark.parametrize(("step", "ago", "silent"), [(3, 29, False), (3, 31, True), (0, 31, False), (0, 301, True)])
-def test_silence_is_longer_before_the_first_step(step: int, ago: float, silent: bool) -> None:
-    watch = heard(at(step), at(step))
-    watch.moved -= ago
+@pytest.mark.parametrize(
+    ("places", "moved", "worked", "silent"),
+    [
+        ((at(3), at(3)), 29, 29, False),
+        ((at(3), at(3)), 31, 31, True),
+        ((at(0), at(0)), 31, 31, True),
+        ((at(0), at(0)), 31, 1, False),  # one of them works
+        ((at(0), at(0)), 1801, 1, True),  # but not for ever
+        ((), 31, 31, False),  # none has come yet
+        ((), 301, 301, True),
+        ((at(3, done=True), at(3, done=True)), 31, 31, False),  # results are on their way
+    ],
+)
+def test_a_run_is_silent_where_no_rank_moves_and_none_works(
+    places: tuple[Place, ...], moved: float, worked: float, silent: bool
+) -> None:
+    watch = heard(*places)
+    watch.moved -= moved
+    watch.worked -= worked
     assert (found(watch) is not None) == silent
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from deep import standing
+from deep.standing import Work
 from deep.standing import standing as where
 
 
@@ -61,3 +63,23 @@ def test_a_process_whose_feed_stands_still_does_not_wait(monkeypatch: pytest.Mon
     told = told_while(fed, monkeypatch)
     assert not told["waits"]
     assert ", in batches\n" in told["stack"]
+
+
+def test_only_the_main_threads_time_is_work() -> None:
+    work, over = Work(), threading.Event()
+    spin(0.3)
+    assert work.worked()
+    other = threading.Thread(target=lambda: spin(60, over))
+    other.start()
+    time.sleep(0.5)
+    asleep = work.worked()
+    over.set()
+    other.join()
+    assert not asleep
+
+
+def spin(seconds: float, over: threading.Event | None = None) -> None:
+    """Uses a processor for so long."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until and not (over and over.is_set()):
+        pass

@@ -32,10 +32,10 @@ def test_the_driver_knows_where_each_rank_is(watch: Watch) -> None:
     lines[1].step(1, 1)
     until(lambda: len(watch.places) == 2 and watch.places[0].at == (1, 3) and watch.places[1].at == (1, 1))
     assert (watch.places[0].host, watch.places[0].pid) == (socket.gethostname(), os.getpid())
-    assert watch.stepping(2)
+    assert watch.at_work(2)
     for line in lines:
         line.close()
-    until(lambda: not watch.stepping(2))
+    until(lambda: not watch.at_work(2))
     until(lambda: all(place.closed for place in watch.places.values()))
     assert not any(place.broken for place in watch.places.values()), "a rank that is done may hang up"
 
@@ -58,6 +58,25 @@ def test_a_rank_that_takes_no_step_is_still_heard(watch: Watch) -> None:
     moved, heard = watch.moved, watch.places[0].heard
     until(lambda: watch.places[0].heard > heard)
     assert watch.moved == moved, "to live is not to move"
+    line.close()
+
+
+def test_a_rank_works_only_until_its_first_step_is_over(watch: Watch) -> None:
+    line = Line(watch.address, 0)
+    until(lambda: watch.places)
+    for place, counts in ((0, True), (1, True), (2, False)):
+        watch.places[0].steps, before = place, watch.worked
+        watch.take(0, {"alive": True, "works": True})
+        assert (watch.worked > before) == counts
+    line.close()
+
+
+def test_reading_is_moving(watch: Watch) -> None:
+    line = Line(watch.address, 0)
+    until(lambda: watch.places)
+    moved = watch.moved
+    line.reads()
+    until(lambda: watch.moved > moved)
     line.close()
 
 

@@ -67,6 +67,23 @@ def test_a_silent_run_is_ended_for_the_rank_that_is_behind(
     assert ended[0] == watchdog.EXIT_STATUS
 
 
+def test_a_rank_that_works_before_its_first_step_is_waited_for_and_one_that_sleeps_is_not(
+    board: Board, ended: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    works = [True]
+    monkeypatch.setattr(watchdog.Work, "worked", lambda self: works[0])
+    dogs = [Watchdog(rank, 1.0) for rank in range(2)]
+    dogs[0].step(1, 1)
+    time.sleep(3)
+    assert not ended
+    works[0] = False
+    until_ended(ended)
+    for dog in dogs:
+        dog.stop()
+    assert "no rank has moved for 1 s; the others wait for: rank 1 on " in (said := capsys.readouterr().err)
+    assert "(before its first step)" in said
+
+
 def test_a_rank_without_a_sign_of_life_is_found_by_the_one_before_it(
     board: Board, ended: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,7 +115,8 @@ def test_a_rank_whose_horovodrun_is_gone_ends(
 
 def test_without_a_board_silence_is_noticed_still(ended: list[int], capsys: pytest.CaptureFixture[str]) -> None:
     dog = Watchdog(3, 0.3)
-    dog.step(2, 5)
+    for step in (4, 5):
+        dog.step(2, step)
     until_ended(ended)
     dog.stop()
     assert "rank 3 on " in (said := capsys.readouterr().err)
