@@ -28,7 +28,14 @@ LOGS = 4  # of so many ranks at most
 
 
 class RankError(RunError):
-    """A rank raised, died, or went silent; the message says which, where, after which step, and what it said last."""
+    """A rank raised, died, or went silent; the message says which, where, after which step, and what it said last.
+
+    `host_lost`: a rank's host does not answer.
+    """
+
+    def __init__(self, message: str, host_lost: bool = False) -> None:
+        super().__init__(message)
+        self.host_lost = host_lost
 
 
 @dataclass(frozen=True)
@@ -151,7 +158,7 @@ def explained(fault: Fault | None, watch: Watch, processes: Processes, failure: 
         if fault.how == "silent" and place and place.stack:
             said += f"\nRank {rank} stands at:\n{place.stack.rstrip()}"
         said += _told(f"rank {rank}'s log", processes.log(rank))
-    return RankError(said)
+    return RankError(said, host_lost=fault.how in ("unreachable", "absent"))
 
 
 _SAID = {

@@ -10,7 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import partial, partialmethod
 from typing import Any
 
 import horovod.runner.common.service.task_service
@@ -18,6 +18,7 @@ import horovod.runner.common.util.network
 import horovod.runner.gloo_run
 import horovod.runner.http.http_server
 import horovod.runner.util.threads
+import horovod.spark.driver.driver_service
 import horovod.spark.gloo_run
 import horovod.spark.runner
 from horovod.runner.util.threads import in_thread
@@ -48,7 +49,10 @@ def reined(ended: threading.Event, log: deque[str], processes: Processes, local:
         (horovod.runner.common.service.task_service, "in_thread", partial(_daemon_thread, log)),
         (threading, "excepthook", partial(_excepthook, threading.excepthook, log)),
     ]
-    if local:
+    if not local:
+        service = horovod.spark.driver.driver_service.SparkDriverService
+        replaced += [(service, "get_common_interfaces", partialmethod(_network_interfaces, service.get_common_interfaces))]
+    else:
         replaced += [(horovod.runner.http.http_server, "find_port", _loopback_port)]
         replaced += [(horovod.runner.common.util.network, "find_port", _loopback_port)]
     before = [getattr(module, name) for module, name, _ in replaced]
@@ -140,6 +144,13 @@ def _loopback_port(make_server: Callable[[tuple[str, int]], Any]) -> tuple[Any, 
     """In the place of Horovod's `find_port`, which binds all interfaces."""
     server = make_server((LOOPBACK, 0))
     return server, server.socket.getsockname()[1]
+
+
+def _network_interfaces(service: Any, theirs: Callable[[Any], set[str]]) -> set[str]:
+    """In the place of Horovod's `get_common_interfaces`: ranks that share a host have the loopback one in common too, by which
+    they would not find a driver that is elsewhere."""
+    found = theirs(service)
+    return found - {"lo", "lo0"} or found
 
 
 def _mapper(local: bool, driver_addresses: Any, settings: Any, use_gloo: bool, is_elastic: bool) -> Callable[..., Iterator[Any]]:

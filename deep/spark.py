@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import SparkSession
 
-from deep.checkpoints import State, TrainingFile
+from deep.checkpoints import State, TrainingFile, identity
+from deep.elastic import elastic_with, run_elastic
 from deep.launcher import OnRecord, run_on_ranks
 from deep.settings import LstmSettings
 from deep.trained import Trained
@@ -27,23 +28,33 @@ def fit_on_spark(
     ranks: int,
     on_epoch: OnRecord | None = None,
     checkpoint: TrainingFile | None = None,
+    least_ranks: int | None = None,
 ) -> LstmForecaster:
     """Fits on `ranks` Spark tasks, which must all see the dataset at this path or URI.
 
     `on_epoch(record)` is called here after each epoch. The checkpoint is a file of this machine: rank 0 sends what is written to
-    it. Raises InputError for what the user can mend (a channel of categories, too few task slots, a dataset that a rank cannot
-    read, a checkpoint of another training, a loss that is no number), RankError where a rank raised, died or fell silent for
-    longer than `settings.silence_seconds`.
+    it. With `least_ranks` the training goes on by itself where a rank is lost, from its last checkpoint, on as many ranks as are
+    left, and no fewer than those: deep/elastic.py. Raises InputError for what the user can mend (a channel of categories, too few
+    task slots, a dataset that a rank cannot read, a checkpoint of another training, a loss that is no number), RankError where a
+    rank raised, died or fell silent for longer than `settings.silence_seconds`.
     """
     began = time.perf_counter()
     opened = SequenceDataset.open(dataset)
     must_be_numbers(opened)
     settings = settings.for_windows(opened.layout.context, opened.layout.horizon)
-    saved = None if checkpoint is None else (checkpoint.of, checkpoint.read())
-    results = run_on_ranks(
-        spark, _fit_rank, (opened.location, settings, saved), ranks=ranks, silence_seconds=settings.silence_seconds,
-        on_record=on_epoch, on_checkpoint=None if checkpoint is None else checkpoint.write,
-    )  # fmt: skip
+    of = saved = write = None
+    if checkpoint is not None:
+        of, saved, write = checkpoint.of, checkpoint.read(), checkpoint.write
+    elif least_ranks is not None:
+        of = identity(opened, settings)
+    told: dict[str, Any] = {"on_record": on_epoch, "on_checkpoint": write, "silence_seconds": settings.silence_seconds}
+    if least_ranks is None:
+        results = run_on_ranks(spark, _fit_rank, (saved, opened.location, settings, of), ranks=ranks, **told)
+    else:
+        elastic_with(ranks, least_ranks, settings.batch_of)
+        results = run_elastic(
+            spark, _fit_rank, (opened.location, settings, of), ranks=ranks, least_ranks=least_ranks, checkpoint=saved, **told
+        )
     trained, _ = results[0]
     # TensorFlow takes seconds and hundreds of megabytes, which the ranks had more use for until now.
     from deep.forecaster import forecaster_of
@@ -52,16 +63,18 @@ def fit_on_spark(
 
 
 def _fit_rank(
-    line: Line, location: str, settings: LstmSettings, saved: tuple[dict[str, Any], bytes | None] | None
+    line: Line, saved: bytes | None, location: str, settings: LstmSettings, of: dict[str, Any] | None
 ) -> tuple[Trained | None, float]:
-    """On a rank: what was trained (from rank 0 alone, it is the same on all), and this process's CPU seconds."""
+    """On a rank: what was trained (from rank 0 alone, it is the same on all), and this process's CPU seconds.
+
+    `of`: what checkpoints are of; without it none are taken.
+    """
     from deep.collective import HorovodRanks
     from deep.local import train_on
 
     dataset, collective, checkpoints = SequenceDataset.open(location), HorovodRanks(), {}
-    if saved is not None:
-        of, data = saved
-        resume = None if data is None else State.from_bytes(data, of, "the checkpoint")
+    if of is not None:
+        resume = None if saved is None else State.from_bytes(saved, of, "the checkpoint")
         checkpoints = {"on_checkpoint": lambda state: line.checkpoint(state.to_bytes(of)), "resume": resume}
     trained = train_on(dataset, settings, collective, line.reads, on_epoch=line.record, on_step=line.step, **checkpoints)
     return trained if collective.rank == 0 else None, time.process_time()

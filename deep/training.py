@@ -71,6 +71,7 @@ def train(
     network.set_weights(collective.broadcast(network.get_weights()))
     state = State() if resume is None else copy.deepcopy(resume)
     if resume is not None:
+        _same_steps(resume, settings, collective.size)
         run.learner.restore(resume)
     tell = collective.rank == 0
     while state.goes_on(settings):
@@ -89,6 +90,14 @@ def train(
         settings, inputs, tuple(network.get_weights()), tuple(state.history), state.best_epoch, digest, collective.size,
         time.perf_counter() - began, cpu_seconds,
     )  # fmt: skip
+
+
+def _same_steps(resume: State, settings: LstmSettings, ranks: int) -> None:
+    if settings.batch_of == "rank" and len(resume.dropout) != ranks:
+        raise InputError(
+            f'batch_of "rank": the checkpoint is of a training on {len(resume.dropout)} ranks, and steps of {ranks} are others. '
+            "Go on with as many ranks, or train anew"
+        )
 
 
 def new_learner(settings: LstmSettings, inputs: Inputs, collective: Collective, steps: int) -> Learner:

@@ -80,6 +80,9 @@ def fit_lstm(
     from deep.checkpoints import TrainingFile, identity
     from deep.started import started_by_horovod
 
+    least_ranks = settings.cluster.least_ranks
+    if least_ranks is not None and (started_by_horovod() or settings.cluster.on != "horovod"):
+        raise InputError("cluster.least_ranks: a training outlives its ranks with Horovod on Spark alone: leave it out here")
     file = None if checkpoint is None else TrainingFile(checkpoint, identity(dataset, settings.lstm), resume)
     on_epoch = _on_epoch(progress, settings, told)
     if started_by_horovod() or settings.cluster.on == "local":
@@ -106,7 +109,7 @@ def fit_lstm(
     # A cluster's executors may still be on their way; the launcher waits for as many slots as there are ranks.
     ranks = settings.cluster.ranks or (min(2, task_slots(spark)) if is_local(spark) else 2)
     with progress.stage(f"LSTM: Horovod on Spark, {ranks} ranks", spark):
-        return fit_on_spark(spark, dataset.location, settings.lstm, ranks, on_epoch, file)
+        return fit_on_spark(spark, dataset.location, settings.lstm, ranks, on_epoch, file, least_ranks)
 
 
 def fit_missing(

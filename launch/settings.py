@@ -24,11 +24,13 @@ class CompareSettings(Table):
 class ClusterSettings(Table):
     """Where Spark runs ("local[2]", "spark://host:7077"; under spark-submit that decides), and where LSTMs train.
 
-    `ranks`: Horovod processes, by default two, or one where Spark runs one task at a time.
+    `ranks`: Horovod processes, by default two, or one where Spark runs one task at a time. `least_ranks`: where some are lost, a
+    training goes on from its last checkpoint on as many as are left, and no fewer than these (Horovod on Spark); None: it ends.
     """
 
     master: str | None = None
     ranks: int | None = Field(default=None, ge=1)
+    least_ranks: int | None = Field(default=None, ge=1)
     on: Literal["horovod", "partitions", "local"] = "horovod"
 
 

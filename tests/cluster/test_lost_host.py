@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,21 +18,19 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 
-def test_a_lost_network_ends_the_run_and_the_lost_rank_is_named(hosts: Hosts, tmp_path: Path) -> None:
-    program = str(Path(__file__).with_name("stepping.py"))
-    with (tmp_path / "program.log").open("wb") as log:
+def started(hosts: Hosts, program: str, folder: Path) -> tuple[subprocess.Popen[bytes], Iterator[str]]:
+    """A program of this folder on the driver's host, and the lines it prints; what else it says goes to program.log."""
+    with (folder / "program.log").open("wb") as log:
         driver = hosts.start(
-            "driver",
-            sys.executable,
-            program,
-            hosts.master,
-            "10.77.0.1",
-            stdout=subprocess.PIPE,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-        )
+            "driver", sys.executable, str(Path(__file__).with_name(program)), hosts.master, "10.77.0.1",
+            stdout=subprocess.PIPE, stderr=log, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
     assert driver.stdout is not None
-    said = iter(lambda: driver.stdout.readline().decode().rstrip("\n"), "")
+    return driver, iter(lambda: driver.stdout.readline().decode().rstrip("\n"), "")
+
+
+def test_a_lost_network_ends_the_run_and_the_lost_rank_is_named(hosts: Hosts, tmp_path: Path) -> None:
+    driver, said = started(hosts, "stepping.py", tmp_path)
     assert [next(said), next(said)] == ["stepping", "stepping"], (tmp_path / "program.log").read_text()[-3000:]
     hosts.cut("host2")
     began = time.monotonic()
@@ -44,3 +43,16 @@ def test_a_lost_network_ends_the_run_and_the_lost_rank_is_named(hosts: Hosts, tm
     assert all(line.endswith("on host2") for line in steps)
     assert abs(int(named[2]) - int(steps[-1].split()[1])) <= 2
     assert driver.wait(timeout=30) == 0, "the session and the process end in order"
+
+
+def test_a_run_goes_on_without_the_host_that_it_lost(hosts: Hosts, tmp_path: Path) -> None:
+    driver, said = started(hosts, "outliving.py", tmp_path)
+    assert next(said) == "stepping", (tmp_path / "program.log").read_text()[-3000:]
+    hosts.cut("host2")
+    result, log = list(said)[-1], (tmp_path / "program.log").read_text()
+    named = re.fullmatch(r"\(1, (\d+)\)", result)
+    assert named, log[-3000:]
+    assert int(named[1]) >= 20
+    assert "on host2" in log
+    assert "Goes on with 1 ranks, from its last checkpoint" in log
+    assert driver.wait(timeout=30) == 0

@@ -17,6 +17,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from deep.checkpoints import TrainingFile, identity
+from deep.elastic import run_elastic
 from deep.launcher import RankError, run_on_ranks
 from deep.settings import LstmSettings
 from deep.spark import fit_on_spark
@@ -176,6 +177,62 @@ def test_a_rank_that_works_before_its_first_step_is_waited_for_and_one_that_slee
     with pytest.raises(RankError, match=message):
         run_on_ranks(spark, rank, ranks=2, silence_seconds=5, on_record=records.append)
     assert time.time() - records[0]["stopped"] < 30
+
+
+def failing(whens: dict[bytes | None, int]) -> Callable[[Line, bytes | None], tuple[int, bytes | None]]:
+    """Ranks of which the last is killed at the step that `whens` has for the checkpoint they go on from, if it has one.
+
+    They end after ten steps, and tell a checkpoint after each fourth.
+    """
+
+    def rank(line: Line, checkpoint: bytes | None) -> tuple[int, bytes | None]:
+        import os
+        import signal
+
+        import horovod.tensorflow as hvd
+        import tensorflow as tf
+
+        hvd.init()
+        first = int(checkpoint or b"0") + 1
+        for step in range(first, 11):
+            line.step(1, step)
+            if hvd.rank() == hvd.size() - 1 and step == whens.get(checkpoint):
+                os.kill(os.getpid(), signal.SIGKILL)
+            hvd.allreduce(tf.constant(1), op=hvd.Sum)
+            if hvd.rank() == 0 and step % 4 == 0:
+                line.checkpoint(str(step).encode())
+        return hvd.size(), checkpoint
+
+    return rank
+
+
+def test_a_run_goes_on_from_its_last_checkpoint_where_ranks_are_lost(spark: SparkSession) -> None:
+    checkpoints: list[bytes] = []
+    results = run_elastic(
+        spark, failing({None: 6, b"4": 9}), ranks=2, least_ranks=1, silence_seconds=30, on_checkpoint=checkpoints.append
+    )
+    assert results == [(2, b"8"), (2, b"8")]
+    assert checkpoints == [b"4", b"8"]
+
+
+def test_a_run_that_fails_twice_at_the_same_place_is_given_up(spark: SparkSession) -> None:
+    with pytest.raises(RankError, match=r"(?s)at epoch 1, step 6\) ended with exit code 137.*It had ended before, from the same"):
+        run_elastic(spark, failing({None: 6, b"4": 6}), ranks=2, least_ranks=1, silence_seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("least", "batch_of", "message"),
+    [
+        (3, "run", "least_ranks 3: must be between 1 and the number of ranks, which is 2"),
+        (1, "rank", 'least_ranks 1: with batch_of = "rank" steps depend on the number of ranks'),
+    ],
+)
+def test_ranks_that_a_training_cannot_do_without_are_said_at_once(
+    spark: SparkSession, waves: Path, least: int, batch_of: str, message: str
+) -> None:
+    settings = QUICK.model_copy(update={"batch_of": batch_of})
+    with pytest.raises(InputError, match=message):
+        fit_on_spark(spark, waves, settings, 2, least_ranks=least)
 
 
 def test_an_interrupt_at_the_driver_leaves_no_rank_behind(spark: SparkSession) -> None:
