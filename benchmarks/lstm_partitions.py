@@ -20,10 +20,10 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from deep.each import plan, train_each, train_works
 from deep.inputs import inputs_of
+from deep.partitions.each import plan, train_each, train_works
+from deep.partitions.survey import Survey, look, places_of
 from deep.settings import LstmSettings, PartitionSettings
-from deep.survey import Survey, look, places_of
 from launch.session import spark_session
 from prep.dataset import SequenceDataset
 from prep.pipeline import prepare

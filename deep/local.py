@@ -10,11 +10,11 @@ from deep.checkpoints import TrainingFile
 from deep.collective import Collective, HorovodRanks, OneProcess
 from deep.forecaster import LstmForecaster, forecaster_of
 from deep.inputs import inputs_of
+from deep.ranks.watchdog import Watchdog
 from deep.settings import LstmSettings
 from deep.started import started_by_horovod
 from deep.trained import Trained
 from deep.training import OnEpoch, train
-from deep.watchdog import Watchdog
 from forecasting.inputs import must_be_numbers
 from prep.dataset import SequenceDataset
 

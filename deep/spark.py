@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import SparkSession
 
 from deep.checkpoints import State, TrainingFile, identity
-from deep.elastic import elastic_with, run_elastic
-from deep.launcher import OnRecord, run_on_ranks
+from deep.ranks.elastic import elastic_with, run_elastic
+from deep.ranks.launcher import OnRecord, run_on_ranks
+from deep.ranks.watch import Line
 from deep.settings import LstmSettings
 from deep.trained import Trained
-from deep.watch import Line
 from forecasting.inputs import must_be_numbers
 from prep.dataset import SequenceDataset
 
@@ -34,9 +34,9 @@ def fit_on_spark(
 
     `on_epoch(record)` is called here after each epoch. The checkpoint is a file of this machine: rank 0 sends what is written to
     it. With `least_ranks` the training goes on by itself where a rank is lost, from its last checkpoint, on as many ranks as are
-    left, and no fewer than those: deep/elastic.py. Raises InputError for what the user can mend (a channel of categories, too few
-    task slots, a dataset that a rank cannot read, a checkpoint of another training, a loss that is no number), RankError where a
-    rank raised, died or fell silent for longer than `settings.silence_seconds`.
+    left, and no fewer than those: deep/ranks/elastic.py. Raises InputError for what the user can mend (a channel of categories,
+    too few task slots, a dataset that a rank cannot read, a checkpoint of another training, a loss that is no number), RankError
+    where a rank raised, died or fell silent for longer than `settings.silence_seconds`.
     """
     began = time.perf_counter()
     opened = SequenceDataset.open(dataset)

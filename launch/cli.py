@@ -257,7 +257,7 @@ def tune(
         if f"lstm.{field}" in ctx.obj:
             raise InputError(f"--lstm.{field}: is given to all trials, and tried with --try too; one of them was expected")
     listed = settings_to_try(tries, chosen.lstm, trials, seed)
-    from deep.trials import must_be_searchable
+    from deep.search.trials import must_be_searchable
     from launch.fitting import open_to_fit
     from launch.session import spark_session
     from launch.tuning import SPARK, must_be_search

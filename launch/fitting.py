@@ -96,14 +96,14 @@ def fit_lstm(
     if settings.cluster.on == "partitions":
         if resume:
             raise InputError("--resume: a fit in partitions leaves no checkpoint to go on from: fit anew, without it")
-        from deep.partitions import fit_in_partitions
+        from deep.partitions.fitting import fit_in_partitions
 
         with progress.stage("LSTM: in Spark's partitions", spark):
             return fit_in_partitions(
                 spark, dataset.location, settings.lstm, settings.partitions, on_epoch,
                 lambda done, of: progress.update(f"{done:,} of {of:,} models"),
             )  # fmt: skip
-    from deep.launcher import is_local, task_slots
+    from deep.ranks.launcher import is_local, task_slots
     from deep.spark import fit_on_spark
 
     # A cluster's executors may still be on their way; the launcher waits for as many slots as there are ranks.

@@ -21,7 +21,7 @@ from prep.placing import holds, placed_folder
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from deep.trials import Outcome
+    from deep.search.trials import Outcome
 
 TRIALS, TABLE, BEST = "trials.json", "trials.csv", "best.toml"
 # A process for each trial: TensorFlow keeps its memory and the GPUs that it once saw.
@@ -45,10 +45,10 @@ def tune(
 ) -> None:
     """Trains all `trials`, writes the folder `out`, and prints a table of the settings that were `tried`, best first.
 
-    `about`: what else is to stand in trials.json. Raises InputError as `deep.trials.search` does, and where every trial failed:
-    after the folder was written, which then has no best.toml.
+    `about`: what else is to stand in trials.json. Raises InputError as `deep.search.trials.search` does, and where every trial
+    failed: after the folder was written, which then has no best.toml.
     """
-    from deep.trials import search
+    from deep.search.trials import search
 
     latest: dict[int, int] = {}
 

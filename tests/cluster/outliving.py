@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from deep import elastic
-from deep.elastic import run_elastic
-from deep.watch import Line
+from deep.ranks import elastic
+from deep.ranks.elastic import run_elastic
+from deep.ranks.watch import Line
 from launch.session import spark_session
 
 STEPS = 200

@@ -9,8 +9,8 @@ import socket
 import sys
 import time
 
-from deep.launcher import RankError, run_on_ranks
-from deep.watch import Line
+from deep.ranks.launcher import RankError, run_on_ranks
+from deep.ranks.watch import Line
 from launch.session import spark_session
 
 

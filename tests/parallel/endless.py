@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import time
 
-from deep.launcher import run_on_ranks
-from deep.watch import Line
+from deep.ranks.launcher import run_on_ranks
+from deep.ranks.watch import Line
 from launch.session import spark_session
 
 

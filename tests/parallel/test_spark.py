@@ -17,12 +17,12 @@ import pytest
 from pyspark.sql import SparkSession
 
 from deep.checkpoints import TrainingFile, identity
-from deep.elastic import run_elastic
-from deep.launcher import RankError, run_on_ranks
+from deep.ranks.elastic import run_elastic
+from deep.ranks.launcher import RankError, run_on_ranks
+from deep.ranks.watch import Line
 from deep.settings import LstmSettings
 from deep.spark import fit_on_spark
 from deep.training import digest_of
-from deep.watch import Line
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.pipeline import prepare
@@ -141,7 +141,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("how", FAULTS)
 def test_a_rank_that_fails_ends_the_run_and_is_explained(spark: SparkSession, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deep.faults.STOPPED_SECONDS", 5.0)
+    monkeypatch.setattr("deep.ranks.faults.STOPPED_SECONDS", 5.0)
     records: list[dict[str, float]] = []
     checkpoints: list[bytes] = []
     message, seconds = FAULTS[how]

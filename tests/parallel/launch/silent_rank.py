@@ -5,7 +5,7 @@ import os
 import signal
 import time
 
-from deep import watchdog
+from deep.ranks import watchdog
 from launch.cli import main
 
 watchdog.STOPPED_SECONDS = 8.0

@@ -13,11 +13,11 @@ import pyarrow.csv as pa_csv
 import pytest
 from pyspark.sql import SparkSession
 
-from deep.averaged import Job, Share, shares_of, train_averaged, train_share
 from deep.checkpoints import State
 from deep.inputs import inputs_of
 from deep.local import train_on
-from deep.partitions import fit_in_partitions
+from deep.partitions.averaged import Job, Share, shares_of, train_averaged, train_share
+from deep.partitions.fitting import fit_in_partitions
 from deep.settings import LstmSettings, PartitionSettings
 from launch.models import load
 from prep.dataset import SequenceDataset
@@ -157,7 +157,7 @@ def test_a_round_of_two_partitions_is_their_weighted_mean_and_an_empty_one_takes
     inputs = inputs_of(tame, tame.windows("train"), settings)
     windows = len(tame.windows("train"))
     shares = [Share(0, (0, 40), (0, 5)), Share(1, (40, 40), (5, 5)), Share(2, (40, windows), (5, 100))]
-    monkeypatch.setattr("deep.averaged.shares_of", lambda dataset, count: shares)
+    monkeypatch.setattr("deep.partitions.averaged.shares_of", lambda dataset, count: shares)
     trained = train_averaged(spark, tame, inputs, settings, 3)
     job = Job(tame.location, tame.digest, inputs, settings)
     assert train_share(shares[1], job, State(), {}) is None

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
+from deep.search.trials import must_be_searchable, search, without_test
 from deep.settings import LstmSettings
-from deep.trials import must_be_searchable, search, without_test
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.pipeline import prepare

@@ -12,7 +12,7 @@ from typing import Any
 
 from horovod.spark.task import get_available_devices
 
-from deep.watch import Address, Line
+from deep.ranks.watch import Address, Line
 from prep.errors import InputError
 
 EXIT_STATUS = 75

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from deep.questions import GO, Desk, _mark, ask
-from deep.watch import Address
+from deep.ranks.watch import Address
+from deep.search.questions import GO, Desk, _mark, ask
 
 asked: list[tuple[int, tuple[float, ...], str]] = []
 

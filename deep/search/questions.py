@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deep.watch import Address
+from deep.ranks.watch import Address
 
 ANSWER_SECONDS = 10.0
 LONGEST_QUESTION = 1 << 20

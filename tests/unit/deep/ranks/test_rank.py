@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from deep.rank import see_gpus, visible_devices
+from deep.ranks.rank import see_gpus, visible_devices
 from prep.errors import InputError
 
 

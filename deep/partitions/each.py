@@ -11,9 +11,9 @@ from pyspark import StorageLevel
 from pyspark.sql import SparkSession
 
 from deep.inputs import Inputs
+from deep.partitions.survey import Survey
+from deep.partitions.tasks import prepare_worker, watched, windows_at
 from deep.settings import LstmSettings, PartitionSettings
-from deep.survey import Survey
-from deep.tasks import prepare_worker, watched, windows_at
 from deep.trained import Trained
 from prep.blocks import Address
 from prep.dataset import SequenceDataset
@@ -142,7 +142,7 @@ def train_each(
 def train_works(location: str, digest: str, works: Iterable[Work], inputs: Inputs, settings: LstmSettings) -> Iterator[Outcome]:
     """In one process, one after the other. What is wrong with a series' data is its outcome; a defect is raised, with its key."""
     from deep.collective import OneProcess
-    from deep.kept import kept_learner
+    from deep.partitions.kept import kept_learner
     from deep.training import train
 
     for work in works:

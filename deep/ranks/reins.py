@@ -24,8 +24,8 @@ import horovod.spark.runner
 from horovod.runner.util.threads import in_thread
 from horovod.spark.driver.rsh import rsh
 
-from deep.processes import Processes, Tail
-from deep.watch import probed
+from deep.ranks.processes import Processes, Tail
+from deep.ranks.watch import probed
 
 LOOPBACK = "127.0.0.1"
 

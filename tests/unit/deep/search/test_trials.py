@@ -16,11 +16,11 @@ import pytest
 import tensorflow as tf
 
 import deep.local
-import deep.trials
-from deep.questions import Desk
+import deep.search.trials
+from deep.ranks.watch import Address
+from deep.search.questions import Desk
+from deep.search.trials import ONE_THREAD, Outcome, judged, run_trial
 from deep.settings import LstmSettings
-from deep.trials import ONE_THREAD, Outcome, judged, run_trial
-from deep.watch import Address
 from prep.errors import InputError
 
 SETTINGS = LstmSettings(epochs=4, patience=2)
@@ -131,7 +131,7 @@ def test_epochs_past_the_verdict_do_not_count() -> None:
 
 
 def test_a_search_can_be_prepared_without_tensorflow() -> None:
-    code = "import sys, deep.trials, launch.tuning; print(*sorted({'tensorflow', 'horovod'} & sys.modules.keys()))"
-    root = Path(deep.trials.__file__).parents[1]
+    code = "import sys, deep.search.trials, launch.tuning; print(*sorted({'tensorflow', 'horovod'} & sys.modules.keys()))"
+    root = Path(deep.search.trials.__file__).parents[1]
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True, timeout=60)
     assert ran.stdout.split() == []

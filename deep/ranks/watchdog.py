@@ -16,9 +16,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from deep.faults import START_SECONDS, STOPPED_AT_START_SECONDS, STOPPED_SECONDS, WORK_SECONDS, behind
-from deep.standing import Work, standing
-from deep.watch import BEAT_SECONDS, Place
+from deep.ranks.faults import START_SECONDS, STOPPED_AT_START_SECONDS, STOPPED_SECONDS, WORK_SECONDS, behind
+from deep.ranks.standing import Work, standing
+from deep.ranks.watch import BEAT_SECONDS, Place
 
 EXIT_STATUS = 75
 ANSWER_SECONDS, REQUEST_SECONDS, LONGEST_STACK = 2.5, 5.0, 1 << 13

@@ -34,7 +34,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from deep.standing import Work, standing
+from deep.ranks.standing import Work, standing
 
 LONGEST_LINE = 1 << 20
 LONGEST_HELLO = 1 << 12

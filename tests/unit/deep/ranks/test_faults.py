@@ -7,9 +7,9 @@ from collections import deque
 
 import pytest
 
-from deep.faults import Fault, RankError, behind, explained, find
-from deep.processes import LOG_LINES, Processes
-from deep.watch import Place, Raised, Watch
+from deep.ranks.faults import Fault, RankError, behind, explained, find
+from deep.ranks.processes import LOG_LINES, Processes
+from deep.ranks.watch import Place, Raised, Watch
 from prep.errors import InputError
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import threading
 from collections import deque
 
-from deep.processes import Processes
-from deep.reins import reined
+from deep.ranks.processes import Processes
+from deep.ranks.reins import reined
 
 
 def test_horovods_own_ways_are_back_after_a_run() -> None:

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deep.each import plan
+from deep.partitions.each import plan
+from deep.partitions.survey import RowGroup, Survey
 from deep.settings import PartitionSettings
-from deep.survey import RowGroup, Survey
 from prep.blocks import Address
 from prep.coding import Vocabulary
 from prep.errors import InputError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deep.averaged import averaged
+from deep.partitions.averaged import averaged
 
 
 def test_a_mean_is_weighted_by_windows_and_counters_are_not_averaged() -> None:

@@ -17,10 +17,10 @@ from typing import Any
 from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
-from deep.median import Race
-from deep.questions import Desk, ask
+from deep.ranks.watch import Address
+from deep.search.median import Race
+from deep.search.questions import Desk, ask
 from deep.settings import LstmSettings
-from deep.watch import Address
 from forecasting.inputs import must_be_numbers
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -66,7 +66,7 @@ def search(
 ) -> list[Outcome]:
     """Trains each of `trials`, a Spark task each; how they went, in the same order.
 
-    After `grace` epochs or later a trial may be stopped as `deep.median` says. Which ones are, and after which epoch, is a
+    After `grace` epochs or later a trial may be stopped as `deep.search.median` says. Which ones are, and after which epoch, is a
     function of the losses: not of how many run at once, nor of which is quicker. `on_report(trial, losses)` is called after each
     epoch, in another thread. A trial has failed where it raises InputError (a loss that is no number) or has no memory left, and
     the others go on.
@@ -180,6 +180,6 @@ def _see_own_gpus() -> None:
     if given is None:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
         return
-    from deep.rank import visible_devices
+    from deep.ranks.rank import visible_devices
 
     os.environ["CUDA_VISIBLE_DEVICES"] = visible_devices(given.addresses, os.environ.get("CUDA_VISIBLE_DEVICES"))

@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from deep.median import Race
+from deep.search.median import Race
 
 
 def ended(*courses: list[float], epochs: int = 4, grace: int = 1) -> list[int | None]:

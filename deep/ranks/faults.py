@@ -8,8 +8,8 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal
 
-from deep.processes import Processes
-from deep.watch import UNREACHABLE_SECONDS, Place, Watch
+from deep.ranks.processes import Processes
+from deep.ranks.watch import UNREACHABLE_SECONDS, Place, Watch
 from prep.errors import InputError, RunError
 
 # For all ranks to be started, and for their results to come.

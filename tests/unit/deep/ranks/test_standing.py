@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from deep import standing
-from deep.standing import Work
-from deep.standing import standing as where
+from deep.ranks import standing
+from deep.ranks.standing import Work
+from deep.ranks.standing import standing as where
 
 
 def told_while(

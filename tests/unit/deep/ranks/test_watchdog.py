@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from horovod.runner.http.http_server import RendezvousServer
 
-from deep import watchdog
-from deep.watch import Place
-from deep.watchdog import Board, Watchdog
+from deep.ranks import watchdog
+from deep.ranks.watch import Place
+from deep.ranks.watchdog import Board, Watchdog
 
 
 @pytest.fixture

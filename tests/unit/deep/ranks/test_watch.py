@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from deep.watch import PIECE, WHERE, Line, Watch
+from deep.ranks.watch import PIECE, WHERE, Line, Watch
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ import horovod.spark
 from horovod.spark.driver import job_id
 from pyspark.sql import SparkSession
 
-from deep.faults import GRACE_SECONDS, START_SECONDS, Fault, RankError, explained, find
-from deep.processes import LOG_LINES, Processes
-from deep.rank import run_rank
-from deep.reins import LOOPBACK, reined
-from deep.watch import END, WHERE, Watch
+from deep.ranks.faults import GRACE_SECONDS, START_SECONDS, Fault, RankError, explained, find
+from deep.ranks.processes import LOG_LINES, Processes
+from deep.ranks.rank import run_rank
+from deep.ranks.reins import LOOPBACK, reined
+from deep.ranks.watch import END, WHERE, Watch
 from prep.errors import InputError
 
 __all__ = ["OnCheckpoint", "OnRecord", "RankError", "is_local", "run_on_ranks", "task_slots"]

@@ -14,8 +14,8 @@ from typing import Any
 
 from pyspark.sql import SparkSession
 
-from deep.faults import RankError
-from deep.launcher import SLOTS_SECONDS, OnCheckpoint, OnRecord, run_on_ranks, task_slots
+from deep.ranks.faults import RankError
+from deep.ranks.launcher import SLOTS_SECONDS, OnCheckpoint, OnRecord, run_on_ranks, task_slots
 from prep.errors import InputError
 
 # Spark counts the slots of a lost host until it misses it too: after its network timeout, which it looks at once a minute.

@@ -19,8 +19,8 @@ from pyspark.sql import SparkSession
 from deep.checkpoints import State
 from deep.digests import digest_of
 from deep.inputs import Inputs
+from deep.partitions.tasks import opened, prepare_worker
 from deep.settings import LstmSettings
-from deep.tasks import opened, prepare_worker
 from deep.trained import Trained
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -139,7 +139,7 @@ def averaged(parts: Sequence[tuple[int, Sequence[np.ndarray]]]) -> list[np.ndarr
 def train_share(share: Share, job: Job, state: State, dropout: dict[int, list[list[int]]]) -> Taken | None:
     """An epoch on a partition's windows, from the weights and the optimiser of `state`; None where there are no windows."""
     from deep.collective import OneProcess
-    from deep.kept import kept_learner
+    from deep.partitions.kept import kept_learner
     from deep.training import Run, straighten
 
     cpu_began = time.process_time()
@@ -172,7 +172,7 @@ def train_share(share: Share, job: Job, state: State, dropout: dict[int, list[li
 def validate_share(share: Share, job: Job, weights: list[np.ndarray]) -> tuple[float, float, float]:
     """Sums over a partition's validation windows: of losses and of targets; and CPU seconds."""
     from deep.collective import OneProcess
-    from deep.kept import kept_learner
+    from deep.partitions.kept import kept_learner
     from deep.training import Run
 
     cpu_began = time.process_time()

@@ -33,12 +33,12 @@ def _import_tensorflow(threads: int, gpus: tuple[str, ...]) -> None:
     settle()
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
     if gpus:
-        from deep.rank import visible_devices
+        from deep.ranks.rank import visible_devices
 
         os.environ["CUDA_VISIBLE_DEVICES"] = visible_devices(list(gpus), os.environ.get("CUDA_VISIBLE_DEVICES"))
     else:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    import deep.kept  # noqa: F401
+    import deep.partitions.kept  # noqa: F401
 
     # A worker looks for garbage after every task: not among TensorFlow's million objects.
     gc.collect()

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pyspark.sql import SparkSession
 
-from deep.averaged import train_averaged
-from deep.each import OnModels, Outcome, Plan, plan, train_each
 from deep.inputs import Inputs, inputs_of
 from deep.models import Entry, Index, Models
+from deep.partitions.averaged import train_averaged
+from deep.partitions.each import OnModels, Outcome, Plan, plan, train_each
+from deep.partitions.survey import survey
 from deep.settings import LstmSettings, PartitionSettings
-from deep.survey import survey
 from deep.trained import Trained
 from forecasting.inputs import must_be_numbers
 from prep.dataset import SequenceDataset

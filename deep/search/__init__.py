@@ -1,0 +1,1 @@
+"""The search over settings: trials side by side on Spark, the hopeless ones stopped early."""
