@@ -40,7 +40,11 @@ class Head(Protocol):
         ...
 
     def loss(self, target: Any, parameters: Any) -> Any:
-        """(batch, horizon, channels), from `target` of that shape and `parameters` (..., outputs)."""
+        """Of each target, from `target` (batch, …, horizon, channels) and `parameters` (batch, …, horizon, channels, outputs)."""
+        ...
+
+    def together(self, parameters: Any) -> Any:
+        """What several networks say, (batch, members, horizon, channels, outputs), as if one said it: without the members."""
         ...
 
     def forecast(self, parameters: np.ndarray) -> Forecast:
@@ -82,6 +86,9 @@ class Point:
         near = ops.minimum(distance, self.delta)
         return near * (distance - 0.5 * near)
 
+    def together(self, parameters: Any) -> Any:
+        return ops.mean(parameters, axis=1)
+
     def forecast(self, parameters: np.ndarray) -> Forecast:
         return Forecast(parameters[..., 0])
 
@@ -99,6 +106,10 @@ class Gaussian:
     def loss(self, target: Any, parameters: Any) -> Any:
         mean, deviation = parameters[..., 0], parameters[..., 1]
         return 0.5 * ops.square((target - mean) / deviation) + ops.log(deviation) + 0.5 * math.log(2 * math.pi)
+
+    def together(self, parameters: Any) -> Any:
+        """Mean and deviation of the mixture."""
+        return ops.stack(_moments(parameters[..., 0], parameters[..., 1]), axis=-1)
 
     def forecast(self, parameters: np.ndarray) -> Forecast:
         mean, deviation = parameters[..., 0], parameters[..., 1]
@@ -121,6 +132,11 @@ class Student:
         half = 0.5 * (dof + 1)
         normaliser = tf.math.lgamma(half) - tf.math.lgamma(0.5 * dof) - 0.5 * ops.log(dof * math.pi) - ops.log(scale)
         return half * ops.log1p(ops.square((target - location) / scale) / dof) - normaliser
+
+    def together(self, parameters: Any) -> Any:
+        """The mean of the mixture, and its deviation if all had the degrees of freedom that they have on average."""
+        location, scale = _moments(parameters[..., 0], parameters[..., 1])
+        return ops.stack([location, scale, ops.mean(parameters[..., 2], axis=1)], axis=-1)
 
     def forecast(self, parameters: np.ndarray) -> Forecast:
         location, scale, dof = np.moveaxis(parameters, -1, 0)
@@ -158,6 +174,10 @@ class QuantileHead:
         levels = ops.convert_to_tensor(self.levels, "float32")
         return 2 * ops.mean(ops.maximum(levels * error, (levels - 1) * error), axis=-1)
 
+    def together(self, parameters: Any) -> Any:
+        """The mean of each quantile, which keeps their order (Vincent 1912)."""
+        return ops.mean(parameters, axis=1)
+
     def forecast(self, parameters: np.ndarray) -> Forecast:
         quantiles = Quantiles(self.levels, parameters)
         return Forecast(quantiles.median, quantiles=quantiles)
@@ -169,6 +189,13 @@ def _outside(standard: Any, centre: Any, scale: Any) -> Any:
 
 def _deviation(raw: Any, scale: Any) -> Any:
     return (ops.softplus(raw) + LEAST_DEVIATION) * ops.expand_dims(scale, -1)
+
+
+def _moments(mean: Any, deviation: Any) -> tuple[Any, Any]:
+    """Mean and deviation of a mixture in equal parts, from those of its members, (batch, members, …)."""
+    middle = ops.mean(mean, axis=1, keepdims=True)
+    variance = ops.mean(ops.square(deviation) + ops.square(mean - middle), axis=1)
+    return ops.squeeze(middle, axis=1), ops.sqrt(variance)
 
 
 def _components(parameters: np.ndarray) -> list[np.ndarray]:

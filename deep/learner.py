@@ -18,6 +18,7 @@ import tensorflow as tf
 from deep.checkpoints import State
 from deep.collective import Collective
 from deep.heads import head_of
+from deep.networks import members_of
 from deep.settings import LstmSettings
 
 
@@ -36,6 +37,7 @@ class Learner:
 
     def __init__(self, network: keras.Model, settings: LstmSettings, collective: Collective, steps: int) -> None:
         self.network, self.collective, self.head = network, collective, head_of(settings)
+        self.members, self.networks = members_of(network), settings.members
         self.optimiser, self.clip_norm = optimiser_of(settings, steps), settings.clip_norm
         self.optimiser.build(network.trainable_variables)
         self.train_step = tf.function(self._train_step)
@@ -46,7 +48,9 @@ class Learner:
         with tf.GradientTape() as tape:
             losses, count = self._losses(inputs, target, weight, training=True)
             total = tf.reduce_sum(losses)
-        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(total, variables)]
+            # Each member learns for itself, as fast as it would alone.
+            learnt = total * self.networks
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(learnt, variables)]
         *gradients, total, count, late = self.collective.sum([*gradients, total, count, late])
         gradients = [gradient / tf.maximum(count, 1) for gradient in gradients]
         if self.clip_norm is not None:
@@ -63,7 +67,12 @@ class Learner:
         """(windows,): sums over a window's targets, of those that weigh; and how many these are."""
         weight = tf.cast(weight, tf.float32)
         # A target that does not count may be anything, and 0 times the gradient of that still be no number.
-        of_targets = self.head.loss(tf.where(weight > 0, target, 0.0), self.network(inputs, training=training))
+        target = tf.where(weight > 0, target, 0.0)
+        if training:
+            of_members = self.head.loss(target[:, None], self.members(inputs, training=True))
+            of_targets = tf.reduce_mean(of_members, axis=1)
+        else:
+            of_targets = self.head.loss(target, self.network(inputs, training=False))
         return tf.reduce_sum(weight * of_targets, axis=(1, 2)), tf.reduce_sum(weight)
 
     @contextmanager

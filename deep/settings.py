@@ -25,6 +25,8 @@ class LstmSettings(BaseModel):
     segment            steps in a segment; must divide context and horizon. None: the longest divisor of both up to 24
     channel_embedding  segment network: a part of the position embedding is learnt for each channel
     layers             LSTM layers on top of each other (plain and encoder-decoder)
+    members            networks of the same kind from other initial weights: each learns for itself, what is forecast is what they
+                       say together (Lakshminarayanan et al. 2017, arXiv:1612.01474)
     dropout            share of the LSTM's outputs that are dropped in training
     normalise          of each window and channel: "last": its last value is subtracted; "mean": mean and deviation of its context
                        are taken out; "none". What is forecast is put back
@@ -65,6 +67,7 @@ class LstmSettings(BaseModel):
     segment: Annotated[int, Field(ge=1)] | None = None
     channel_embedding: bool = False
     layers: Annotated[int, Field(ge=1)] = 1
+    members: Annotated[int, Field(ge=1)] = 1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     normalise: Literal["last", "mean", "none"] = "last"
     mixing: bool = False

@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras import layers
 
 from deep.heads import head_of
 from deep.inputs import Inputs
 from deep.networks.encoder_decoder import EncoderDecoder
-from deep.networks.ends import Answer, Standardise
+from deep.networks.ends import Answer, Standardise, Together
 from deep.networks.path import LinearPath
 from deep.networks.plain import PlainLstm
 from deep.networks.segment import SegmentLstm
 from deep.settings import LstmSettings
+
+MEMBERS = "members"
+# Seeds of members are so far apart that no other seed lies between.
+MEMBER_APART = 100_000
 
 
 def build(settings: LstmSettings, inputs: Inputs, seed: int | None = None) -> keras.Model:
@@ -23,17 +28,33 @@ def build(settings: LstmSettings, inputs: Inputs, seed: int | None = None) -> ke
     """
     given = {name: keras.Input(shape, name=name, dtype=dtype) for name, (shape, dtype) in inputs.shapes().items()}
     standard, centre, scale = Standardise(settings.normalise)(given["context"], given.get("observed"))
-    raw = body(settings, inputs, settings.seed if seed is None else seed)({**given, "context": standard})
     path = LinearPath(inputs.horizon)(standard) if settings.skip == "linear" else None
-    return keras.Model(given, Answer(settings)(raw, centre, scale, path), name=settings.network.replace("-", "_"))
+    answer, said = Answer(settings), []
+    for member in range(settings.members):
+        first, dropout = (MEMBER_APART * member + start for start in (settings.seed, settings.seed if seed is None else seed))
+        raw = body(settings, inputs, first, dropout)({**given, "context": standard})
+        said.append(answer(raw, centre, scale, path))
+    if settings.members == 1:
+        return keras.Model(given, said[0], name=settings.network.replace("-", "_"))
+    one_each = [layers.Reshape((1, *each.shape[1:]))(each) for each in said]
+    members = layers.Concatenate(axis=1, name=MEMBERS)(one_each)
+    return keras.Model(given, Together(settings)(members), name=settings.network.replace("-", "_"))
 
 
-def body(settings: LstmSettings, inputs: Inputs, dropout_seed: int) -> keras.layers.Layer:
+def members_of(network: keras.Model) -> keras.Model:
+    """The same network, the same weights, but what each member says: (batch, members, horizon, channels, outputs)."""
+    given = {tensor.name: tensor for tensor in network.inputs}
+    if MEMBERS in [layer.name for layer in network.layers]:
+        return keras.Model(given, network.get_layer(MEMBERS).output)
+    return keras.Model(given, layers.Reshape((1, *network.output_shape[1:]))(network.output))
+
+
+def body(settings: LstmSettings, inputs: Inputs, seed: int, dropout_seed: int) -> keras.layers.Layer:
     """{name: …}, the context standardised -> (batch, horizon, channels, outputs)."""
     common: dict[str, Any] = {
         "horizon": inputs.horizon, "outputs": head_of(settings).outputs, "units": settings.units, "dropout": settings.dropout,
         "quiet": settings.skip == "linear",
-        "series": len(inputs.series), "series_embedding": settings.series_embedding, "seed": settings.seed,
+        "series": len(inputs.series), "series_embedding": settings.series_embedding, "seed": seed,
         "dropout_seed": dropout_seed,
     }  # fmt: skip
     match settings.network:

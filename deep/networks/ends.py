@@ -1,4 +1,4 @@
-"""The two ends that all networks share: windows are standardised, and a head's parameters are put back into their scaling."""
+"""The ends that all networks share: windows are standardised, a head's parameters put back, and those of several made one."""
 
 from __future__ import annotations
 
@@ -61,5 +61,25 @@ class Answer(layers.Layer):
         return self.head.parameters(raw, centre, scale)
 
     def get_config(self) -> dict[str, Any]:
-        chosen = self.settings.model_dump(mode="json", include={"head", "loss", "delta", "levels"})
-        return {**super().get_config(), "settings": chosen}
+        return {**super().get_config(), "settings": of_head(self.settings)}
+
+
+@saving.register_keras_serializable(package="hindcast")
+class Together(layers.Layer):
+    """Parameters that members say, (batch, members, horizon, channels, outputs), as if one network said them."""
+
+    def __init__(self, settings: LstmSettings | dict[str, Any], **options: Any) -> None:
+        super().__init__(**{"dtype": "float32", **options})
+        self.settings = LstmSettings.model_validate(settings)
+        self.head = head_of(self.settings)
+
+    def call(self, parameters: Any) -> Any:
+        return self.head.together(parameters)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "settings": of_head(self.settings)}
+
+
+def of_head(settings: LstmSettings) -> dict[str, Any]:
+    """The settings that a head is made from."""
+    return settings.model_dump(mode="json", include={"head", "loss", "delta", "levels"})

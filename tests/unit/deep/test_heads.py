@@ -100,3 +100,30 @@ def test_what_is_forecast_in_units_is_what_the_parameters_say(name: str) -> None
         assert units.deviation is not None
         np.testing.assert_allclose(units.density().deviation(), units.deviation, rtol=1e-5)
         np.testing.assert_allclose(units.density().cdf(10 * target + 100), forecast.density().cdf(target), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "student"])
+def test_members_have_the_mean_and_the_variance_of_their_mixture(name: str) -> None:
+    head, rng = HEADS[name], np.random.default_rng(0)
+    parameters = np.concatenate(
+        [
+            rng.normal(size=(2, 3, 4, 2, 1)),
+            rng.uniform(0.5, 2, (2, 3, 4, 2, 1)),
+            *[np.full((2, 3, 4, 2, 1), 5.0)][: head.outputs - 2],
+        ],
+        axis=-1,
+    )
+    of_each, of_all = head.forecast(parameters), head.forecast(np.asarray(head.together(tf.constant(parameters))))
+    assert of_each.deviation is not None
+    np.testing.assert_allclose(of_all.mean, of_each.mean.mean(axis=1), rtol=1e-6)
+    apart = of_each.mean.var(axis=1)
+    variance = (parameters[..., 1] ** 2).mean(axis=1) + apart
+    np.testing.assert_allclose(of_all.deviation, np.sqrt(variance * (1 if name == "gaussian" else 5 / 3)), rtol=1e-6)
+
+
+def test_members_quantiles_are_averaged_and_stay_in_order() -> None:
+    head = HEADS["quantiles"]
+    said = [head.parameters(*floats(*drawn(head, seed)[1:])) for seed in range(3)]
+    together = np.asarray(head.together(tf.stack(said, axis=1)))
+    np.testing.assert_allclose(together, np.mean(said, axis=0), rtol=1e-5, atol=1e-6)
+    assert (np.diff(together, axis=-1) > 0).all()

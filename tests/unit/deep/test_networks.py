@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from deep.inputs import Feature, Inputs
-from deep.networks import build
+from deep.networks import build, members_of
 from deep.networks.ends import Standardise
 from deep.networks.segment import SegmentLstm
 from deep.settings import LstmSettings
@@ -28,6 +28,7 @@ KINDS = {
     "segment with channels": LstmSettings(units=8, segment=4, channel_embedding=True),
     "segment without embeddings": LstmSettings(units=8, segment=4, embedding="none", channel_embedding=True),
     "segment beside a line": LstmSettings(units=8, segment=4, skip="linear"),
+    "three segment networks": LstmSettings(units=8, segment=4, members=3),
     "plain": LstmSettings(units=8, network="plain"),
     "plain of two layers": LstmSettings(units=8, network="plain", layers=2),
     "encoder-decoder": LstmSettings(units=8, network="encoder-decoder"),
@@ -150,3 +151,19 @@ def test_weights_follow_the_seed_and_not_the_dropouts(settings: LstmSettings) ->
     other = build(settings.model_copy(update={"seed": 1}), INPUTS)
     assert all((a == b).all() for a, b in zip(first.get_weights(), same.get_weights(), strict=True))
     assert any((a != b).any() for a, b in zip(first.get_weights(), other.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("kind", ["segment", "three segment networks"])
+def test_what_members_say_is_what_the_network_says_together(kind: str) -> None:
+    network = build(KINDS[kind], INPUTS)
+    each = np.asarray(members_of(network)(CONTEXT))
+    assert each.shape == (5, KINDS[kind].members, 8, 3, 1)
+    np.testing.assert_allclose(np.asarray(network(CONTEXT)), each.mean(axis=1), rtol=1e-6, atol=1e-6)
+
+
+def test_members_begin_apart_and_the_first_is_the_network_alone() -> None:
+    alone, three = build(KINDS["segment"], INPUTS), build(KINDS["three segment networks"], INPUTS)
+    each = np.asarray(members_of(three)(CONTEXT))
+    np.testing.assert_allclose(each[:, 0], np.asarray(alone(CONTEXT)), rtol=1e-5, atol=1e-6)
+    assert np.abs(each[:, 0] - each[:, 1]).max() > 0.01
+    assert three.count_params() == 3 * alone.count_params()

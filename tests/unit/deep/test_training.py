@@ -251,3 +251,12 @@ class Astray(OneProcess):
 def test_unequal_weights_are_an_error(wave_dataset: Any) -> None:
     with pytest.raises(RuntimeError, match="unequal weights"):
         fitted(wave_dataset, QUICK, Astray())
+
+
+def test_each_member_learns_as_if_it_were_alone(over: Over) -> None:
+    batch = take(over(np.random.default_rng(0).normal(size=(40, 2)), 8, 4), EIGHT, np.arange(20), 20)
+    together = stepped(batch, Captured(), SMALL.model_copy(update={"members": 2}))
+    alone = stepped(batch, Captured())
+    before = build(SMALL, EIGHT).get_weights()
+    for half, whole, start in zip(together[: len(alone)], alone, before, strict=True):
+        np.testing.assert_allclose(half - start, whole - start, rtol=1e-4, atol=1e-6)
