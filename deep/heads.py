@@ -47,6 +47,10 @@ class Head(Protocol):
         """What several networks say, (batch, members, horizon, channels, outputs), as if one said it: without the members."""
         ...
 
+    def moved(self, parameters: Any, by: Any) -> Any:
+        """The same distribution, `by` (batch, horizon, channels) further up."""
+        ...
+
     def forecast(self, parameters: np.ndarray) -> Forecast:
         """From (windows, horizon, channels, outputs)."""
         ...
@@ -89,6 +93,9 @@ class Point:
     def together(self, parameters: Any) -> Any:
         return ops.mean(parameters, axis=1)
 
+    def moved(self, parameters: Any, by: Any) -> Any:
+        return _moved(self, parameters, by)
+
     def forecast(self, parameters: np.ndarray) -> Forecast:
         return Forecast(parameters[..., 0])
 
@@ -110,6 +117,9 @@ class Gaussian:
     def together(self, parameters: Any) -> Any:
         """Mean and deviation of the mixture."""
         return ops.stack(_moments(parameters[..., 0], parameters[..., 1]), axis=-1)
+
+    def moved(self, parameters: Any, by: Any) -> Any:
+        return _moved(self, parameters, by)
 
     def forecast(self, parameters: np.ndarray) -> Forecast:
         mean, deviation = parameters[..., 0], parameters[..., 1]
@@ -137,6 +147,9 @@ class Student:
         """The mean of the mixture, and its deviation if all had the degrees of freedom that they have on average."""
         location, scale = _moments(parameters[..., 0], parameters[..., 1])
         return ops.stack([location, scale, ops.mean(parameters[..., 2], axis=1)], axis=-1)
+
+    def moved(self, parameters: Any, by: Any) -> Any:
+        return _moved(self, parameters, by)
 
     def forecast(self, parameters: np.ndarray) -> Forecast:
         location, scale, dof = np.moveaxis(parameters, -1, 0)
@@ -178,6 +191,9 @@ class QuantileHead:
         """The mean of each quantile, which keeps their order (Vincent 1912)."""
         return ops.mean(parameters, axis=1)
 
+    def moved(self, parameters: Any, by: Any) -> Any:
+        return parameters + ops.expand_dims(by, -1)
+
     def forecast(self, parameters: np.ndarray) -> Forecast:
         quantiles = Quantiles(self.levels, parameters)
         return Forecast(quantiles.median, quantiles=quantiles)
@@ -189,6 +205,10 @@ def _outside(standard: Any, centre: Any, scale: Any) -> Any:
 
 def _deviation(raw: Any, scale: Any) -> Any:
     return (ops.softplus(raw) + LEAST_DEVIATION) * ops.expand_dims(scale, -1)
+
+
+def _moved(head: Head, parameters: Any, by: Any) -> Any:
+    return parameters + ops.expand_dims(by, -1) * ops.one_hot(head.location, head.outputs)
 
 
 def _moments(mean: Any, deviation: Any) -> tuple[Any, Any]:

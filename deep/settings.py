@@ -32,6 +32,8 @@ class LstmSettings(BaseModel):
                        are taken out; "none". What is forecast is put back
     mixing             whether training windows are mixed in pairs (deep/mixing.py): worth most where the horizon is long
     skip               "linear": the LSTM adds to a closed-form linear regression, which is not trained; "none". Needs "last"
+    line               share of such a regression in what is forecast; the LSTM learns without it (a combination of forecasts:
+                       Bates and Granger 1969, Operational Research Quarterly 20). Needs "last"; 0: none
     ridge              of that regression, for every training sequence
     covariates         whether covariates, those known in the future among them, and attributes are inputs, where there are any
     mask               whether the observed mask is an input. None: where something in the training data was filled
@@ -72,6 +74,7 @@ class LstmSettings(BaseModel):
     normalise: Literal["last", "mean", "none"] = "last"
     mixing: bool = False
     skip: Literal["none", "linear"] = "none"
+    line: Annotated[float, Field(ge=0, lt=1)] = 0.0
     ridge: Annotated[float, Field(ge=0)] = 0.2
     covariates: bool = True
     mask: bool | None = None
@@ -105,9 +108,16 @@ class LstmSettings(BaseModel):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.skip == "linear" and self.normalise != "last":
-            raise ValueError(f'skip = "linear" goes from the last value: it needs normalise = "last", found {self.normalise!r}')
+        if self.has_line and self.normalise != "last":
+            raise ValueError(f'skip and line go from the last value: they need normalise = "last", found {self.normalise!r}')
+        if self.skip == "linear" and self.line:
+            raise ValueError('skip = "linear" and line both bring the regression in: leave one of them out')
         return self
+
+    @property
+    def has_line(self) -> bool:
+        """Whether there is a closed-form regression in the network."""
+        return self.skip == "linear" or self.line > 0
 
     def windows_a_step(self, channels: int, ranks: int = 1) -> int:
         """Windows of a step, over all ranks together."""

@@ -109,7 +109,7 @@ def new_learner(settings: LstmSettings, inputs: Inputs, collective: Collective, 
 
 def straighten(network: Any, training: Windows, settings: LstmSettings) -> None:
     """Gives the network's straight path, if it has one, what is known in closed form of these windows."""
-    if settings.skip == "linear":
+    if settings.has_line:
         path = next(layer for layer in network.layers if isinstance(layer, LinearPath))
         path.set_weights([closed_form(training, settings.ridge)])
 

@@ -28,25 +28,21 @@ def build(settings: LstmSettings, inputs: Inputs, seed: int | None = None) -> ke
     """
     given = {name: keras.Input(shape, name=name, dtype=dtype) for name, (shape, dtype) in inputs.shapes().items()}
     standard, centre, scale = Standardise(settings.normalise)(given["context"], given.get("observed"))
-    path = LinearPath(inputs.horizon)(standard) if settings.skip == "linear" else None
+    path = LinearPath(inputs.horizon)(standard) if settings.has_line else None
     answer, said = Answer(settings), []
     for member in range(settings.members):
         first, dropout = (MEMBER_APART * member + start for start in (settings.seed, settings.seed if seed is None else seed))
         raw = body(settings, inputs, first, dropout)({**given, "context": standard})
-        said.append(answer(raw, centre, scale, path))
-    if settings.members == 1:
-        return keras.Model(given, said[0], name=settings.network.replace("-", "_"))
-    one_each = [layers.Reshape((1, *each.shape[1:]))(each) for each in said]
-    members = layers.Concatenate(axis=1, name=MEMBERS)(one_each)
-    return keras.Model(given, Together(settings)(members), name=settings.network.replace("-", "_"))
+        of_member = answer(raw, centre, scale, path if settings.skip == "linear" else None)
+        said.append(layers.Reshape((1, *of_member.shape[1:]), dtype="float32")(of_member))
+    members = layers.Concatenate(axis=1, dtype="float32", name=MEMBERS)(said)
+    together = Together(settings)(members, centre, scale, path if settings.line else None)
+    return keras.Model(given, together, name=settings.network.replace("-", "_"))
 
 
 def members_of(network: keras.Model) -> keras.Model:
     """The same network, the same weights, but what each member says: (batch, members, horizon, channels, outputs)."""
-    given = {tensor.name: tensor for tensor in network.inputs}
-    if MEMBERS in [layer.name for layer in network.layers]:
-        return keras.Model(given, network.get_layer(MEMBERS).output)
-    return keras.Model(given, layers.Reshape((1, *network.output_shape[1:]))(network.output))
+    return keras.Model({tensor.name: tensor for tensor in network.inputs}, network.get_layer(MEMBERS).output)
 
 
 def body(settings: LstmSettings, inputs: Inputs, seed: int, dropout_seed: int) -> keras.layers.Layer:

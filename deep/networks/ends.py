@@ -66,20 +66,27 @@ class Answer(layers.Layer):
 
 @saving.register_keras_serializable(package="hindcast")
 class Together(layers.Layer):
-    """Parameters that members say, (batch, members, horizon, channels, outputs), as if one network said them."""
+    """Parameters that members say, (batch, members, horizon, channels, outputs), as if one network said them.
+
+    Where the settings give a line its share, what it says is moved that far towards `path` (batch, horizon, channels).
+    """
 
     def __init__(self, settings: LstmSettings | dict[str, Any], **options: Any) -> None:
         super().__init__(**{"dtype": "float32", **options})
         self.settings = LstmSettings.model_validate(settings)
         self.head = head_of(self.settings)
 
-    def call(self, parameters: Any) -> Any:
-        return self.head.together(parameters)
+    def call(self, members: Any, centre: Any, scale: Any, path: Any = None) -> Any:
+        parameters = self.head.together(members)
+        if path is None:
+            return parameters
+        line = path * scale + centre
+        return self.head.moved(parameters, self.settings.line * (line - parameters[..., self.head.location]))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "settings": of_head(self.settings)}
 
 
 def of_head(settings: LstmSettings) -> dict[str, Any]:
-    """The settings that a head is made from."""
-    return settings.model_dump(mode="json", include={"head", "loss", "delta", "levels"})
+    """The settings that these layers are made from."""
+    return settings.model_dump(mode="json", include={"head", "loss", "delta", "levels", "line"})

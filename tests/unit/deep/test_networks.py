@@ -10,6 +10,7 @@ import pytest
 from deep.inputs import Feature, Inputs
 from deep.networks import build, members_of
 from deep.networks.ends import Standardise
+from deep.networks.path import LinearPath
 from deep.networks.segment import SegmentLstm
 from deep.settings import LstmSettings
 
@@ -29,6 +30,7 @@ KINDS = {
     "segment without embeddings": LstmSettings(units=8, segment=4, embedding="none", channel_embedding=True),
     "segment beside a line": LstmSettings(units=8, segment=4, skip="linear"),
     "three segment networks": LstmSettings(units=8, segment=4, members=3),
+    "segment and a share of the line": LstmSettings(units=8, segment=4, line=0.25),
     "plain": LstmSettings(units=8, network="plain"),
     "plain of two layers": LstmSettings(units=8, network="plain", layers=2),
     "encoder-decoder": LstmSettings(units=8, network="encoder-decoder"),
@@ -167,3 +169,20 @@ def test_members_begin_apart_and_the_first_is_the_network_alone() -> None:
     np.testing.assert_allclose(each[:, 0], np.asarray(alone(CONTEXT)), rtol=1e-5, atol=1e-6)
     assert np.abs(each[:, 0] - each[:, 1]).max() > 0.01
     assert three.count_params() == 3 * alone.count_params()
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_share_of_the_line_moves_what_members_say_towards_it(head: Any) -> None:
+    chosen = KINDS["segment and a share of the line"].model_copy(update={"head": head})
+    network = build(chosen, INPUTS)
+    path = next(layer for layer in network.layers if isinstance(layer, LinearPath))
+    path.set_weights([np.random.default_rng(0).normal(size=(17, 8)).astype(np.float32)])
+    context = CONTEXT["context"]
+    line = np.asarray(path(context - context[:, -1:])) + context[:, -1:]
+    said, before = np.asarray(network(CONTEXT)), np.asarray(members_of(network)(CONTEXT))[:, 0]
+    where = {"quantiles": 2}.get(head, 0)
+    np.testing.assert_allclose(said[..., where], 0.75 * before[..., where] + 0.25 * line, rtol=1e-4, atol=1e-5)
+    if head == "quantiles":
+        np.testing.assert_allclose(np.diff(said), np.diff(before), rtol=1e-4, atol=1e-5)
+    else:
+        np.testing.assert_allclose(said[..., 1:], before[..., 1:], rtol=1e-5)
