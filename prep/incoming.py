@@ -11,6 +11,10 @@ from prep.preparation import Preparation
 from prep.readings import load
 from prep.spec import ReadingsSpec, validate
 
+PARTITION_BYTES = 1 << 25
+# What Spark says of a size that it does not know is next to the largest number there is.
+UNKNOWN_BYTES = 1 << 60
+
 
 def incoming(spark: SparkSession, readings: DataFrame | Sequence[str], preparation: Preparation) -> DataFrame:
     """The readings of a DataFrame, or of files, all those of a series in one partition, in no order.
@@ -26,11 +30,22 @@ def incoming(spark: SparkSession, readings: DataFrame | Sequence[str], preparati
     given = readings if isinstance(readings, DataFrame) else None
     loaded = load(spark, spec, attributes=attributes, given=given, ordered=preparation.ordered)
     named = spec.series or spec.form == "wide"
-    return loaded.checked.select(
+    rows = loaded.checked.select(
         (F.col("series") if named else F.lit(preparation.series)).alias("series"),
         "time",
         "reason",
         *(F.col(f"value_{number}").alias(f"c{number}") for number in range(len(preparation.channels))),
         *(F.col(f"attribute_{number}").alias(f"a{number}") for number in range(len(attributes))),
         *(["position"] if preparation.ordered else []),
-    ).repartition("series")
+    )
+    count = _partitions(rows)
+    return rows.repartition("series") if count is None else rows.repartition(count, "series")
+
+
+def _partitions(rows: DataFrame) -> int | None:
+    """As many as the size of the rows asks for; Spark's own 200, each with a Python task, are many for a small file and few for a
+    large one. None where Spark cannot say how large they are."""
+    size = int(str(rows._jdf.queryExecution().optimizedPlan().stats().sizeInBytes()))
+    if size >= UNKNOWN_BYTES:
+        return None
+    return max(2 * rows.sparkSession.sparkContext.defaultParallelism, size // PARTITION_BYTES)

@@ -36,6 +36,9 @@ ENVIRONMENT = {
 }
 
 
+FIT_HMM = ["fit", "hmm", "d.seq", "--settings", "spec.toml", "--out"]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -112,20 +115,23 @@ def test_a_cluster_prepares_what_one_machine_does(dataset: SequenceDataset, fold
     assert SequenceDataset.open(folder / "local.seq").digest == dataset.digest
 
 
-def test_spark_submit_runs_em_and_gets_what_one_machine_gets(master: str, dataset: SequenceDataset, folder: Path) -> None:
-    fit = ["fit", "hmm", "d.seq", "--settings", "spec.toml", "--out"]
-    run(folder, "spark-submit", "--master", master, str(ROOT / "launch" / "__main__.py"), *fit, "cluster.hmm")
-    run(folder, "hindcast", *fit, "local.hmm", "--cluster.master", "local[1]")
-    cluster, local = (load_hmm(folder / name).model for name in ("cluster.hmm", "local.hmm"))
+@pytest.fixture(scope="module")
+def local_hmm(dataset: SequenceDataset, folder: Path) -> str:
+    run(folder, "hindcast", *FIT_HMM, "local.hmm", "--cluster.master", "local[1]")
+    return "local.hmm"
+
+
+def test_spark_submit_runs_em_and_gets_what_one_machine_gets(master: str, local_hmm: str, folder: Path) -> None:
+    run(folder, "spark-submit", "--master", master, str(ROOT / "launch" / "__main__.py"), *FIT_HMM, "cluster.hmm")
+    cluster, local = (load_hmm(folder / name).model for name in ("cluster.hmm", local_hmm))
     np.testing.assert_allclose(cluster.transition, local.transition, rtol=1e-8, atol=1e-10)
     for name, array in local.emission.arrays().items():
         np.testing.assert_allclose(getattr(cluster.emission, name), array, rtol=1e-8, atol=1e-10, err_msg=name)
 
 
-def test_readings_are_forecast_on_a_cluster_as_on_one_machine(master: str, dataset: SequenceDataset, folder: Path) -> None:
-    run(folder, "hindcast", "fit", "hmm", "d.seq", "--settings", "spec.toml", "--out", "m.hmm", "--cluster.master", "local[1]")
+def test_readings_are_forecast_on_a_cluster_as_on_one_machine(master: str, local_hmm: str, folder: Path) -> None:
     for where, out in ((master, "cluster.parquet"), ("local[1]", "local.parquet")):
-        run(folder, "hindcast", "forecast", "m.hmm", "readings.csv", "--out", out, "--cluster.master", where)
+        run(folder, "hindcast", "forecast", local_hmm, "readings.csv", "--out", out, "--cluster.master", where)
     order = [("series", "ascending"), ("step", "ascending")]
     cluster, local = (pq.read_table(folder / name).sort_by(order) for name in ("cluster.parquet", "local.parquet"))
     assert len(local) == 4 * 8
@@ -138,7 +144,7 @@ def test_horovod_trains_across_both_workers(master: str, dataset: SequenceDatase
 
 
 LOSING_AN_EXECUTOR = """
-import json, os, signal, sys
+import json, os, signal, sys, time
 import numpy as np, psutil
 from classical import em, hmm
 from classical.hmm.training import training
@@ -154,6 +160,9 @@ def lose_one(number):
         os.kill(executors(spark.sparkContext.applicationId)[0], signal.SIGKILL)
 
 with spark_session(sys.argv[1]) as spark:
+    limit = time.monotonic() + 90
+    while len(executors(spark.sparkContext.applicationId)) < 2 and time.monotonic() < limit:
+        time.sleep(0.2)
     rng, found = np.random.default_rng(0), {}
     rows = [(rng.integers(0, 1 + 2 * (number % 2), 30).tolist(),) for number in range(60)]
     frame = spark.createDataFrame(rows, "x array<int>").repartition(6)
