@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from prep.errors import InputError
 
-LONGEST_DEFAULT_SEGMENT = 24
+LONGEST_DEFAULT_SEGMENT, SHORT_SEGMENT = 48, 8
+DEFAULT_LINE = 0.2
 
 
 class LstmSettings(BaseModel):
@@ -22,7 +23,7 @@ class LstmSettings(BaseModel):
                        (Sutskever et al. 2014)
     units              width of the LSTM, and of the segment network's embeddings
     embedding          segment network: "dense": segments are embedded by a layer of their own before the LSTM reads them; "none"
-    segment            steps in a segment; must divide context and horizon. None: the longest divisor of both up to 24
+    segment            steps in a segment; must divide context and horizon. None: the longest divisor of both up to 48
     channel_embedding  segment network: a part of the position embedding is learnt for each channel
     layers             LSTM layers on top of each other (plain and encoder-decoder)
     members            networks of the same kind from other initial weights: each learns for itself, what is forecast is what they
@@ -30,10 +31,12 @@ class LstmSettings(BaseModel):
     dropout            share of the LSTM's outputs that are dropped in training
     normalise          of each window and channel: "last": its last value is subtracted; "mean": mean and deviation of its context
                        are taken out; "none". What is forecast is put back
-    mixing             whether training windows are mixed in pairs (deep/mixing.py): worth most where the horizon is long
+    mixing             whether training windows are mixed in pairs (deep/mixing.py). None: where the last value is subtracted and
+                       windows have nothing beside their channels, of which it could not be right
     skip               "linear": the LSTM adds to a closed-form linear regression, which is not trained; "none". Needs "last"
     line               share of such a regression in what is forecast; the LSTM learns without it (a combination of forecasts:
-                       Bates and Granger 1969, Operational Research Quarterly 20). Needs "last"; 0: none
+                       Bates and Granger 1969, Operational Research Quarterly 20). Needs "last". None: a fifth, where there
+                       is no skip and the last value is subtracted
     ridge              of that regression, for every training sequence
     covariates         whether covariates, those known in the future among them, and attributes are inputs, where there are any
     mask               whether the observed mask is an input. None: where something in the training data was filled
@@ -65,16 +68,16 @@ class LstmSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     network: Literal["segment", "plain", "encoder-decoder"] = "segment"
     units: Annotated[int, Field(ge=1)] = 128
-    embedding: Literal["dense", "none"] = "dense"
+    embedding: Literal["dense", "none"] = "none"
     segment: Annotated[int, Field(ge=1)] | None = None
     channel_embedding: bool = False
     layers: Annotated[int, Field(ge=1)] = 1
     members: Annotated[int, Field(ge=1)] = 1
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     normalise: Literal["last", "mean", "none"] = "last"
-    mixing: bool = False
+    mixing: bool | None = None
     skip: Literal["none", "linear"] = "none"
-    line: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    line: Annotated[float | None, Field(ge=0, lt=1)] = None
     ridge: Annotated[float, Field(ge=0)] = 0.2
     covariates: bool = True
     mask: bool | None = None
@@ -85,13 +88,13 @@ class LstmSettings(BaseModel):
     levels: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.05, 0.25, 0.5, 0.75, 0.95)
     batch: Annotated[int, Field(ge=1)] = 256
     batch_of: Literal["run", "rank"] = "run"
-    epochs: Annotated[int, Field(ge=1)] = 8
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    epochs: Annotated[int, Field(ge=1)] = 4
+    learning_rate: Annotated[float, Field(gt=0)] = 8e-3
     warmup: Annotated[float, Field(ge=0)] = 0.0
-    schedule: Literal["constant", "cosine", "halving"] = "constant"
+    schedule: Literal["constant", "cosine", "halving"] = "cosine"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     clip_norm: Annotated[float, Field(gt=0)] | None = None
-    averaging: Annotated[float, Field(ge=0, le=1)] = 0.5
+    averaging: Annotated[float, Field(ge=0, le=1)] = 0.3
     patience: Annotated[int, Field(ge=1)] = 3
     precision: Literal["auto", "float32", "mixed"] = "auto"
     checkpoint_steps: Annotated[int, Field(ge=1)] = 500
@@ -117,7 +120,14 @@ class LstmSettings(BaseModel):
     @property
     def has_line(self) -> bool:
         """Whether there is a closed-form regression in the network."""
-        return self.skip == "linear" or self.line > 0
+        return self.skip == "linear" or self.line_share > 0
+
+    @property
+    def line_share(self) -> float:
+        """How much of a forecast is the closed-form regression's."""
+        if self.line is None:
+            return DEFAULT_LINE if self.skip == "none" and self.normalise == "last" else 0.0
+        return self.line
 
     def windows_a_step(self, channels: int, ranks: int = 1) -> int:
         """Windows of a step, over all ranks together."""
@@ -127,7 +137,7 @@ class LstmSettings(BaseModel):
     def for_windows(self, context: int, horizon: int) -> LstmSettings:
         """The same settings with the segment decided.
 
-        Raises InputError where the segment that was asked for does not divide both; logs a warning where 24 does not.
+        Raises InputError where the segment that was asked for does not divide both; logs a warning where no long one does.
         """
         if self.network != "segment":
             return self
@@ -140,9 +150,10 @@ class LstmSettings(BaseModel):
                 )
             return self
         segment = max(d for d in _divisors(common) if d <= LONGEST_DEFAULT_SEGMENT)
-        if segment != LONGEST_DEFAULT_SEGMENT:
+        if segment < SHORT_SEGMENT:
             logging.getLogger(__name__).warning(
-                "segments of %d steps: the longest up to %d that divide the context (%d) and the horizon (%d)",
+                "segments of %d steps: the longest up to %d that divide the context (%d) and the horizon (%d); "
+                "many segments are slow",
                 segment, LONGEST_DEFAULT_SEGMENT, context, horizon,
             )  # fmt: skip
         return self.model_copy(update={"segment": segment})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from classical.hmm.forecast import HmmForecaster
+from deep.settings import LstmSettings
 from forecasting.baselines import RepeatLast, SeasonalNaive, fit_linear, naive_error, season_of
 from forecasting.card import Card
 from forecasting.report import contents
@@ -100,6 +101,9 @@ def fitted(model: HmmForecaster | LstmForecaster) -> Entrant:
     s, rounds = card.settings, len(card.history)
     if card.kind == "lstm":
         what = f"{s['network']} network, {s['units']} units, {rounds} epochs (best: {s['best_epoch']}), {s['ranks']} ranks"
+        lstm = LstmSettings.model_validate({name: value for name, value in s.items() if name in LstmSettings.model_fields})
+        what += f"; {lstm.members} of them together" if lstm.members > 1 else ""
+        what += f"; {lstm.line_share:.0%} of its forecast is a closed-form line's" if lstm.line_share else ""
     else:
         order = f", order {s['order']}" if s["emission"] == "autoregressive" else ""
         what = f"{s['emission']} hidden Markov model, {s['states']} states{order}, {rounds} EM iterations"

@@ -36,7 +36,7 @@ def build(settings: LstmSettings, inputs: Inputs, seed: int | None = None) -> ke
         of_member = answer(raw, centre, scale, path if settings.skip == "linear" else None)
         said.append(layers.Reshape((1, *of_member.shape[1:]), dtype="float32")(of_member))
     members = layers.Concatenate(axis=1, dtype="float32", name=MEMBERS)(said)
-    together = Together(settings)(members, centre, scale, path if settings.line else None)
+    together = Together(settings)(members, centre, scale, path if settings.line_share else None)
     return keras.Model(given, together, name=settings.network.replace("-", "_"))
 
 

@@ -81,7 +81,7 @@ class Together(layers.Layer):
         if path is None:
             return parameters
         line = path * scale + centre
-        return self.head.moved(parameters, self.settings.line * (line - parameters[..., self.head.location]))
+        return self.head.moved(parameters, self.settings.line_share * (line - parameters[..., self.head.location]))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "settings": of_head(self.settings)}
@@ -89,4 +89,4 @@ class Together(layers.Layer):
 
 def of_head(settings: LstmSettings) -> dict[str, Any]:
     """The settings that these layers are made from."""
-    return settings.model_dump(mode="json", include={"head", "loss", "delta", "levels", "line"})
+    return settings.model_dump(mode="json", include={"head", "loss", "delta", "levels", "skip", "normalise", "line"})

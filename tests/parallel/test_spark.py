@@ -33,7 +33,7 @@ pytestmark = pytest.mark.parallel
 
 ROOT = Path(__file__).resolve().parents[2]
 
-QUICK = LstmSettings(units=16, segment=12, batch=64, epochs=2, learning_rate=5e-3)
+QUICK = LstmSettings(units=16, segment=12, batch=64, epochs=2, learning_rate=5e-3, schedule="constant")
 
 
 @pytest.fixture(scope="module")

@@ -165,7 +165,7 @@ def test_a_round_of_two_partitions_is_their_weighted_mean_and_an_empty_one_takes
     assert first is not None
     assert second is not None
     assert (first.windows, second.windows) == (40, windows - 40)
-    for got, a, b in zip(trained.weights, first.weights, second.weights, strict=True):
+    for got, a, b in zip(trained.weights, first.smooth, second.smooth, strict=True):
         np.testing.assert_allclose(got, (40 * a + (windows - 40) * b) / windows, atol=1e-6)
     loss = (first.total + second.total) / (first.count + second.count)
     assert trained.history[0]["loss"] == pytest.approx(loss, rel=1e-5)

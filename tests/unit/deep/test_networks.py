@@ -25,11 +25,11 @@ EVERYTHING = INPUTS.model_copy(
     }
 )
 KINDS = {
-    "segment": LstmSettings(units=8, segment=4),
-    "segment with channels": LstmSettings(units=8, segment=4, channel_embedding=True),
-    "segment without embeddings": LstmSettings(units=8, segment=4, embedding="none", channel_embedding=True),
+    "segment": LstmSettings(units=8, segment=4, embedding="dense", line=0.0),
+    "segment with channels": LstmSettings(units=8, segment=4, embedding="dense", channel_embedding=True),
+    "segment without embeddings": LstmSettings(units=8, segment=4, channel_embedding=True),
     "segment beside a line": LstmSettings(units=8, segment=4, skip="linear"),
-    "three segment networks": LstmSettings(units=8, segment=4, members=3),
+    "three segment networks": LstmSettings(units=8, segment=4, embedding="dense", line=0.0, members=3),
     "segment and a share of the line": LstmSettings(units=8, segment=4, line=0.25),
     "plain": LstmSettings(units=8, network="plain"),
     "plain of two layers": LstmSettings(units=8, network="plain", layers=2),

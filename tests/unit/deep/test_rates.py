@@ -6,7 +6,7 @@ import pytest
 from deep.rates import rate
 from deep.settings import LstmSettings
 
-BASE = LstmSettings(learning_rate=0.1, epochs=10)
+BASE = LstmSettings(learning_rate=0.1, epochs=10, schedule="constant")
 
 
 def rates(ranks: int = 1, **changed: object) -> np.ndarray:

@@ -16,15 +16,18 @@ def test_settings_are_read_without_tensorflow() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_default_segment_is_24_where_it_divides(caplog: pytest.LogCaptureFixture) -> None:
-    assert LstmSettings().for_windows(336, 96).segment == 24
+@pytest.mark.parametrize(("context", "horizon", "segment"), [(336, 96, 48), (96, 24, 24), (100, 40, 20)])
+def test_the_default_segment_is_the_longest_that_divides(
+    context: int, horizon: int, segment: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert LstmSettings().for_windows(context, horizon).segment == segment
     assert not caplog.records
 
 
-def test_another_default_segment_is_announced(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_short_default_segment_is_announced(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        assert LstmSettings().for_windows(100, 40).segment == 20
-    assert "segments of 20 steps" in caplog.text
+        assert LstmSettings().for_windows(97, 24).segment == 1
+    assert "segments of 1 steps" in caplog.text
 
 
 def test_a_segment_that_does_not_divide_is_the_users_to_mend() -> None:

@@ -51,4 +51,4 @@ def test_settings_that_the_demo_writes_are_settings(tmp_path: Path) -> None:
     file.write_text(toml(fleet_tables()))
     spec, settings = load_spec(file, {})
     assert spec.readings.path == (str(tmp_path / "readings.csv"),)
-    assert settings.lstm.epochs == 5
+    assert settings.lstm.max_seconds == 120
