@@ -49,11 +49,6 @@ class Inputs(BaseModel):
     attributes: tuple[Feature, ...] = ()
     series: tuple[str, ...] = ()
 
-    @property
-    def alone(self) -> bool:
-        """Whether channels are all that a window is known by."""
-        return not (self.covariates or self.known or self.attributes or self.series)
-
     def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Of each input, a window's shape and the dtype."""
         widths = {name: sum(one.width for one in getattr(self, name)) for name in ("covariates", "known", "attributes")}

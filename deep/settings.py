@@ -31,8 +31,8 @@ class LstmSettings(BaseModel):
     dropout            share of the LSTM's outputs that are dropped in training
     normalise          of each window and channel: "last": its last value is subtracted; "mean": mean and deviation of its context
                        are taken out; "none". What is forecast is put back
-    mixing             whether training windows are mixed in pairs (deep/mixing.py). None: where the last value is subtracted and
-                       windows have nothing beside their channels, of which it could not be right
+    mixing             whether training windows are mixed in pairs (deep/mixing.py): for windows of channels alone, whose last
+                       value is subtracted. Right for what is nearly normal, wrong for what switches
     skip               "linear": the LSTM adds to a closed-form linear regression, which is not trained; "none". Needs "last"
     line               share of such a regression in what is forecast; the LSTM learns without it (a combination of forecasts:
                        Bates and Granger 1969, Operational Research Quarterly 20). Needs "last". None: a fifth, where there
@@ -75,7 +75,7 @@ class LstmSettings(BaseModel):
     members: Annotated[int, Field(ge=1)] = 1
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     normalise: Literal["last", "mean", "none"] = "last"
-    mixing: bool | None = None
+    mixing: bool = False
     skip: Literal["none", "linear"] = "none"
     line: Annotated[float | None, Field(ge=0, lt=1)] = None
     ridge: Annotated[float, Field(ge=0)] = 0.2
@@ -89,7 +89,7 @@ class LstmSettings(BaseModel):
     batch: Annotated[int, Field(ge=1)] = 256
     batch_of: Literal["run", "rank"] = "run"
     epochs: Annotated[int, Field(ge=1)] = 4
-    learning_rate: Annotated[float, Field(gt=0)] = 8e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-3
     warmup: Annotated[float, Field(ge=0)] = 0.0
     schedule: Literal["constant", "cosine", "halving"] = "cosine"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

@@ -132,8 +132,6 @@ class Run:
         self.settings, self.collective, self.on_step = settings, collective, on_step or (lambda epoch, step: None)
         step = settings.windows_a_step(inputs.channels, collective.size)
         self.share = Share(len(training), step, collective.rank, collective.size)
-        by_itself = settings.normalise == "last" and inputs.alone
-        self.mixing = by_itself if settings.mixing is None else settings.mixing
         self.learner = (make or new_learner)(settings, inputs, collective, self.share.steps)
         self.began = time.perf_counter()
 
@@ -141,7 +139,7 @@ class Run:
         """All steps of an epoch that are still to be taken; whether the time was up before."""
         self.epoch_began = time.perf_counter()
         numbers, batches = training_feed(
-            self.training, self.inputs, self.share, self.settings.seed, state.epoch - 1, state.step, self.mixing
+            self.training, self.inputs, self.share, self.settings.seed, state.epoch - 1, state.step, self.settings.mixing
         )
         for batch in batches:
             self.on_step(state.epoch, state.step + 1)
@@ -198,7 +196,7 @@ class Run:
         start, stop = self.share.places(state.step)
         own = numbers[start:stop]
         broken = np.flatnonzero(~np.isfinite(np.asarray(taken.of_windows)[: len(own)]))
-        if self.mixing:  # a window's loss is also that of the one it was mixed with
+        if self.settings.mixing:  # a window's loss is also that of the one it was mixed with
             begin, count = state.step * self.share.step, min(self.share.step, self.share.windows - state.step * self.share.step)
             others, _ = partners(self.share.windows, count, self.settings.seed, state.epoch - 1, state.step)
             own, broken = np.append(own, others[start - begin : stop - begin]), np.append(broken, len(own) + broken)

@@ -205,11 +205,11 @@ def test_a_loss_that_is_no_number_names_epoch_and_step(wave_dataset: Any) -> Non
         fitted(wave_dataset, settings)
 
 
-@pytest.mark.parametrize("normalise", ["none", "last"])  # with the last value subtracted, windows are mixed in pairs
-def test_the_window_that_breaks_the_loss_is_named(wave_dataset: Any, over: Over, normalise: str) -> None:
+@pytest.mark.parametrize("mixing", [False, True])
+def test_the_window_that_breaks_the_loss_is_named(wave_dataset: Any, over: Over, mixing: bool) -> None:
     values = np.random.default_rng(0).normal(size=(400, 2))
     values[210, 1] = 1e30
-    settings = QUICK.model_copy(update={"normalise": normalise})
+    settings = QUICK.model_copy(update={"normalise": "none", "mixing": mixing})
     with pytest.raises(InputError) as raised:
         fitted(replace(wave_dataset, splits={**wave_dataset.splits, "train": over(values, 24, 12)}), settings)
     found = re.search(r"series 'a', the one that begins at (\S+) \(values up to 1e\+30", str(raised.value))
