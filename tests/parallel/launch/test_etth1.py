@@ -49,7 +49,7 @@ def test_baselines_score_what_they_must(scores: dict[str, Any], name: str) -> No
 
 
 def test_the_lstm_on_two_ranks_of_horovod_on_spark_is_as_good_as_it_should_be(scores: dict[str, Any]) -> None:
-    assert scores["models"]["lstm"]["mse"] <= 0.385
+    assert scores["models"]["lstm"]["mse"] <= 0.37
 
 
 def test_regimes_cost_the_hmm_nothing(scores: dict[str, Any]) -> None:
