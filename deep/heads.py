@@ -68,14 +68,23 @@ def head_of(settings: LstmSettings) -> Head:
             return QuantileHead(settings.levels)
 
 
+class Located:
+    """Heads of which the first parameter alone says where the distribution lies."""
+
+    outputs: ClassVar[int]
+    location: ClassVar[int] = 0
+
+    def moved(self, parameters: Any, by: Any) -> Any:
+        return parameters + ops.expand_dims(by, -1) * ops.one_hot(self.location, self.outputs)
+
+
 @dataclass(frozen=True)
-class Point:
+class Point(Located):
     """One number. Its loss decides what that is: "mse" the mean, "mae" the median, "huber" (1964) something between."""
 
     kind: str = "mse"
     delta: float = 1.0
     outputs: ClassVar[int] = 1
-    location: ClassVar[int] = 0
 
     def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
         return _outside(raw, centre, scale)
@@ -93,19 +102,15 @@ class Point:
     def together(self, parameters: Any) -> Any:
         return ops.mean(parameters, axis=1)
 
-    def moved(self, parameters: Any, by: Any) -> Any:
-        return _moved(self, parameters, by)
-
     def forecast(self, parameters: np.ndarray) -> Forecast:
         return Forecast(parameters[..., 0])
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Located):
     """Mean and deviation; the loss is the negative logarithm of the density."""
 
     outputs: ClassVar[int] = 2
-    location: ClassVar[int] = 0
 
     def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
         return ops.concatenate([_outside(raw[..., :1], centre, scale), _deviation(raw[..., 1:2], scale)], axis=-1)
@@ -118,20 +123,16 @@ class Gaussian:
         """Mean and deviation of the mixture."""
         return ops.stack(_moments(parameters[..., 0], parameters[..., 1]), axis=-1)
 
-    def moved(self, parameters: Any, by: Any) -> Any:
-        return _moved(self, parameters, by)
-
     def forecast(self, parameters: np.ndarray) -> Forecast:
         mean, deviation = parameters[..., 0], parameters[..., 1]
         return Forecast(mean, deviation, lambda windows: _one(Normals(*_components(parameters[windows]))))
 
 
 @dataclass(frozen=True)
-class Student:
+class Student(Located):
     """Location, scale and degrees of freedom of a t distribution; the loss is the negative logarithm of its density."""
 
     outputs: ClassVar[int] = 3
-    location: ClassVar[int] = 0
 
     def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
         dof = LEAST_DOF + LEAST_DEVIATION + ops.softplus(raw[..., 2:3])
@@ -147,9 +148,6 @@ class Student:
         """The mean of the mixture, and its deviation if all had the degrees of freedom that they have on average."""
         location, scale = _moments(parameters[..., 0], parameters[..., 1])
         return ops.stack([location, scale, ops.mean(parameters[..., 2], axis=1)], axis=-1)
-
-    def moved(self, parameters: Any, by: Any) -> Any:
-        return _moved(self, parameters, by)
 
     def forecast(self, parameters: np.ndarray) -> Forecast:
         location, scale, dof = np.moveaxis(parameters, -1, 0)
@@ -205,10 +203,6 @@ def _outside(standard: Any, centre: Any, scale: Any) -> Any:
 
 def _deviation(raw: Any, scale: Any) -> Any:
     return (ops.softplus(raw) + LEAST_DEVIATION) * ops.expand_dims(scale, -1)
-
-
-def _moved(head: Head, parameters: Any, by: Any) -> Any:
-    return parameters + ops.expand_dims(by, -1) * ops.one_hot(head.location, head.outputs)
 
 
 def _moments(mean: Any, deviation: Any) -> tuple[Any, Any]:

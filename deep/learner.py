@@ -37,7 +37,7 @@ class Learner:
 
     def __init__(self, network: keras.Model, settings: LstmSettings, collective: Collective, steps: int) -> None:
         self.network, self.collective, self.head = network, collective, head_of(settings)
-        self.members, self.networks = members_of(network), settings.members
+        self.each_member, self.member_count = members_of(network), settings.members
         self.optimiser, self.clip_norm = optimiser_of(settings, steps), settings.clip_norm
         self.optimiser.build(network.trainable_variables)
         self.train_step = tf.function(self._train_step)
@@ -49,7 +49,7 @@ class Learner:
             losses, count = self._losses(inputs, target, weight, training=True)
             total = tf.reduce_sum(losses)
             # Each member learns for itself, as fast as it would alone.
-            learnt = total * self.networks
+            learnt = total * self.member_count
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(learnt, variables)]
         *gradients, total, count, late = self.collective.sum([*gradients, total, count, late])
         gradients = [gradient / tf.maximum(count, 1) for gradient in gradients]
@@ -69,7 +69,7 @@ class Learner:
         # A target that does not count may be anything, and 0 times the gradient of that still be no number.
         target = tf.where(weight > 0, target, 0.0)
         if training:
-            of_members = self.head.loss(target[:, None], self.members(inputs, training=True))
+            of_members = self.head.loss(target[:, None], self.each_member(inputs, training=True))
             of_targets = tf.reduce_mean(of_members, axis=1)
         else:
             of_targets = self.head.loss(target, self.network(inputs, training=False))

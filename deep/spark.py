@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import SparkSession
 
 from deep.checkpoints import State, TrainingFile, identity
-from deep.ranks.elastic import elastic_with, run_elastic
+from deep.ranks.elastic import must_spare_ranks, run_elastic
 from deep.ranks.launcher import OnRecord, run_on_ranks
 from deep.ranks.watch import Line
 from deep.settings import LstmSettings
@@ -51,7 +51,7 @@ def fit_on_spark(
     if least_ranks is None:
         results = run_on_ranks(spark, _fit_rank, (saved, opened.location, settings, of), ranks=ranks, **told)
     else:
-        elastic_with(ranks, least_ranks, settings.batch_of)
+        must_spare_ranks(ranks, least_ranks, settings.batch_of)
         results = run_elastic(
             spark, _fit_rank, (opened.location, settings, of), ranks=ranks, least_ranks=least_ranks, checkpoint=saved, **told
         )

@@ -44,14 +44,22 @@ class Standardise(layers.Layer):
         return {**super().get_config(), "kind": self.kind}
 
 
-@saving.register_keras_serializable(package="hindcast")
-class Answer(layers.Layer):
-    """What a network says of a standardised window -> parameters of the head, in the dataset's scaling and float32."""
+class OfHead(layers.Layer):
+    """Layers that compute what a head says, in float32. They keep no more of the settings than they are made from."""
 
     def __init__(self, settings: LstmSettings | dict[str, Any], **options: Any) -> None:
         super().__init__(**{"dtype": "float32", **options})
         self.settings = LstmSettings.model_validate(settings)
         self.head = head_of(self.settings)
+
+    def get_config(self) -> dict[str, Any]:
+        names = {"head", "loss", "delta", "levels", "skip", "normalise", "line"}
+        return {**super().get_config(), "settings": self.settings.model_dump(mode="json", include=names)}
+
+
+@saving.register_keras_serializable(package="hindcast")
+class Answer(OfHead):
+    """What a network says of a standardised window -> parameters of the head, in the dataset's scaling and float32."""
 
     def call(self, raw: Any, centre: Any, scale: Any, path: Any = None) -> Any:
         """`path` (batch, horizon, channels), where there is one, is added to where the head says that its distribution lies."""
@@ -60,21 +68,13 @@ class Answer(layers.Layer):
             raw = raw + ops.expand_dims(path, -1) * ops.one_hot(self.head.location, self.head.outputs)
         return self.head.parameters(raw, centre, scale)
 
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "settings": of_head(self.settings)}
-
 
 @saving.register_keras_serializable(package="hindcast")
-class Together(layers.Layer):
+class Together(OfHead):
     """Parameters that members say, (batch, members, horizon, channels, outputs), as if one network said them.
 
     Where the settings give a line its share, what it says is moved that far towards `path` (batch, horizon, channels).
     """
-
-    def __init__(self, settings: LstmSettings | dict[str, Any], **options: Any) -> None:
-        super().__init__(**{"dtype": "float32", **options})
-        self.settings = LstmSettings.model_validate(settings)
-        self.head = head_of(self.settings)
 
     def call(self, members: Any, centre: Any, scale: Any, path: Any = None) -> Any:
         parameters = self.head.together(members)
@@ -82,11 +82,3 @@ class Together(layers.Layer):
             return parameters
         line = path * scale + centre
         return self.head.moved(parameters, self.settings.line_share * (line - parameters[..., self.head.location]))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "settings": of_head(self.settings)}
-
-
-def of_head(settings: LstmSettings) -> dict[str, Any]:
-    """The settings that these layers are made from."""
-    return settings.model_dump(mode="json", include={"head", "loss", "delta", "levels", "skip", "normalise", "line"})

@@ -67,7 +67,7 @@ def run_elastic(
             )  # fmt: skip
 
 
-def elastic_with(ranks: int, least_ranks: int, batch_of: str) -> None:
+def must_spare_ranks(ranks: int, least_ranks: int, batch_of: str) -> None:
     """Raises InputError where a run of so many ranks cannot go on with fewer."""
     if not 1 <= least_ranks <= ranks:
         raise InputError(f"least_ranks {least_ranks}: must be between 1 and the number of ranks, which is {ranks}")

@@ -12,7 +12,8 @@ from typing import Any
 
 from horovod.spark.task import get_available_devices
 
-from deep.ranks.watch import Address, Line
+from deep.ranks.watch import Line
+from deep.serving import Address
 from prep.errors import InputError
 
 EXIT_STATUS = 75

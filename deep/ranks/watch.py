@@ -24,7 +24,6 @@ import hmac
 import json
 import os
 import queue
-import secrets
 import select
 import socket
 import socketserver
@@ -35,6 +34,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from deep.ranks.standing import Work, standing
+from deep.serving import Address, Server
 
 LONGEST_LINE = 1 << 20
 LONGEST_HELLO = 1 << 12
@@ -47,15 +47,6 @@ BEAT_SECONDS = 1.0
 PROBE_AFTER, PROBE_EVERY, PROBES = 5, 4, 3
 UNREACHABLE_SECONDS = PROBE_AFTER + PROBE_EVERY * PROBES
 WHERE, END = b"?", b"!"
-
-
-@dataclass(frozen=True)
-class Address:
-    """Where a rank reports to, and the token that lets it."""
-
-    host: str
-    port: int
-    token: str
 
 
 @dataclass(frozen=True)
@@ -189,14 +180,13 @@ class Watch:
         self.moved = self.worked = time.monotonic()
         self.first_heard = float("inf")
         self._lines: dict[int, socket.socket] = {}
-        self._server = _Server((self.bind, 0), _handler(self))
-        self.address = Address(self.host, self._server.server_address[1], secrets.token_hex(32))
-        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True, name="watch").start()
+        self._server = Server(self.bind, self.host, _handler(self))
+        self.address = self._server.address
+        self._server.start("watch")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.stop()
         self.say(END)
 
     def say(self, word: bytes) -> None:
@@ -241,15 +231,6 @@ class Watch:
             text, now = str(message["error"]), time.monotonic()
             self.errors.append(Raised(rank, place.host, text, message["input"] is True, message["follows"] is True, now))
         self.moved = time.monotonic()
-
-
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A stranger may say what it will; what a rank's end means is for the run to say."""
 
 
 def _handler(watch: Watch) -> type[socketserver.StreamRequestHandler]:

@@ -69,8 +69,9 @@ class Watchdog:
         starting, moved = self._place.starting, self._moved
         # Without a board nobody can tell whether the others work.
         limit = max(START_SECONDS, self.silence_seconds) if starting and self._board is None else self.silence_seconds
-        too_long = time.monotonic() - moved > max(WORK_SECONDS, limit)
-        if self._idle() <= limit and not too_long:
+        if too_long := time.monotonic() - moved > max(WORK_SECONDS, limit):
+            limit = max(WORK_SECONDS, limit)
+        elif self._idle() <= limit:
             return None
         if self._board is None:
             return (

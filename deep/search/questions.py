@@ -16,13 +16,11 @@ import math
 import secrets
 import socket
 import socketserver
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from deep.ranks.watch import Address
+from deep.serving import Address, Server
 
 ANSWER_SECONDS = 10.0
 LONGEST_QUESTION = 1 << 20
@@ -63,14 +61,13 @@ class Desk:
     decide: Callable[[int, tuple[float, ...], str], bool]
 
     def __enter__(self) -> Desk:
-        self._server = _Server((self.bind, 0), _handler(self))
-        self.address = Address(self.host, self._server.server_address[1], secrets.token_hex(32))
-        threading.Thread(target=self._server.serve_forever, args=(0.1,), daemon=True, name="desk").start()
+        self._server = Server(self.bind, self.host, _handler(self))
+        self.address = self._server.address
+        self._server.start("desk")
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+        self._server.stop()
 
     def answer(self, line: bytes) -> bytes | None:
         """The answer to a question; None to what is none. Raises ValueError, KeyError, TypeError for nonsense that is signed."""
@@ -89,15 +86,6 @@ class Desk:
 
 def _mark(token: str, data: bytes) -> bytes:
     return hmac.digest(token.encode(), data, "sha256").hex().encode()
-
-
-class _Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A stranger may say what it will; a trial without an answer goes on."""
 
 
 def _handler(desk: Desk) -> type[socketserver.StreamRequestHandler]:

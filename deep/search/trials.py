@@ -17,9 +17,9 @@ from typing import Any
 from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
-from deep.ranks.watch import Address
 from deep.search.median import Race
 from deep.search.questions import Desk, ask
+from deep.serving import Address
 from deep.settings import LstmSettings
 from forecasting.inputs import must_be_numbers
 from prep.dataset import SequenceDataset

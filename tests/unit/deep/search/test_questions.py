@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from deep.ranks.watch import Address
 from deep.search.questions import GO, Desk, _mark, ask
+from deep.serving import Address
 
 asked: list[tuple[int, tuple[float, ...], str]] = []
 

@@ -17,9 +17,9 @@ import tensorflow as tf
 
 import deep.local
 import deep.search.trials
-from deep.ranks.watch import Address
 from deep.search.questions import Desk
 from deep.search.trials import ONE_THREAD, Outcome, judged, run_trial
+from deep.serving import Address
 from deep.settings import LstmSettings
 from prep.errors import InputError
 
