@@ -23,6 +23,7 @@ from launch.models import load_any
 from launch.shipping import loaded
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
+from prep.incoming import incoming
 from prep.pipeline import prepare
 from prep.spec import Spec
 
@@ -222,6 +223,13 @@ def test_models_that_cannot_forecast_readings_are_refused_in_a_line(spark: Spark
     with pytest.raises(InputError, match=r"was fitted with covariates of a second table \(wind\)"):
         forecast_readings(tmp_path / "joined", frame)
     assert "wind" not in forecast_readings(changed("no matter", preparation=joined), frame).columns
+
+
+def test_readings_are_cut_by_their_size(spark: SparkSession, dataset: SequenceDataset, tmp_path: Path) -> None:
+    fleet().to_csv(tmp_path / "readings.csv", index=False)
+    assert dataset.preparation is not None
+    found = incoming(spark, [str(tmp_path / "readings.csv")], dataset.preparation)
+    assert found.rdd.getNumPartitions() == 2 * spark.sparkContext.defaultParallelism
 
 
 EMPTY_ZIP = b"PK\x05\x06" + bytes(18)

@@ -19,6 +19,7 @@ from deep.inputs import Inputs
 from deep.learner import Learner
 from deep.local import train_on
 from deep.networks import build
+from deep.networks.path import LinearPath, closed_form
 from deep.networks.segment import SegmentLstm
 from deep.settings import LstmSettings
 from deep.trained import Trained
@@ -261,3 +262,31 @@ def test_each_member_learns_as_if_it_were_alone(over: Over) -> None:
     before = build(SMALL, EIGHT).get_weights()
     for half, whole, start in zip(together[: len(alone)], alone, before, strict=True):
         np.testing.assert_allclose(half - start, whole - start, rtol=1e-4, atol=1e-6)
+
+
+def test_the_average_is_kept_and_training_goes_on_from_the_last_weights(wave_dataset: Any) -> None:
+    def after_each_epoch(averaging: float) -> list[tuple[str, str]]:
+        kept: list[tuple[str, str]] = []
+        fitted(
+            wave_dataset,
+            QUICK.model_copy(update={"averaging": averaging}),
+            on_checkpoint=lambda state: kept.append((digest_of(state.weights), digest_of(state.best))),
+        )
+        return kept
+
+    bare, smoothed = after_each_epoch(0.0), after_each_epoch(0.9)
+    assert len(bare) == QUICK.epochs
+    assert [weights for weights, _ in bare] == [weights for weights, _ in smoothed]
+    assert bare[0][0] == bare[0][1]
+    assert smoothed[0][0] != smoothed[0][1]
+
+
+@pytest.mark.parametrize(("changed", "there"), [({}, True), ({"skip": "linear"}, True), ({"normalise": "mean"}, False)])
+def test_the_line_in_a_network_is_the_closed_form(wave_dataset: Any, changed: dict[str, Any], there: bool) -> None:
+    trained = fitted(wave_dataset, QUICK.model_copy(update={"epochs": 1, **changed}))
+    network = build(trained.settings, trained.inputs)
+    network.set_weights(list(trained.weights))
+    paths = [layer for layer in network.layers if isinstance(layer, LinearPath)]
+    assert bool(paths) == there
+    for path in paths:
+        np.testing.assert_array_equal(path.kernel, closed_form(wave_dataset.windows("train"), trained.settings.ridge))

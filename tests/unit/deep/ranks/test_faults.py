@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from typing import Any
 
 import pytest
 
@@ -111,20 +112,20 @@ def test_a_rank_that_never_comes_is_named() -> None:
 @pytest.mark.parametrize(
     ("places", "moved", "worked", "silent"),
     [
-        ((at(3), at(3)), 29, 29, False),
-        ((at(3), at(3)), 31, 31, True),
-        ((at(0), at(0)), 31, 31, True),
-        ((at(0), at(0)), 31, 1, False),  # one of them works
-        ((at(0), at(0)), 1801, 1, True),  # but not for ever
+        (({"step": 3}, {"step": 3}), 29, 29, False),
+        (({"step": 3}, {"step": 3}), 31, 31, True),
+        (({"step": 0}, {"step": 0}), 31, 31, True),
+        (({"step": 0}, {"step": 0}), 31, 1, False),  # one of them works
+        (({"step": 0}, {"step": 0}), 1801, 1, True),  # but not for ever
         ((), 31, 31, False),  # none has come yet
         ((), 301, 301, True),
-        ((at(3, done=True), at(3, done=True)), 31, 31, False),  # results are on their way
+        (({"step": 3, "done": True}, {"step": 3, "done": True}), 31, 31, False),  # results are on their way
     ],
 )
 def test_a_run_is_silent_where_no_rank_moves_and_none_works(
-    places: tuple[Place, ...], moved: float, worked: float, silent: bool
+    places: tuple[dict[str, Any], ...], moved: float, worked: float, silent: bool
 ) -> None:
-    watch = heard(*places)
+    watch = heard(*(at(**place) for place in places))
     watch.moved -= moved
     watch.worked -= worked
     assert (found(watch) is not None) == silent

@@ -15,9 +15,17 @@ from deep.ranks.watchdog import Board, Watchdog
 
 
 @pytest.fixture
-def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The statuses that this process would have ended with."""
+def ended(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """The statuses that this process would have ended with. Watchdogs of a test that failed are stopped too: they end it."""
     statuses: list[int] = []
+    dogs: list[Watchdog] = []
+    begin = Watchdog.__init__
+
+    def kept(dog: Watchdog, rank: int, silence_seconds: float) -> None:
+        dogs.append(dog)
+        begin(dog, rank, silence_seconds)
+
+    monkeypatch.setattr(Watchdog, "__init__", kept)
     monkeypatch.setattr(watchdog.os, "_exit", statuses.append)
     for name, seconds in {
         "BEAT_SECONDS": 0.1,
@@ -26,7 +34,9 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         "STOPPED_AT_START_SECONDS": 2.0,
     }.items():
         monkeypatch.setattr(watchdog, name, seconds)
-    return statuses
+    yield statuses
+    for dog in dogs:
+        dog.stop()
 
 
 @pytest.fixture
@@ -70,13 +80,14 @@ def test_a_silent_run_is_ended_for_the_rank_that_is_behind(
 def test_a_rank_that_works_before_its_first_step_is_waited_for_and_one_that_sleeps_is_not(
     board: Board, ended: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    works = [True]
-    monkeypatch.setattr(watchdog.Work, "worked", lambda self: works[0])
-    dogs = [Watchdog(rank, 1.0) for rank in range(2)]
+    works = {0: False, 1: True}  # rank 0 waits in the collective for rank 1, which is reading
+    dogs = [Watchdog(rank, 1.0) for rank in works]
+    for rank, dog in enumerate(dogs):
+        monkeypatch.setattr(dog._work, "worked", lambda rank=rank: works[rank])
     dogs[0].step(1, 1)
-    time.sleep(3)
+    time.sleep(4)
     assert not ended
-    works[0] = False
+    works[1] = False
     until_ended(ended)
     for dog in dogs:
         dog.stop()
