@@ -28,7 +28,7 @@ def feed(location: str) -> None:
     import tensorflow as tf
 
     from deep.collective import OneProcess
-    from deep.feed import Share, training_feed
+    from deep.feed import Epoch, Share, training_feed
     from deep.inputs import inputs_of
     from deep.learner import Learner
     from deep.networks import build
@@ -41,8 +41,7 @@ def feed(location: str) -> None:
     learner = Learner(build(settings, inputs), settings, OneProcess(), share.steps)
     ratios, times = [], []
     for turn in range(TURNS + 1):
-        _, batches = training_feed(windows, inputs, share, 0, turn)
-        rest = iter(batches)
+        rest = iter(training_feed(windows, inputs, Epoch(share, settings.member_seeds, turn, settings.mixing)))
         held = next(rest)
         seconds = []
         for source in (rest, iter([held] * (STEPS + 5))):

@@ -3,12 +3,17 @@
 The order is a pure function of (seed, epoch), and a step's windows are a pure function of the order: the same for any number
 of ranks. A step's windows are shared out evenly; where that leaves a rank fewer (or none), its batch is padded with windows of
 weight 0, so that every rank takes every step with arrays of one shape. No window is dropped and none is counted twice.
+
+Of a model with members each has an order of its own, by a seed of its own: a batch holds the rows of the first, then those of the
+second, and so on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, Self
 
 import numpy as np
 import tensorflow as tf
@@ -43,9 +48,13 @@ class Share:
 
     def places(self, step: int) -> tuple[int, int]:
         """[start, stop) in the epoch's order: what this rank takes at a step. At most `size`, possibly nothing."""
-        first = step * self.step
-        count = min(self.step, self.windows - first)
+        first, count = self.of_all(step)
         return first + count * self.rank // self.ranks, first + count * (self.rank + 1) // self.ranks
+
+    def of_all(self, step: int) -> tuple[int, int]:
+        """What all ranks together take at a step: the first place in the epoch's order, and how many."""
+        first = step * self.step
+        return first, min(self.step, self.windows - first)
 
 
 def order(windows: int, seed: int, epoch: int) -> np.ndarray:
@@ -53,62 +62,97 @@ def order(windows: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(windows)
 
 
+class Rows(NamedTuple):
+    """The rows of a batch.
+
+    windows  (rows,) which windows
+    counts   (rows,) bool: whether they are there to be learnt; padding is not
+    others   (rows,) with which windows they are mixed, where they are (deep/mixing.py)
+    angles   (rows,) and by which angles
+    """
+
+    windows: np.ndarray
+    counts: np.ndarray
+    others: np.ndarray | None = None
+    angles: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, windows: np.ndarray, size: int) -> Self:
+        """These windows as they are, and padding up to `size` rows."""
+        return cls(np.pad(windows, (0, size - len(windows))), np.arange(size) < len(windows))
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The rows that a rank takes in an epoch (from 0). `seeds`: of each member."""
+
+    share: Share
+    seeds: tuple[int, ...]
+    epoch: int
+    mixing: bool = False
+
+    @cached_property
+    def orders(self) -> np.ndarray:
+        """(members, windows)"""
+        return np.stack([order(self.share.windows, seed, self.epoch) for seed in self.seeds])
+
+    def rows(self, step: int) -> Rows:
+        """(members · size,): at a step (from 0)."""
+        start, stop = self.share.places(step)
+        padding = (0, 0), (0, self.share.size - (stop - start))
+
+        def padded(of_members: np.ndarray) -> np.ndarray:
+            return np.pad(of_members, padding).ravel()
+
+        numbers = self.orders[:, start:stop]
+        windows, counts = padded(numbers), padded(np.ones_like(numbers, bool))
+        if not self.mixing:
+            return Rows(windows, counts)
+        first, count = self.share.of_all(step)
+        drawn = [partners(self.share.windows, count, seed, self.epoch, step) for seed in self.seeds]
+        others, angles = (np.stack(of_members)[:, start - first : stop - first] for of_members in zip(*drawn, strict=True))
+        return Rows(windows, counts, padded(others), padded(angles))
+
+
 # Inputs by their names, the target, and the target's weight.
 Batch = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
 
 
-def take(
-    windows: Windows, inputs: Inputs, numbers: np.ndarray, size: int, mix: tuple[np.ndarray, np.ndarray] | None = None
-) -> Batch:
-    """What `inputs` says; target (size, horizon, channels) float32; its weight, uint8 of that shape.
+def take(windows: Windows, inputs: Inputs, rows: Rows) -> Batch:
+    """What `inputs` says; target (rows, horizon, channels) float32; its weight, uint8 of that shape.
 
-    Weight is 0 where a target was filled rather than measured, and in the padding behind `numbers`. `mix`: with which window each
-    is mixed, and by which angle (deep/mixing.py).
+    Weight is 0 where a target was filled rather than measured, and in rows that do not count.
     """
-    padding = size - len(numbers)
-    batch = windows.batch(_padded(numbers, padding))
-    if mix is not None:
-        batch = mixed(batch, windows.batch(_padded(mix[0], padding)), _padded(mix[1], padding))
-    if padding:
-        batch.target_observed[len(numbers) :] = 0
+    batch = windows.batch(rows.windows)
+    if rows.others is not None and rows.angles is not None:
+        batch = mixed(batch, windows.batch(rows.others), rows.angles)
+    batch.target_observed[~rows.counts] = 0
     return inputs.arrays(batch.given), batch.target, batch.target_observed
 
 
-def _padded(array: np.ndarray, padding: int) -> np.ndarray:
-    return np.concatenate([array, np.zeros(padding, array.dtype)])
-
-
-def training_feed(
-    windows: Windows, inputs: Inputs, share: Share, seed: int, epoch: int, first: int = 0, mixing: bool = False
-) -> tuple[np.ndarray, Iterable[Batch]]:
-    """The order of an epoch, and this rank's batches of it from step `first` (from 0) on; many are prepared ahead."""
-    numbers = order(share.windows, seed, epoch)
-
-    def batch(step: int) -> Batch:
-        start, stop = share.places(step)
-        mix = None
-        if mixing:
-            begin = step * share.step
-            others, angles = partners(share.windows, min(share.step, share.windows - begin), seed, epoch, step)
-            mix = others[start - begin : stop - begin], angles[start - begin : stop - begin]
-        return take(windows, inputs, numbers[start:stop], share.size, mix)
-
-    return numbers, _dataset(inputs, share, batch, first)
+def training_feed(windows: Windows, inputs: Inputs, epoch: Epoch, first: int = 0) -> Iterable[Batch]:
+    """A rank's batches of an epoch from step `first` (from 0) on; many are prepared ahead."""
+    size = len(epoch.seeds) * epoch.share.size
+    return _dataset(inputs, size, range(first, epoch.share.steps), lambda step: take(windows, inputs, epoch.rows(step)))
 
 
 def validation_feed(windows: Windows, inputs: Inputs, share: Share) -> Iterable[Batch]:
     """This rank's batches of one pass in the windows' own order."""
-    return _dataset(inputs, share, lambda step: take(windows, inputs, np.arange(*share.places(step)), share.size), 0)
+
+    def batch(step: int) -> Batch:
+        return take(windows, inputs, Rows.of(np.arange(*share.places(step)), share.size))
+
+    return _dataset(inputs, share.size, range(share.steps), batch)
 
 
-def _dataset(inputs: Inputs, share: Share, batch: Callable[[int], Batch], first: int) -> Iterable[Batch]:
+def _dataset(inputs: Inputs, size: int, steps: range, batch: Callable[[int], Batch]) -> Iterable[Batch]:
     def batches() -> Iterator[Batch]:
-        for step in range(first, share.steps):
+        for step in steps:
             yield batch(step)
 
-    if share.steps - first <= FEW_STEPS:
+    if len(steps) <= FEW_STEPS:
         return batches()
-    given = {name: tf.TensorSpec((share.size, *shape), dtype) for name, (shape, dtype) in inputs.shapes().items()}
-    target = (share.size, inputs.horizon, inputs.channels)
+    given = {name: tf.TensorSpec((size, *shape), dtype) for name, (shape, dtype) in inputs.shapes().items()}
+    target = (size, inputs.horizon, inputs.channels)
     signature = (given, tf.TensorSpec(target, tf.float32), tf.TensorSpec(target, tf.uint8))
     return tf.data.Dataset.from_generator(batches, output_signature=signature).prefetch(AHEAD)

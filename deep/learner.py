@@ -24,7 +24,7 @@ from deep.settings import LstmSettings
 
 class Step(NamedTuple):
     """total and count: sums of losses and of targets over all ranks; late: whether a rank's time is up; of_windows
-    (windows,): the losses of this rank's windows."""
+    (rows,): the losses of this rank's windows."""
 
     total: Any
     count: Any
@@ -37,7 +37,7 @@ class Learner:
 
     def __init__(self, network: keras.Model, settings: LstmSettings, collective: Collective, steps: int) -> None:
         self.network, self.collective, self.head = network, collective, head_of(settings)
-        self.each_member, self.member_count = members_of(network), settings.members
+        self.members = members_of(network, settings.members)
         self.optimiser, self.clip_norm = optimiser_of(settings, steps), settings.clip_norm
         self.optimiser.build(network.trainable_variables)
         self.train_step = tf.function(self._train_step)
@@ -48,8 +48,8 @@ class Learner:
         with tf.GradientTape() as tape:
             losses, count = self._losses(inputs, target, weight, training=True)
             total = tf.reduce_sum(losses)
-            # Each member learns for itself, as fast as it would alone.
-            learnt = total * self.member_count
+            # Each member learns for itself, from its own rows, as fast as it would alone.
+            learnt = total * len(self.members)
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(learnt, variables)]
         *gradients, total, count, late = self.collective.sum([*gradients, total, count, late])
         gradients = [gradient / tf.maximum(count, 1) for gradient in gradients]
@@ -64,16 +64,23 @@ class Learner:
         return total, count
 
     def _losses(self, inputs: dict[str, Any], target: Any, weight: Any, training: bool) -> tuple[Any, Any]:
-        """(windows,): sums over a window's targets, of those that weigh; and how many these are."""
+        """(rows,): sums over a window's targets, of those that weigh; and how many these are.
+
+        In training each member answers its own rows alone (deep/feed.py), otherwise all of them together every row.
+        """
         weight = tf.cast(weight, tf.float32)
         # A target that does not count may be anything, and 0 times the gradient of that still be no number.
         target = tf.where(weight > 0, target, 0.0)
-        if training:
-            of_members = self.head.loss(target[:, None], self.each_member(inputs, training=True))
-            of_targets = tf.reduce_mean(of_members, axis=1)
-        else:
-            of_targets = self.head.loss(target, self.network(inputs, training=False))
-        return tf.reduce_sum(weight * of_targets, axis=(1, 2)), tf.reduce_sum(weight)
+        said = self._each_its_rows(inputs) if training else self.network(inputs, training=False)
+        return tf.reduce_sum(weight * self.head.loss(target, said), axis=(1, 2)), tf.reduce_sum(weight)
+
+    def _each_its_rows(self, inputs: dict[str, Any]) -> Any:
+        parts = {name: tf.split(array, len(self.members)) for name, array in inputs.items()}
+        said = [
+            member({name: part[number] for name, part in parts.items()}, training=True)
+            for number, member in enumerate(self.members)
+        ]
+        return tf.concat(said, axis=0)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -12,6 +12,7 @@ from prep.errors import InputError
 
 LONGEST_DEFAULT_SEGMENT, SHORT_SEGMENT = 48, 8
 DEFAULT_LINE = 0.2
+MEMBER_APART = 100_000
 
 
 class LstmSettings(BaseModel):
@@ -26,8 +27,8 @@ class LstmSettings(BaseModel):
     segment            steps in a segment; must divide context and horizon. None: the longest divisor of both up to 48
     channel_embedding  segment network: a part of the position embedding is learnt for each channel
     layers             LSTM layers on top of each other (plain and encoder-decoder)
-    members            networks of the same kind from other initial weights: each learns for itself, what is forecast is what they
-                       say together (Lakshminarayanan et al. 2017, arXiv:1612.01474)
+    members            networks of the same kind, each of which learns for itself, by a seed of its own; what is forecast is what
+                       they say together (Lakshminarayanan et al. 2017, arXiv:1612.01474)
     dropout            share of the LSTM's outputs that are dropped in training
     normalise          of each window and channel: "last": its last value is subtracted; "mean": mean and deviation of its context
                        are taken out; "none". What is forecast is put back
@@ -101,6 +102,11 @@ class LstmSettings(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     silence_seconds: Annotated[float, Field(gt=0)] = 40.0
+
+    @property
+    def member_seeds(self) -> tuple[int, ...]:
+        """Of each member: so far apart that no other seed lies between."""
+        return tuple(self.seed + MEMBER_APART * member for member in range(self.members))
 
     @field_validator("levels")
     @classmethod

@@ -18,10 +18,9 @@ import tensorflow as tf
 from deep.checkpoints import State
 from deep.collective import Collective
 from deep.digests import digest_of
-from deep.feed import Share, training_feed, validation_feed
+from deep.feed import Epoch, Rows, Share, training_feed, validation_feed
 from deep.inputs import Inputs
 from deep.learner import Learner, Step
-from deep.mixing import partners
 from deep.networks import build
 from deep.networks.path import LinearPath, closed_form
 from deep.precision import precision
@@ -138,17 +137,15 @@ class Run:
     def epoch(self, state: State, on_checkpoint: OnCheckpoint | None) -> bool:
         """All steps of an epoch that are still to be taken; whether the time was up before."""
         self.epoch_began = time.perf_counter()
-        numbers, batches = training_feed(
-            self.training, self.inputs, self.share, self.settings.seed, state.epoch - 1, state.step, self.settings.mixing
-        )
-        for batch in batches:
+        epoch = Epoch(self.share, self.settings.member_seeds, state.epoch - 1, self.settings.mixing)
+        for batch in training_feed(self.training, self.inputs, epoch, state.step):
             self.on_step(state.epoch, state.step + 1)
             done = (state.epoch - 1) * self.share.steps + state.step
             self.learner.optimiser.learning_rate = rate(self.settings, done, self.share.steps, self.collective.size)
             taken = self.learner.train_step(*batch, tf.constant(self._is_late()))
             total, count = float(taken.total), float(taken.count)
             if not math.isfinite(total):
-                self._refuse(state, total / max(count, 1.0), taken, numbers)
+                self._refuse(state, total / max(count, 1.0), taken, epoch.rows(state.step))
             state.total, state.count, state.step = state.total + total, state.count + count, state.step + 1
             if float(taken.late) > 0:
                 return True
@@ -191,15 +188,12 @@ class Run:
         late = self.collective.rank == 0 and limit is not None and time.perf_counter() - self.began > limit
         return 1.0 if late else 0.0
 
-    def _refuse(self, state: State, loss: float, taken: Step, numbers: np.ndarray) -> None:
+    def _refuse(self, state: State, loss: float, taken: Step, rows: Rows) -> None:
         """Names a window whose loss is no number, or else the one that strays furthest: whichever rank has it."""
-        start, stop = self.share.places(state.step)
-        own = numbers[start:stop]
-        broken = np.flatnonzero(~np.isfinite(np.asarray(taken.of_windows)[: len(own)]))
-        if self.settings.mixing:  # a window's loss is also that of the one it was mixed with
-            begin, count = state.step * self.share.step, min(self.share.step, self.share.windows - state.step * self.share.step)
-            others, _ = partners(self.share.windows, count, self.settings.seed, state.epoch - 1, state.step)
-            own, broken = np.append(own, others[start - begin : stop - begin]), np.append(broken, len(own) + broken)
+        own, broken = rows.windows[rows.counts], ~np.isfinite(np.asarray(taken.of_windows)[rows.counts])
+        if rows.others is not None:  # a window's loss is also that of the one it was mixed with
+            own, broken = np.append(own, rows.others[rows.counts]), np.tile(broken, 2)
+        broken = np.flatnonzero(broken)
         batch = self.training.batch(own)
         size = np.nan_to_num(np.abs(np.concatenate([batch.context, batch.target], axis=1)), nan=np.inf).max(
             axis=(1, 2), initial=0

@@ -16,9 +16,7 @@ from deep.networks.plain import PlainLstm
 from deep.networks.segment import SegmentLstm
 from deep.settings import LstmSettings
 
-MEMBERS = "members"
-# Seeds of members are so far apart that no other seed lies between.
-MEMBER_APART = 100_000
+MEMBER = "member_{}"
 
 
 def build(settings: LstmSettings, inputs: Inputs, seed: int | None = None) -> keras.Model:
@@ -29,20 +27,23 @@ def build(settings: LstmSettings, inputs: Inputs, seed: int | None = None) -> ke
     given = {name: keras.Input(shape, name=name, dtype=dtype) for name, (shape, dtype) in inputs.shapes().items()}
     standard, centre, scale = Standardise(settings.normalise)(given["context"], given.get("observed"))
     path = LinearPath(inputs.horizon)(standard) if settings.has_line else None
-    answer, said = Answer(settings), []
-    for member in range(settings.members):
-        first, dropout = (MEMBER_APART * member + start for start in (settings.seed, settings.seed if seed is None else seed))
-        raw = body(settings, inputs, first, dropout)({**given, "context": standard})
+    said = []
+    for number, member_seed in enumerate(settings.member_seeds):
+        dropout_seed = member_seed if seed is None else member_seed - settings.seed + seed
+        raw = body(settings, inputs, member_seed, dropout_seed)({**given, "context": standard})
+        answer = Answer(settings, name=MEMBER.format(number))
         of_member = answer(raw, centre, scale, path if settings.skip == "linear" else None)
         said.append(layers.Reshape((1, *of_member.shape[1:]), dtype="float32")(of_member))
-    members = layers.Concatenate(axis=1, dtype="float32", name=MEMBERS)(said)
+    members = layers.Concatenate(axis=1, dtype="float32")(said)
     together = Together(settings)(members, centre, scale, path if settings.line_share else None)
     return keras.Model(given, together, name=settings.network.replace("-", "_"))
 
 
-def members_of(network: keras.Model) -> keras.Model:
-    """The same network, the same weights, but what each member says: (batch, members, horizon, channels, outputs)."""
-    return keras.Model({tensor.name: tensor for tensor in network.inputs}, network.get_layer(MEMBERS).output)
+def members_of(network: keras.Model, count: int) -> list[keras.Model]:
+    """The same inputs, the same weights, but what one member says, before a line has its share: (batch, horizon, channels,
+    outputs)."""
+    given = {tensor.name: tensor for tensor in network.inputs}
+    return [keras.Model(given, network.get_layer(MEMBER.format(number)).output) for number in range(count)]
 
 
 def body(settings: LstmSettings, inputs: Inputs, seed: int, dropout_seed: int) -> keras.layers.Layer:

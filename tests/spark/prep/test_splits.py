@@ -170,7 +170,7 @@ def stated(dataset: SequenceDataset, split: str) -> dict[str, Any]:
     return manifest | kept
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(border=st.sampled_from([40, 50]), value=st.sampled_from([float("nan"), 1e9]), seed=st.integers(0, 9))
 def test_a_value_after_a_border_changes_nothing_before_it(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, border: int, value: float, seed: int
@@ -197,7 +197,7 @@ def test_a_value_after_a_border_changes_nothing_before_it(
         assert stated(one, split) == stated(other, split)
 
 
-@settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10**6), duplicates=st.sampled_from(["first", "mean"]), fill=st.sampled_from(["none", "previous"]))
 def test_every_reading_is_stored_or_counted_by_name(
     spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, seed: int, duplicates: str, fill: str

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deep.feed import Share, order, take, training_feed, validation_feed
+from deep.feed import Epoch, Rows, Share, order, take, training_feed, validation_feed
 from deep.inputs import Inputs
 from deep.mixing import mixed
 from prep.windows import Windows
@@ -71,7 +71,7 @@ def test_filled_targets_and_padding_weigh_nothing(over: Callable[..., Windows]) 
     values, observed = np.arange(20.0)[:, None], np.ones((20, 1))
     observed[9] = 0
     windows = over(values, 4, 2, observed)
-    given, target, weight = take(windows, inputs_for(windows), np.array([3, 5]), size=4)
+    given, target, weight = take(windows, inputs_for(windows), Rows.of(np.array([3, 5]), 4))
     context = given["context"]
     assert (context.shape, target.shape, weight.shape) == ((4, 4, 1), (4, 2, 1), (4, 2, 1))
     np.testing.assert_array_equal(context[:2, :, 0], [[3, 4, 5, 6], [5, 6, 7, 8]])
@@ -80,7 +80,7 @@ def test_filled_targets_and_padding_weigh_nothing(over: Callable[..., Windows]) 
 
 def test_targets_come_after_the_lead(over: Callable[..., Windows]) -> None:
     windows = over(np.arange(20.0)[:, None], 4, 2, lead=5)
-    given, target, _ = take(windows, inputs_for(windows), np.array([0, 9]), size=2)
+    given, target, _ = take(windows, inputs_for(windows), Rows.of(np.array([0, 9]), 2))
     np.testing.assert_array_equal(given["context"][..., 0], [[0, 1, 2, 3], [9, 10, 11, 12]])
     np.testing.assert_array_equal(target[..., 0], [[9, 10], [18, 19]])
 
@@ -93,9 +93,32 @@ def test_the_feeds_batches_are_the_orders_windows_from_any_step_on(
     windows = over(np.arange(12.0)[:, None], 2, 1)
     share = Share(windows=10, step=4, rank=1, ranks=2)
     for epoch, first in ((0, 0), (1, 0), (1, 2)):
-        numbers, batches = training_feed(windows, inputs_for(windows), share, seed=3, epoch=epoch, first=first)
-        np.testing.assert_array_equal(numbers, order(10, 3, epoch))
-        assert firsts(batches) == [numbers[slice(*share.places(step))].tolist() for step in range(first, 3)]
+        batches = training_feed(windows, inputs_for(windows), Epoch(share, (3, 7), epoch), first)
+        orders = [order(10, seed, epoch) for seed in (3, 7)]
+        expected = [
+            [int(number) for numbers in orders for number in numbers[slice(*share.places(step))]] for step in range(first, 3)
+        ]
+        assert firsts(batches) == expected
+
+
+@given(windows=st.integers(1, 40), step=st.integers(1, 50), ranks=small, members=st.integers(1, 3), mixing=st.booleans())
+def test_every_member_takes_every_window_once_as_if_it_were_alone(
+    windows: int, step: int, ranks: int, members: int, mixing: bool
+) -> None:
+    shares = [Share(windows, step, rank, ranks) for rank in range(ranks)]
+    seeds = tuple(range(5, 5 + members))
+    together = [Epoch(share, seeds, 2, mixing) for share in shares]
+    taken: list[list[int]] = [[] for _ in seeds]
+    for number in range(shares[0].steps):
+        for share, epoch in zip(shares, together, strict=True):
+            rows = epoch.rows(number)
+            for member, seed in enumerate(seeds):
+                alone = Epoch(share, (seed,), 2, mixing).rows(number)
+                own = slice(member * share.size, (member + 1) * share.size)
+                for ours, theirs in zip(rows, alone, strict=True):
+                    np.testing.assert_array_equal(None if ours is None else ours[own], theirs)
+                taken[member] += alone.windows[alone.counts].tolist()
+    assert all(sorted(numbers) == list(range(windows)) for numbers in taken)
 
 
 def test_mixed_windows_are_the_same_for_any_number_of_ranks_and_keep_what_is_measured(over: Callable[..., Windows]) -> None:
@@ -106,7 +129,7 @@ def test_mixed_windows_are_the_same_for_any_number_of_ranks_and_keep_what_is_mea
     def taken(ranks: int, seed: int = 3) -> list[np.ndarray]:
         """Of an epoch: contexts, targets and weights, padding left out."""
         shares = [Share(25, 10, rank, ranks) for rank in range(ranks)]
-        feeds = [training_feed(windows, inputs_for(windows), one, seed, 1, mixing=True)[1] for one in shares]
+        feeds = [training_feed(windows, inputs_for(windows), Epoch(one, (seed,), 1, mixing=True)) for one in shares]
         steps = []
         for number, batches in enumerate(zip(*feeds, strict=True)):
             for share, (inputs, target, weight) in zip(shares, batches, strict=True):

@@ -14,7 +14,7 @@ import tensorflow as tf
 from deep.checkpoints import State, TrainingFile
 from deep.collective import Collective, OneProcess
 from deep.digests import digest_of
-from deep.feed import Share, take
+from deep.feed import Rows, Share, take
 from deep.inputs import Inputs
 from deep.learner import Learner
 from deep.local import train_on
@@ -65,10 +65,10 @@ def test_a_step_of_several_ranks_is_the_step_of_one_over_the_global_batch(over: 
     windows = over(generator.normal(size=(40, 2)), 8, 4, generator.random((40, 2)) < 0.7)
     numbers = np.arange(5)  # fewer than 7 ranks: two of them hold nothing
     alone = Share(len(numbers), 5, 0, 1)
-    expected = stepped(take(windows, EIGHT, numbers, alone.size), Captured())
+    expected = stepped(take(windows, EIGHT, Rows.of(numbers, alone.size)), Captured())
 
     shares = [Share(len(numbers), 5, rank, ranks) for rank in range(ranks)]
-    batches = [take(windows, EIGHT, numbers[slice(*share.places(0))], share.size) for share in shares]
+    batches = [take(windows, EIGHT, Rows.of(numbers[slice(*share.places(0))], share.size)) for share in shares]
     given = []
     for batch in batches:
         stepped(batch, collective := Captured())
@@ -81,7 +81,7 @@ def test_a_step_of_several_ranks_is_the_step_of_one_over_the_global_batch(over: 
 def test_a_filled_target_does_not_count(over: Over) -> None:
     generator = np.random.default_rng(0)
     windows = over(generator.normal(size=(30, 2)), 8, 4)
-    given, target, weight = take(windows, EIGHT, np.arange(6), 6)
+    given, target, weight = take(windows, EIGHT, Rows.of(np.arange(6), 6))
     weight[1], weight[:, 2] = 0, 0
     wild = np.where(weight == 0, np.nan, target).astype(np.float32)
     tame, collective = stepped((given, target, weight), Captured()), Captured()
@@ -91,7 +91,7 @@ def test_a_filled_target_does_not_count(over: Over) -> None:
 
 
 def test_gradients_are_cut_to_their_norm(over: Over) -> None:
-    batch = take(over(np.random.default_rng(0).normal(size=(30, 2)), 8, 4), EIGHT, np.arange(6), 6)
+    batch = take(over(np.random.default_rng(0).normal(size=(30, 2)), 8, 4), EIGHT, Rows.of(np.arange(6), 6))
     before = build(SMALL, EIGHT).get_weights()
     for limit in (0.01, 1e9):
         after = stepped(batch, Captured(), SMALL.model_copy(update={"clip_norm": limit}))
@@ -255,13 +255,17 @@ def test_unequal_weights_are_an_error(wave_dataset: Any) -> None:
         fitted(wave_dataset, QUICK, Astray())
 
 
-def test_each_member_learns_as_if_it_were_alone(over: Over) -> None:
-    batch = take(over(np.random.default_rng(0).normal(size=(40, 2)), 8, 4), EIGHT, np.arange(20), 20)
-    together = stepped(batch, Captured(), SMALL.model_copy(update={"members": 2}))
-    alone = stepped(batch, Captured())
-    before = build(SMALL, EIGHT).get_weights()
-    for half, whole, start in zip(together[: len(alone)], alone, before, strict=True):
-        np.testing.assert_allclose(half - start, whole - start, rtol=1e-4, atol=1e-6)
+def test_each_member_learns_as_if_it_were_alone_with_a_seed_of_its_own(wave_dataset: Any) -> None:
+    settings = QUICK.model_copy(update={"epochs": 1, "members": 2, "line": 0.0, "mixing": True})
+    together, epochs = fitted(wave_dataset, settings), list[dict[str, float]]()
+    expected: list[np.ndarray] = []
+    for seed in settings.member_seeds:
+        alone = fitted(wave_dataset, settings.model_copy(update={"members": 1, "seed": seed}), on_epoch=epochs.append)
+        expected += alone.weights
+    for got, want in zip(together.weights, expected, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
+    assert together.history[0]["loss"] == pytest.approx(np.mean([record["loss"] for record in epochs]), rel=1e-4)
+    assert together.history[0]["validation_loss"] < np.mean([record["validation_loss"] for record in epochs])
 
 
 def test_the_average_is_kept_and_training_goes_on_from_the_last_weights(wave_dataset: Any) -> None:
