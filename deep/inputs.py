@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from deep.settings import LstmSettings
 from prep.dataset import SequenceDataset
+from prep.errors import InputError
 from prep.manifest import Column
 from prep.windows import Given
 
@@ -88,10 +89,18 @@ class Rows(Protocol):
 
 
 def inputs_of(dataset: SequenceDataset, training: Rows, settings: LstmSettings) -> Inputs:
-    """What a network of these settings is told of this dataset's windows."""
+    """What a network of these settings is told of this dataset's windows.
+
+    Raises InputError where windows are to be mixed that are not of channels alone.
+    """
     layout, manifest = dataset.layout, dataset.manifest
     known = [column for column in manifest.covariates if column.known]
     attributes = manifest.attributes
+    if settings.mixing and settings.covariates and (beside := [*manifest.covariates, *attributes]):
+        raise InputError(
+            f"lstm.mixing: two windows share no covariates or attributes, and {beside[0].name!r} is one. Leave mixing out, "
+            "or what stands beside the channels: lstm.covariates = false"
+        )
     return Inputs(
         context=layout.context,
         horizon=layout.horizon,

@@ -32,8 +32,8 @@ class LstmSettings(BaseModel):
     dropout            share of the LSTM's outputs that are dropped in training
     normalise          of each window and channel: "last": its last value is subtracted; "mean": mean and deviation of its context
                        are taken out; "none". What is forecast is put back
-    mixing             whether training windows are mixed in pairs (deep/mixing.py): for windows of channels alone, whose last
-                       value is subtracted. Right for what is nearly normal, wrong for what switches
+    mixing             whether training windows are mixed in pairs (deep/mixing.py): needs "last", and channels alone as inputs.
+                       Right for what is nearly normal, wrong for what switches
     skip               "linear": the LSTM adds to a closed-form linear regression, which is not trained; "none". Needs "last"
     line               share of such a regression in what is forecast; the LSTM learns without it (a combination of forecasts:
                        Bates and Granger 1969, Operational Research Quarterly 20). Needs "last". None: a fifth, where there
@@ -119,6 +119,12 @@ class LstmSettings(BaseModel):
     def _fit_together(self) -> Self:
         if self.has_line and self.normalise != "last":
             raise ValueError(f'skip and line go from the last value: they need normalise = "last", found {self.normalise!r}')
+        if self.mixing and self.normalise != "last":
+            raise ValueError(
+                f'mixing turns windows about their last values: it needs normalise = "last", found {self.normalise!r}'
+            )
+        if self.mixing and self.series_embedding:
+            raise ValueError("a mixture of two series' windows is of neither: leave mixing or series_embedding out")
         if self.skip == "linear" and self.line:
             raise ValueError('skip = "linear" and line both bring the regression in: leave one of them out')
         return self

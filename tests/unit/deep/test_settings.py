@@ -48,3 +48,23 @@ def test_batches_count_sequences_for_the_segment_network_and_windows_for_the_pla
 def test_unknown_names_and_impossible_values_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         LstmSettings.model_validate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("together", "said"),
+    [
+        ({"line": 0.2, "normalise": "mean"}, "they need normalise"),
+        ({"line": 0.3, "skip": "linear"}, "leave one of them out"),
+        ({"mixing": True, "normalise": "mean"}, "it needs normalise"),
+        ({"mixing": True, "series_embedding": 4}, "is of neither"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(together: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        LstmSettings.model_validate(together)
+
+
+def test_members_seeds_begin_with_the_settings_own() -> None:
+    assert LstmSettings(seed=3).member_seeds == (3,)
+    seeds = {seed for start in range(50) for seed in LstmSettings(seed=start, members=5).member_seeds}
+    assert len(seeds) == 250

@@ -25,6 +25,7 @@ from deep.settings import LstmSettings
 from deep.trained import Trained
 from forecasting.baselines import NormalEquations, normal_equations
 from prep.errors import InputError
+from prep.manifest import Column
 from prep.windows import Windows
 
 Over = Callable[..., Windows]
@@ -210,7 +211,7 @@ def test_a_loss_that_is_no_number_names_epoch_and_step(wave_dataset: Any) -> Non
 def test_the_window_that_breaks_the_loss_is_named(wave_dataset: Any, over: Over, mixing: bool) -> None:
     values = np.random.default_rng(0).normal(size=(400, 2))
     values[210, 1] = 1e30
-    settings = QUICK.model_copy(update={"normalise": "none", "mixing": mixing})
+    settings = QUICK.model_copy(update={"normalise": "last" if mixing else "none", "mixing": mixing, "line": 0.0})
     with pytest.raises(InputError) as raised:
         fitted(replace(wave_dataset, splits={**wave_dataset.splits, "train": over(values, 24, 12)}), settings)
     found = re.search(r"series 'a', the one that begins at (\S+) \(values up to 1e\+30", str(raised.value))
@@ -266,6 +267,12 @@ def test_each_member_learns_as_if_it_were_alone_with_a_seed_of_its_own(wave_data
         np.testing.assert_allclose(got, want, rtol=1e-3, atol=1e-5)
     assert together.history[0]["loss"] == pytest.approx(np.mean([record["loss"] for record in epochs]), rel=1e-4)
     assert together.history[0]["validation_loss"] < np.mean([record["validation_loss"] for record in epochs])
+
+
+def test_windows_of_more_than_channels_are_not_mixed(wave_dataset: Any) -> None:
+    beside = replace(wave_dataset, attributes=(Column(name="site"),))
+    with pytest.raises(InputError, match="'site' is one"):
+        fitted(beside, QUICK.model_copy(update={"mixing": True}))
 
 
 def test_the_average_is_kept_and_training_goes_on_from_the_last_weights(wave_dataset: Any) -> None:
