@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
+
+import tensorflow as tf
 
 from deep.checkpoints import TrainingFile
 from deep.collective import Collective, HorovodRanks, OneProcess
@@ -17,6 +21,7 @@ from deep.trained import Trained
 from deep.training import OnEpoch, train
 from forecasting.inputs import must_be_numbers
 from prep.dataset import SequenceDataset
+from prep.errors import InputError
 
 
 def fit(
@@ -39,18 +44,33 @@ def fit_rank(
     """Fits together with the other processes, which must all call this with the same arguments.
 
     Only rank 0 calls `on_epoch` and gets the forecaster, to print and write with; the others get None. A rank that takes no step
-    for `settings.silence_seconds` ends its process, and so the run. Every rank reads the checkpoint that it goes on from.
+    for `settings.silence_seconds` ends its process, and so the run. Every rank reads the checkpoint that it goes on from. Where
+    its host has GPUs, it takes the one of its local rank.
     """
     began = time.perf_counter()
     must_be_numbers(dataset)
     saved = _saved(checkpoint)
     collective = HorovodRanks()
+    _see_own_gpu()
     watchdog = Watchdog(collective.rank, settings.silence_seconds)
     try:
         trained = train_on(dataset, settings, collective, watchdog.reads, on_epoch=on_epoch, on_step=watchdog.step, **saved)
     finally:
         watchdog.stop()
     return forecaster_of(trained, dataset, time.perf_counter() - began) if collective.rank == 0 else None
+
+
+def _see_own_gpu() -> None:
+    """Of the GPUs that all ranks of this host see, each takes its own. Raises InputError where there are fewer than ranks."""
+    gpus, number = tf.config.list_physical_devices("GPU"), int(os.environ.get("HOROVOD_LOCAL_RANK", "0"))
+    if not gpus:
+        return
+    if number >= len(gpus):
+        raise InputError(
+            f"rank {number} of those on {socket.gethostname()} finds {len(gpus)} GPUs: start no more ranks a host than it has "
+            "GPUs, or hide them all from TensorFlow (CUDA_VISIBLE_DEVICES=-1)"
+        )
+    tf.config.set_visible_devices(gpus[number], "GPU")
 
 
 def train_on(

@@ -29,14 +29,17 @@ def fit_on_spark(
     on_epoch: OnRecord | None = None,
     checkpoint: TrainingFile | None = None,
     least_ranks: int | None = None,
+    gpu_each: bool = False,
 ) -> LstmForecaster:
     """Fits on `ranks` Spark tasks, which must all see the dataset at this path or URI.
 
     `on_epoch(record)` is called here after each epoch. The checkpoint is a file of this machine: rank 0 sends what is written to
     it. With `least_ranks` the training goes on by itself where a rank is lost, from its last checkpoint, on as many ranks as are
-    left, and no fewer than those: deep/ranks/elastic.py. Raises InputError for what the user can mend (a channel of categories,
-    too few task slots, a dataset that a rank cannot read, a checkpoint of another training, a loss that is no number), RankError
-    where a rank raised, died or fell silent for longer than `settings.silence_seconds`.
+    left, and no fewer than those: deep/ranks/elastic.py. With `gpu_each` each rank has a GPU: deep/ranks/gpus.py.
+
+    Raises InputError for what the user can mend (a channel of categories, too few task slots or GPUs, a dataset that a rank
+    cannot read, a checkpoint of another training, a loss that is no number), RankError where a rank raised, died or fell silent
+    for longer than `settings.silence_seconds`.
     """
     began = time.perf_counter()
     opened = SequenceDataset.open(dataset)
@@ -47,7 +50,9 @@ def fit_on_spark(
         of, saved, write = checkpoint.of, checkpoint.read(), checkpoint.write
     elif least_ranks is not None:
         of = identity(opened, settings)
-    told: dict[str, Any] = {"on_record": on_epoch, "on_checkpoint": write, "silence_seconds": settings.silence_seconds}
+    told: dict[str, Any] = {
+        "on_record": on_epoch, "on_checkpoint": write, "silence_seconds": settings.silence_seconds, "gpu_each": gpu_each,
+    }  # fmt: skip
     if least_ranks is None:
         results = run_on_ranks(spark, _fit_rank, (saved, opened.location, settings, of), ranks=ranks, **told)
     else:

@@ -100,15 +100,15 @@ def prep(
 ) -> None:
     """Turns readings into a dataset of fixed-length sequences, or into one for each of several origins (--split.origins)."""
     what, settings = settings_.load_spec(spec, ctx.obj)
+    from launch.cluster import session_on
     from launch.inspection import show
-    from launch.session import spark_session
     from prep.origins import must_be_origins, prepare_origins
     from prep.pipeline import prepare
 
     several = what.split.origins > 1
     targets.refuse_taken(out, overwrite, must_be_origins if several else must_be_dataset)
     progress = Progress()
-    with spark_session(settings.cluster.master, "hindcast prep") as spark, progress.stage(f"preparing {spec}", spark):
+    with session_on(settings.cluster, "hindcast prep") as spark, progress.stage(f"preparing {spec}", spark):
         if several:
             datasets = prepare_origins(spark, what, out, overwrite=overwrite, on_stage=progress.update)
         else:
@@ -128,13 +128,13 @@ def append(
 ) -> None:
     """Adds later readings to a dataset, with the splits and the scaling that it has."""
     chosen = settings_.load(settings, ctx.obj)
+    from launch.cluster import session_on
     from launch.inspection import show
-    from launch.session import spark_session
     from prep.appending import append as append_
 
     SequenceDataset.open(dataset)  # before the time for Spark is spent
     progress = Progress()
-    with spark_session(chosen.cluster.master, "hindcast append") as spark, progress.stage(f"appending to {dataset}", spark):
+    with session_on(chosen.cluster, "hindcast append") as spark, progress.stage(f"appending to {dataset}", spark):
         longer = append_(spark, dataset, readings, on_stage=progress.update)
     show(longer)
 
@@ -173,16 +173,16 @@ def fit_hmm(
     """A hidden Markov model, by EM on Spark. Every few iterations the fit is saved in OUT.checkpoint, until OUT is there."""
     chosen = settings_.load(settings, ctx.obj)
     from classical.hmm.saving import save
+    from launch.cluster import session_on
     from launch.fitting import fit_hmm as fit_
     from launch.fitting import open_to_fit
-    from launch.session import spark_session
 
     opened, progress = open_to_fit(dataset), Progress()
     refuse_taken(out, overwrite, must_be_model)
     checkpoint = out.with_name(f"{out.name}.checkpoint")
     if checkpoint.exists() and not resume:
         console.print(f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it")
-    with spark_session(chosen.cluster.master, "hindcast fit hmm") as spark:
+    with session_on(chosen.cluster, "hindcast fit hmm") as spark:
         save(fit_(spark, opened, chosen, progress, checkpoint, resume), out, overwrite=overwrite)
     checkpoint.unlink(missing_ok=True)
     console.print(f"model: {out}")
@@ -258,8 +258,8 @@ def tune(
             raise InputError(f"--lstm.{field}: is given to all trials, and tried with --try too; one of them was expected")
     listed = settings_to_try(tries, chosen.lstm, trials, seed)
     from deep.search.trials import must_be_searchable
+    from launch.cluster import session_on
     from launch.fitting import open_to_fit
-    from launch.session import spark_session
     from launch.tuning import SPARK, must_be_search
     from launch.tuning import tune as tune_
 
@@ -270,7 +270,7 @@ def tune(
         "command": shlex.join(["hindcast", *sys.argv[1:]]), "dataset": opened.location, "digest": opened.digest, "seed": seed,
         "base": chosen.lstm.model_dump(mode="json"),
     }  # fmt: skip
-    with spark_session(chosen.cluster.master, "hindcast tune", SPARK) as spark:
+    with session_on(chosen.cluster, "hindcast tune", SPARK) as spark:
         tune_(spark, opened, listed, fields, grace, out, overwrite, about, progress)
 
 
@@ -297,11 +297,11 @@ def forecast(
         chosen = settings_.load(settings, ctx.obj)
         if split is not None:
             raise InputError(f"--split {split}: {what} holds readings, and only a dataset has splits")
-        from launch.session import spark_session
+        from launch.cluster import session_on
 
         refuse_taken(out, overwrite, must_be_file)
         read_card(model)  # before the time for Spark is spent
-        with spark_session(chosen.cluster.master, "hindcast forecast") as spark, progress.stage(f"forecasting {what}", spark):
+        with session_on(chosen.cluster, "hindcast forecast") as spark, progress.stage(f"forecasting {what}", spark):
             written = write_forecasts_of_readings(spark, model, what, out, overwrite)
         for reason, series in written.left_out.items():
             console.print(f"not forecast: {series:,} series, {reason}", highlight=False, markup=False)

@@ -12,12 +12,12 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from classical.hmm.saving import save as save_hmm
+from launch.cluster import session_on
 from launch.compare import compare_models
 from launch.fitting import fit_hmm, fit_lstm
 from launch.progress import Progress, console
 from launch.regimes import Truth
-from launch.session import spark_session
-from launch.settings import load_spec
+from launch.settings import load, load_spec
 from prep import synthetic
 from prep.errors import InputError
 from prep.pipeline import prepare
@@ -47,7 +47,8 @@ def run(
     spec_file = out / "settings.toml"
     refuse_foreign(out, spec_file)
     truth: Truth | None = None
-    with spark_session(overrides.get("cluster.master"), "hindcast demo") as spark:
+    cluster = load(None, {field: text for field, text in overrides.items() if field.startswith("cluster.")}).cluster
+    with session_on(cluster, "hindcast demo") as spark:
         if readings is None:
             tables, name = fleet_tables(), "fleet"
         else:

@@ -10,9 +10,9 @@ from classical.hmm.fitting import fit_hmm as fit_by_em
 from classical.hmm.forecast import HmmForecaster
 from classical.hmm.saving import forecaster_of
 from forecasting.inputs import left_aside, must_be_numbers
+from launch.cluster import ranks_on, session_on
 from launch.models import load
 from launch.progress import Progress, console
-from launch.session import spark_session
 from launch.settings import Settings
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -83,6 +83,11 @@ def fit_lstm(
     least_ranks = settings.cluster.least_ranks
     if least_ranks is not None and (started_by_horovod() or settings.cluster.on != "horovod"):
         raise InputError("cluster.least_ranks: a training outlives its ranks with Horovod on Spark alone: leave it out here")
+    if settings.cluster.gpus_per_worker is not None and (started_by_horovod() or settings.cluster.on != "horovod"):
+        raise InputError(
+            "cluster.gpus_per_worker: Spark gives out GPUs to ranks of Horovod on Spark alone: leave it out here, and say by "
+            "CUDA_VISIBLE_DEVICES what a process sees"
+        )
     file = None if checkpoint is None else TrainingFile(checkpoint, identity(dataset, settings.lstm), resume)
     on_epoch = _on_epoch(progress, settings, told)
     if started_by_horovod() or settings.cluster.on == "local":
@@ -91,7 +96,7 @@ def fit_lstm(
         with progress.stage("LSTM"):
             return fit(dataset, settings.lstm, on_epoch, file)
     if spark is None:
-        with spark_session(settings.cluster.master, "hindcast fit lstm") as session:
+        with session_on(settings.cluster, "hindcast fit lstm") as session:
             return fit_lstm(dataset, settings, progress, session, checkpoint, resume, told)
     if settings.cluster.on == "partitions":
         if resume:
@@ -103,13 +108,11 @@ def fit_lstm(
                 spark, dataset.location, settings.lstm, settings.partitions, on_epoch,
                 lambda done, of: progress.update(f"{done:,} of {of:,} models"),
             )  # fmt: skip
-    from deep.ranks.launcher import is_local, task_slots
     from deep.spark import fit_on_spark
 
-    # A cluster's executors may still be on their way; the launcher waits for as many slots as there are ranks.
-    ranks = settings.cluster.ranks or (min(2, task_slots(spark)) if is_local(spark) else 2)
-    with progress.stage(f"LSTM: Horovod on Spark, {ranks} ranks", spark):
-        return fit_on_spark(spark, dataset.location, settings.lstm, ranks, on_epoch, file, least_ranks)
+    ranks, gpu_each = ranks_on(spark, settings.cluster), settings.cluster.gpus_per_worker is not None
+    with progress.stage(f"LSTM: Horovod on Spark, {ranks} ranks" + (" with a GPU each" if gpu_each else ""), spark):
+        return fit_on_spark(spark, dataset.location, settings.lstm, ranks, on_epoch, file, least_ranks, gpu_each)
 
 
 def fit_missing(
@@ -118,7 +121,7 @@ def fit_missing(
     """The models in these folders; those without a folder are fitted, on one Spark session."""
     loaded = [None if folder is None else load(folder, dataset, kind) for folder, kind in ((hmm, "hmm"), (lstm, "lstm"))]
     if None in loaded:
-        with spark_session(settings.cluster.master, "hindcast compare") as spark:
+        with session_on(settings.cluster, "hindcast compare") as spark:
             fits = (lambda: fit_hmm(spark, dataset, settings, progress), lambda: fit_lstm(dataset, settings, progress, spark))
             loaded = [model or fit() for model, fit in zip(loaded, fits, strict=True)]
     first, second = loaded

@@ -15,8 +15,8 @@ from forecasting.report.quality import closest, strips, write
 from forecasting.report.quality_faults import decision, faults
 from forecasting.report.quality_text import bars, box
 from forecasting.report.quality_words import lead, moment, plural, share, some
+from launch.cluster import session_on
 from launch.progress import Progress, console
-from launch.session import spark_session
 from launch.settings import Settings
 from prep.quality.findings import Correlations, Findings
 from prep.quality.survey import survey
@@ -39,7 +39,7 @@ def report(spec: Spec, settings: Settings, out: Path | None, overwrite: bool, pr
     ordered = bool(spec.readings.path)
     attributes = () if spec.attributes.path or spec.attributes.table else spec.attributes.values
     with (
-        spark_session(settings.cluster.master, "hindcast readings") as spark,
+        session_on(settings.cluster, "hindcast readings") as spark,
         progress.stage(f"looking at {spec.readings.name}", spark),
     ):
         findings = survey(load(spark, spec.readings, attributes=attributes, ordered=ordered), spec.grid, ordered=ordered)

@@ -47,7 +47,7 @@ def spark_session(
         conf.setIfMissing(key, value)
     session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
     try:
-        if not conf.get("spark.master").startswith("local"):
+        if not re.fullmatch(r"local(\[.*\])?", conf.get("spark.master")):
             _await_executors(session)
         yield session
     finally:

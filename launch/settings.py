@@ -26,11 +26,14 @@ class ClusterSettings(Table):
 
     `ranks`: Horovod processes, by default two, or one where Spark runs one task at a time. `least_ranks`: where some are lost, a
     training goes on from its last checkpoint on as many as are left, and no fewer than these (Horovod on Spark); None: it ends.
+    `gpus_per_worker`: of each of Spark's executors (of this machine, where Spark runs on it alone); each rank gets one, and by
+    default there are as many ranks as GPUs.
     """
 
     master: str | None = None
     ranks: int | None = Field(default=None, ge=1)
     least_ranks: int | None = Field(default=None, ge=1)
+    gpus_per_worker: int | None = Field(default=None, ge=1)
     on: Literal["horovod", "partitions", "local"] = "horovod"
 
 

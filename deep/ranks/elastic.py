@@ -12,9 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from pyspark.resource import ResourceProfile
 from pyspark.sql import SparkSession
 
 from deep.ranks.faults import RankError
+from deep.ranks.gpus import one_gpu_a_task
 from deep.ranks.launcher import SLOTS_SECONDS, OnCheckpoint, OnRecord, run_on_ranks, task_slots
 from prep.errors import InputError
 
@@ -30,6 +32,7 @@ def run_elastic(
     ranks: int,
     least_ranks: int,
     silence_seconds: float,
+    gpu_each: bool = False,
     checkpoint: bytes | None = None,
     on_record: OnRecord | None = None,
     on_checkpoint: OnCheckpoint | None = None,
@@ -40,6 +43,7 @@ def run_elastic(
     of a run that ends twice without a new checkpoint between, or where fewer slots than `least_ranks` are left.
     """
     last, count, failed_from = checkpoint, ranks, object()
+    profile = one_gpu_a_task(spark) if gpu_each else None
 
     def keep(data: bytes) -> None:
         nonlocal last
@@ -48,17 +52,17 @@ def run_elastic(
             on_checkpoint(data)
 
     while True:
-        began_from, slots = last, task_slots(spark)
+        began_from, slots = last, task_slots(spark, profile)
         try:
             return run_on_ranks(
-                spark, function, (last, *arguments), ranks=count, silence_seconds=silence_seconds, on_record=on_record,
-                on_checkpoint=keep,
+                spark, function, (last, *arguments), ranks=count, silence_seconds=silence_seconds, gpu_each=gpu_each,
+                on_record=on_record, on_checkpoint=keep,
             )  # fmt: skip
         except RankError as error:
             if last is failed_from:
                 raise RankError(f"{error}\nIt had ended before, from the same checkpoint: it is not begun again") from None
             failed_from = last
-            count = min(ranks, _slots_left(spark, ranks, slots if error.host_lost else None))
+            count = min(ranks, _slots_left(spark, profile, ranks, slots if error.host_lost else None))
             if count < least_ranks:
                 raise RankError(f"{error}\n{count} task slots are left, and least_ranks is {least_ranks}") from None
             logging.getLogger(__name__).warning(
@@ -78,14 +82,14 @@ def must_spare_ranks(ranks: int, least_ranks: int, batch_of: str) -> None:
         )
 
 
-def _slots_left(spark: SparkSession, wanted: int, before: int | None) -> int:
+def _slots_left(spark: SparkSession, profile: ResourceProfile | None, wanted: int, before: int | None) -> int:
     """The task slots there are, once there are as many as wanted or none came for long. `before`: of so many some are lost."""
     if before is not None:
         limit = time.monotonic() + _network_timeout(spark) + DROPPED_SECONDS
-        while task_slots(spark) >= before and time.monotonic() < limit:
+        while task_slots(spark, profile) >= before and time.monotonic() < limit:
             time.sleep(0.5)
     limit = time.monotonic() + SLOTS_SECONDS
-    while (slots := task_slots(spark)) < wanted and time.monotonic() < limit:
+    while (slots := task_slots(spark, profile)) < wanted and time.monotonic() < limit:
         time.sleep(0.5)
     return slots
 

@@ -17,9 +17,11 @@ from typing import Any
 
 import horovod.spark
 from horovod.spark.driver import job_id
+from pyspark.resource import ResourceProfile
 from pyspark.sql import SparkSession
 
 from deep.ranks.faults import GRACE_SECONDS, START_SECONDS, Fault, RankError, explained, find
+from deep.ranks.gpus import gpus_here, one_gpu_a_task, runs_tasks_itself
 from deep.ranks.processes import LOG_LINES, Processes
 from deep.ranks.rank import run_rank
 from deep.ranks.reins import LOOPBACK, reined
@@ -66,26 +68,30 @@ def run_on_ranks(
     *,
     ranks: int,
     silence_seconds: float,
+    gpu_each: bool = False,
     on_record: OnRecord | None = None,
     on_checkpoint: OnCheckpoint | None = None,
 ) -> list[Any]:
     """`function(line, *arguments)` on each of `ranks` Spark tasks; what it returned, by rank.
 
     The function tells its progress by `line.step`, `line.record` and `line.checkpoint`; `on_record` and `on_checkpoint` are
-    called with each record and each whole checkpoint, in order, in this thread. Raises InputError where Spark has fewer task
-    slots than ranks, gave a rank no GPU where it was asked for one, or a rank raised one; RankError for all else that ends a run.
+    called with each record and each whole checkpoint, in order, in this thread. With `gpu_each` a rank sees one GPU, its own
+    (deep/ranks/gpus.py). Raises InputError where Spark has fewer task slots or GPUs than ranks, gave a rank no GPU where it was
+    asked for one, or a rank raised one; RankError for all else that ends a run.
     """
     conf, local = spark.sparkContext.getConf(), is_local(spark)
-    slots = _required_slots(spark, ranks, 0 if local else SLOTS_SECONDS)
-    threads = max(1, slots * int(conf.get("spark.task.cpus", "1")) // ranks)
+    profile = one_gpu_a_task(spark) if gpu_each else None
+    own_gpus = gpus_here(ranks) if gpu_each and profile is None else None
+    _require_slots(spark, ranks, 0 if runs_tasks_itself(spark) else SLOTS_SECONDS, profile)
+    threads = max(1, task_slots(spark) * int(conf.get("spark.task.cpus", "1")) // ranks)
     host = LOOPBACK if local else conf.get("spark.driver.host")
     bind = LOOPBACK if local else conf.get("spark.driver.bindAddress", host)
-    gpus = conf.get("spark.task.resource.gpu.amount")
+    gpus = "1" if profile else conf.get("spark.task.resource.gpu.amount")
     ended, log, processes = threading.Event(), deque[str](maxlen=LOG_LINES), Processes()
-    with ONE_RUN, Watch(bind, host) as watch, reined(ended, log, processes, local):
+    with ONE_RUN, Watch(bind, host) as watch, reined(ended, log, processes, local, f"{ranks} ranks of Horovod", profile):
         deliver = partial(_deliver, watch, on_record or _nobody, on_checkpoint or _nobody)
         group = f"horovod.spark.run.{job_id.next_job_id() + 1}"
-        given, nics = (watch.address, function, arguments, gpus), {"lo"} if local else None
+        given, nics = (watch.address, function, arguments, gpus, own_gpus), {"lo"} if local else None
         run = Run(
             lambda: horovod.spark.run(
                 run_rank, given, num_proc=ranks, use_gloo=True, nics=nics, env=_environment(silence_seconds, threads), verbose=0,
@@ -107,27 +113,30 @@ def _nobody(told: Any) -> None:
     """Who is called where nobody wants to be."""
 
 
-def _required_slots(spark: SparkSession, ranks: int, seconds: float) -> int:
-    """The task slots there are; a cluster's executors are given some seconds to register."""
-    limit = time.monotonic() + seconds
-    while (slots := task_slots(spark)) < ranks:
+def _require_slots(spark: SparkSession, ranks: int, seconds: float, profile: ResourceProfile | None) -> None:
+    """Raises InputError where there are fewer; a cluster's executors are given some seconds to register."""
+    limit, each = time.monotonic() + seconds, " with a GPU each" if profile else ""
+    while (slots := task_slots(spark, profile)) < ranks:
         if time.monotonic() > limit:
             raise InputError(
-                f"{ranks} ranks ask for {ranks} task slots, and Spark ({spark.sparkContext.master}) has {slots}: "
+                f"{ranks} ranks ask for {ranks} task slots{each}, and Spark ({spark.sparkContext.master}) has {slots}: "
                 "ask for no more ranks than that, or give Spark more cores (and GPUs, where each task asks for some)"
             )
         time.sleep(0.5)
-    return slots
 
 
-def task_slots(spark: SparkSession) -> int:
-    """How many tasks can run at once. Where executors come and go on demand, as many as there may be."""
+def task_slots(spark: SparkSession, profile: ResourceProfile | None = None) -> int:
+    """How many tasks can run at once, those of a `profile` where one is given. Where executors come and go on demand, as many as
+    there may be."""
     conf = spark.sparkContext.getConf()
     if conf.get("spark.dynamicAllocation.enabled", "false") == "true":
         per_executor = int(conf.get("spark.executor.cores", "1")) // int(conf.get("spark.task.cpus", "1"))
+        if profile is not None:
+            per_executor = min(per_executor, int(conf.get("spark.executor.resource.gpu.amount", "0")))
         return int(conf.get("spark.dynamicAllocation.maxExecutors", str(2**31 - 1))) * per_executor
     scala = spark.sparkContext._jsc.sc()
-    return scala.maxNumConcurrentTasks(scala.resourceProfileManager().defaultResourceProfile())
+    wanted = profile._java_resource_profile if profile else scala.resourceProfileManager().defaultResourceProfile()
+    return scala.maxNumConcurrentTasks(wanted)
 
 
 def is_local(spark: SparkSession) -> bool:

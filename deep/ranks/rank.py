@@ -19,13 +19,20 @@ from prep.errors import InputError
 EXIT_STATUS = 75
 
 
-def run_rank(address: Address, function: Callable[..., Any], arguments: tuple[Any, ...], gpus: str | None) -> Any:
-    """`function(line, *arguments)`; what it raises is told to the driver. `gpus`: how many Spark was asked for a task, if any."""
+def run_rank(
+    address: Address, function: Callable[..., Any], arguments: tuple[Any, ...], gpus: str | None, own_gpus: list[str] | None
+) -> Any:
+    """`function(line, *arguments)`; what it raises is told to the driver.
+
+    `gpus`: how many Spark was asked for a task, if any. `own_gpus`: of all ranks, where Spark gives none and all are on one
+    machine.
+    """
     rank = int(os.environ["HOROVOD_RANK"])
     line = Line(address, rank, partial(_leave, rank))
     result = None
     try:
-        see_gpus(gpus, get_available_devices(), os.environ)  # before TensorFlow is imported, which looks once
+        addresses = get_available_devices() if own_gpus is None else [own_gpus[rank]]
+        see_gpus(gpus, addresses, os.environ)  # before TensorFlow is imported, which looks once
         result = function(line, *arguments)
     except BaseException as error:  # SystemExit too: the others would wait for this rank
         known = isinstance(error, InputError)

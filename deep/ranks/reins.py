@@ -23,6 +23,8 @@ import horovod.spark.gloo_run
 import horovod.spark.runner
 from horovod.runner.util.threads import in_thread
 from horovod.spark.driver.rsh import rsh
+from pyspark import RDD, SparkContext
+from pyspark.resource import ResourceProfile
 
 from deep.ranks.processes import Processes, Tail
 from deep.ranks.watch import probed
@@ -31,19 +33,33 @@ LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
-def reined(ended: threading.Event, log: deque[str], processes: Processes, local: bool) -> Iterator[None]:
+def reined(
+    ended: threading.Event,
+    log: deque[str],
+    processes: Processes,
+    local: bool,
+    description: str,
+    profile: ResourceProfile | None,
+) -> Iterator[None]:
     """Horovod's own globals, replaced for one run.
 
     Its signal handlers (they demand the main thread and swallow Ctrl-C ever after) give way to `ended`. What its threads raise is
     logged, not printed, and a thread that waits for a lost host does not keep this process from ending. What each rank prints,
-    and its exit code, go to `processes`. Where all is `local`, its servers listen on the loopback address alone.
+    and its exit code, go to `processes`. Where all is `local`, its servers listen on the loopback address alone. Its Spark job is
+    shown by the `description`, and its tasks get the resources of the `profile`.
     """
+    spark_thread = horovod.spark.runner._make_spark_thread
     replaced: list[tuple[Any, str, Any]] = [
         (horovod.runner.gloo_run, "register_shutdown_event", lambda: ended),
         (horovod.spark.gloo_run, "_exec_command_fn", partial(_starter, log, processes)),
         (horovod.runner.common.util.network, "shutil", Passing),
         (horovod.runner.common.util.network, "socket", Sockets()),
         (horovod.spark.runner, "_make_mapper", partial(_mapper, local)),
+        (
+            horovod.spark.runner,
+            "_make_spark_thread",
+            lambda context, *more, **named: spark_thread(Context(context, description, profile), *more, **named),
+        ),
         (horovod.spark.runner, "in_thread", partial(_daemon_thread, log)),
         (horovod.runner.util.threads, "in_thread", partial(_daemon_thread, log)),
         (horovod.runner.common.service.task_service, "in_thread", partial(_daemon_thread, log)),
@@ -71,6 +87,23 @@ def _excepthook(printed: Callable[[Any], Any], log: deque[str], raised: Any) -> 
         log.extend(_lines(raised.exc_value))
     else:
         printed(raised)
+
+
+class Context:
+    """In the place of the SparkContext that Horovod starts its tasks by."""
+
+    def __init__(self, context: SparkContext, description: str, profile: ResourceProfile | None) -> None:
+        self._context, self._description, self._profile = context, description, profile
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def setJobGroup(self, group: str, _: str, interruptOnCancel: bool) -> None:
+        self._context.setJobGroup(group, self._description, interruptOnCancel)
+
+    def range(self, *bounds: int, numSlices: int) -> RDD[int]:
+        tasks = self._context.range(*bounds, numSlices=numSlices)
+        return tasks.withResources(self._profile) if self._profile else tasks
 
 
 class Sockets:

@@ -26,7 +26,7 @@ def test_horovods_own_ways_are_back_after_a_run() -> None:
         ]
 
     before, ended = ways(), threading.Event()
-    with reined(ended, deque(), Processes(), local=True):
+    with reined(ended, deque(), Processes(), local=True, description="ranks", profile=None):
         assert horovod.runner.gloo_run.register_shutdown_event() is ended
         assert not any(now is then for now, then in zip(ways(), before, strict=True))
     assert ways() == before

@@ -1,0 +1,40 @@
+"""What the test starts as a driver: ranks with a made-up GPU each. Not a test itself.
+
+python gpu_each.py DISCOVERY: two executors of three cores, whose GPUs are those that the script prints. Prints as JSON the slots
+of other stages, those with a GPU, how many ranks there are by default, what each rank saw, and what was said to one too many.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from deep.ranks import launcher
+from deep.ranks.gpus import one_gpu_a_task
+from deep.ranks.launcher import run_on_ranks, task_slots
+from deep.ranks.watch import Line
+from launch.cluster import ranks_on, session_on
+from launch.settings import ClusterSettings
+from prep.errors import InputError
+
+
+def seen(line: Line) -> tuple[int, str]:
+    import os
+
+    return os.getppid(), os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+if __name__ == "__main__":
+    script, cluster = sys.argv[1], ClusterSettings(master="local-cluster[2,3,1024]", gpus_per_worker=2)
+    more = {"spark.executor.memory": "600m", "spark.executor.resource.gpu.discoveryScript": script}
+    more |= {"spark.worker.resource.gpu.amount": "2", "spark.worker.resource.gpu.discoveryScript": script}
+    with session_on(cluster, "gpus", more) as spark:
+        ranks = ranks_on(spark, cluster)
+        found = {"slots": task_slots(spark), "gpu slots": task_slots(spark, one_gpu_a_task(spark)), "ranks": ranks}
+        found["seen"] = run_on_ranks(spark, seen, ranks=ranks, silence_seconds=60, gpu_each=True)
+        launcher.SLOTS_SECONDS = 1.0  # all executors are there
+        try:
+            run_on_ranks(spark, seen, ranks=ranks + 1, silence_seconds=60, gpu_each=True)
+        except InputError as error:
+            found["refused"] = str(error)
+    print(json.dumps(found))

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deep.ranks.gpus import DISCOVERY, gpus_here
+from prep.errors import InputError
+
+SMI = "#!/bin/sh\n[ \"$*\" = '--query-gpu=index --format=csv,noheader' ] && printf '0\\n1\\n2\\n3\\n'\n"
+
+
+def told(folder: Path, visible: str | None, smi: str | None = SMI) -> list[str]:
+    if smi is not None:
+        (folder / "nvidia-smi").write_text(smi)
+        (folder / "nvidia-smi").chmod(0o755)
+    environment = {"PATH": f"{folder}{os.pathsep}/usr/bin{os.pathsep}/bin"}
+    if visible is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = visible
+    ran = subprocess.run([str(DISCOVERY)], capture_output=True, text=True, check=True, env=environment)
+    found = json.loads(ran.stdout)
+    assert found["name"] == "gpu"
+    return found["addresses"]
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [(None, ["0", "1", "2", "3"]), ("5,7", ["0", "1"]), ("GPU-a, GPU-b", ["0", "1"]), ("", []), ("-1", []), ("2,-1,3", ["0"])],
+)
+def test_a_host_tells_the_gpus_that_it_may_use(tmp_path: Path, visible: str | None, expected: list[str]) -> None:
+    assert told(tmp_path, visible) == expected
+
+
+@pytest.mark.parametrize("smi", [None, "#!/bin/sh\necho 'NVIDIA-SMI has failed'; exit 9\n"])
+def test_a_host_without_gpus_or_a_driver_tells_none(tmp_path: Path, smi: str | None) -> None:
+    assert told(tmp_path, None, smi) == []
+
+
+def test_as_many_gpus_as_ranks_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    assert gpus_here(2) == ["0", "1"]
+    with pytest.raises(InputError, match=r"^3 ranks ask for a GPU each, and this machine has 2 [^\n]*$"):
+        gpus_here(3)
