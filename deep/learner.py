@@ -20,6 +20,7 @@ from deep.collective import Collective
 from deep.heads import head_of
 from deep.networks import members_of
 from deep.settings import LstmSettings
+from deep.spectrum import cosines
 
 
 class Step(NamedTuple):
@@ -37,7 +38,7 @@ class Learner:
 
     def __init__(self, network: keras.Model, settings: LstmSettings, collective: Collective, steps: int) -> None:
         self.network, self.collective, self.head = network, collective, head_of(settings)
-        self.members = members_of(network, settings.members)
+        self.members, self.spectrum = members_of(network, settings.members), settings.spectrum
         self.optimiser, self.clip_norm = optimiser_of(settings, steps), settings.clip_norm
         self.optimiser.build(network.trainable_variables)
         self.train_step = tf.function(self._train_step)
@@ -72,7 +73,11 @@ class Learner:
         # A target that does not count may be anything, and 0 times the gradient of that still be no number.
         target = tf.where(weight > 0, target, 0.0)
         said = self._each_its_rows(inputs) if training else self.network(inputs, training=False)
-        return tf.reduce_sum(weight * self.head.loss(target, said), axis=(1, 2)), tf.reduce_sum(weight)
+        losses = weight * self.head.loss(target, said)
+        if self.spectrum:
+            waves = cosines(weight * target), cosines(weight[..., None] * said)
+            losses = (1 - self.spectrum) * losses + self.spectrum * self.head.loss(*waves)
+        return tf.reduce_sum(losses, axis=(1, 2)), tf.reduce_sum(weight)
 
     def _each_its_rows(self, inputs: dict[str, Any]) -> Any:
         parts = {name: tf.split(array, len(self.members)) for name, array in inputs.items()}

@@ -45,6 +45,8 @@ class LstmSettings(BaseModel):
     head               "point", "gaussian", "student" (t), "quantiles": what is forecast of every step and channel
     loss               of the point head: "mse", "mae", or "huber", which is quadratic up to `delta` and linear beyond
     delta              in the dataset's scaling
+    spectrum           share of the loss that is of the errors' waves along the horizon instead of its steps (deep/spectrum.py),
+                       for "mae" and "huber"; a sum of squares is the same of both
     levels             of the quantiles: rising, between 0 and 1, 0.5 among them
     batch              sequences of a step. A window of C channels is C sequences for the segment network and one for the others;
                        a step takes the nearest whole number of windows, at least one
@@ -86,6 +88,7 @@ class LstmSettings(BaseModel):
     head: Literal["point", "gaussian", "student", "quantiles"] = "point"
     loss: Literal["mse", "mae", "huber"] = "mse"
     delta: Annotated[float, Field(gt=0)] = 1.0
+    spectrum: Annotated[float, Field(ge=0, le=1)] = 0.0
     levels: tuple[Annotated[float, Field(gt=0, lt=1)], ...] = (0.05, 0.25, 0.5, 0.75, 0.95)
     batch: Annotated[int, Field(ge=1)] = 256
     batch_of: Literal["run", "rank"] = "run"
@@ -119,6 +122,8 @@ class LstmSettings(BaseModel):
     def _fit_together(self) -> Self:
         if self.has_line and self.normalise != "last":
             raise ValueError(f'skip and line go from the last value: they need normalise = "last", found {self.normalise!r}')
+        if self.spectrum and (self.head != "point" or self.loss == "mse"):
+            raise ValueError('spectrum changes nothing but the losses "mae" and "huber" of the head "point": leave it out')
         if self.mixing and self.normalise != "last":
             raise ValueError(
                 f'mixing turns windows about their last values: it needs normalise = "last", found {self.normalise!r}'

@@ -17,7 +17,7 @@ from prep.errors import InputError
 
 MOST_TRIALS = 10_000
 # Of other losses, the smaller is not the better one.
-INCOMPARABLE = {"head", "loss", "delta", "levels"}
+INCOMPARABLE = {"head", "loss", "delta", "levels", "spectrum"}
 # Of several ranks, or of their checkpoints.
 WITHOUT_EFFECT = {"batch_of", "checkpoint_steps", "silence_seconds"}
 

@@ -56,6 +56,8 @@ def test_unknown_names_and_impossible_values_are_refused(wrong: dict[str, object
         ({"line": 0.2, "normalise": "mean"}, "they need normalise"),
         ({"line": 0.3, "skip": "linear"}, "leave one of them out"),
         ({"mixing": True, "normalise": "mean"}, "it needs normalise"),
+        ({"spectrum": 0.5}, "changes nothing"),
+        ({"spectrum": 0.5, "loss": "mae", "head": "quantiles"}, "changes nothing"),
         ({"mixing": True, "series_embedding": 4}, "is of neither"),
     ],
 )
