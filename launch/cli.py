@@ -29,6 +29,8 @@ app = typer.Typer(
     "Every field of the settings file is also an option: [bold]--windows.horizon 96[/], [bold]--lstm.epochs 10[/].",
 )
 
+DASHES = "--"
+
 Dataset = Annotated[
     str, typer.Argument(metavar="DATASET", help="A dataset that `hindcast prep` wrote, its path or URI.", show_default=False)
 ]
@@ -43,8 +45,39 @@ def common(
 ) -> None:
     # Both --debug and fields of the settings are taken from the arguments before anything is parsed: the first is shown in --help
     # by this, and the others are refused where nothing would read them.
-    if ctx.obj and ctx.invoked_subcommand in ("doctor", "inspect"):
+    if ctx.obj and ctx.invoked_subcommand in ("doctor", "inspect", "package"):
         raise InputError(f"--{next(iter(ctx.obj))}: `hindcast {ctx.invoked_subcommand}` has no settings")
+
+
+@app.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    options_metavar="[SPARK-SUBMIT OPTIONS] -- COMMAND …",
+)
+def submit(
+    ctx: typer.Context,
+    environment: Annotated[
+        bool, typer.Option("--environment", help="Send this Python environment along (needs venv-pack or conda-pack).")
+    ] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the spark-submit command that it would become.")] = False,
+) -> None:
+    """Runs a command through your own spark-submit, with the code packed: submit --master spark://host:7077 -- fit hmm …"""
+    from launch.submit import submit as submit_
+
+    options, command = ctx.args, list[str]()
+    if DASHES in options:
+        place = options.index(DASHES)
+        options, command = options[:place], options[place + 1 :]
+    submit_(options, command, environment, show, Progress())
+
+
+@app.command()
+def package(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write it.", show_default=False)] = Path("."),
+) -> None:
+    """Writes Hindcast's code as one zip, for spark-submit --py-files."""
+    from launch.package import write_package
+
+    console.print(str(write_package(folder)), soft_wrap=True, highlight=False, markup=False)
 
 
 @app.command()
@@ -342,11 +375,15 @@ def compare(
 
 def main() -> None:
     """Runs a command. What the user can mend is one message and exit status 2; a defect, exit status 1."""
-    arguments = sys.argv[1:]
+    arguments, submitted = sys.argv[1:], list[str]()
+    if arguments[:1] == ["submit"] and DASHES in arguments:
+        place = arguments.index(DASHES)
+        # What follows is another command's; the parser takes the first of the dashes away.
+        arguments, submitted = arguments[:place], [DASHES, *arguments[place:]]
     debug = "--debug" in arguments
     try:
         arguments, overrides = settings_.split_overrides([argument for argument in arguments if argument != "--debug"])
-        app(args=arguments, obj=overrides)
+        app(args=[*arguments, *submitted], obj=overrides)
     except InputError as error:
         fail(str(error), 2, debug)
     except RunError as error:

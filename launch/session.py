@@ -42,8 +42,11 @@ def spark_session(
     if SparkContext._active_spark_context is not None:
         yield SparkSession.builder.getOrCreate()
         return
+    if "PYSPARK_GATEWAY_PORT" in os.environ:  # what spark-submit was told is in the Java that it started, once it is asked
+        SparkContext._ensure_initialized()
     conf = SparkConf()
-    for key, value in {**_defaults(conf.get("spark.master") or master or "local[*]"), **(more or {})}.items():
+    defaults = _defaults(conf.get("spark.master") or master or "local[*]", conf.get("spark.submit.pyFiles", ""))
+    for key, value in {**defaults, **(more or {})}.items():
         conf.setIfMissing(key, value)
     session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
     try:
@@ -66,7 +69,7 @@ def _await_executors(session: SparkSession) -> None:
         time.sleep(0.2)
 
 
-def _defaults(master: str) -> dict[str, str]:
+def _defaults(master: str, carried: str) -> dict[str, str]:
     conf = {
         "spark.master": master,
         "spark.sql.session.timeZone": "UTC",
@@ -77,8 +80,12 @@ def _defaults(master: str) -> dict[str, str]:
         "spark.rdd.compress": "false",
         "spark.python.daemon.module": "launch.daemon",
         "spark.executorEnv.PYTHONWARNINGS": QUIET_WORKERS,
-        "spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties').as_uri()}",
     }
+    conf |= logging_conf()
+    if carried:
+        # spark-submit's zips are on a task's path, but the process that tasks are forked from is started before there is one.
+        paths = [path for place in carried.split(",") for path in (place.rpartition("/")[2], place.removeprefix("file:"))]
+        conf["spark.executorEnv.PYTHONPATH"] = os.pathsep.join(paths)
     if master.startswith("local"):
         conf |= {
             "spark.driver.host": "127.0.0.1",
@@ -87,6 +94,14 @@ def _defaults(master: str) -> dict[str, str]:
             "spark.driver.memory": "2g",
         }
     return conf
+
+
+def logging_conf() -> dict[str, str]:
+    """What makes the driver's Java say no more than warnings. It must be known when that is started."""
+    configuration = Path(__file__).with_name("log4j2.properties")
+    if not configuration.is_file():  # this is in a zip
+        return {}
+    return {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={configuration.as_uri()}"}
 
 
 def java_home() -> Path:

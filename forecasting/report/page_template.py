@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from importlib.resources import files
 from typing import Any
 
 import matplotlib
@@ -39,4 +39,4 @@ def rendered(template: str, functions: Mapping[str, Callable[..., Any]], /, **gi
 
 def source(name: str) -> str:
     """The text of a file beside this one."""
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+    return (files("forecasting.report") / name).read_text(encoding="utf-8")

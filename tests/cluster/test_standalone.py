@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,8 +54,8 @@ def await_line(log: Path, pattern: str, count: int, seconds: float = 90) -> None
 
 
 @pytest.fixture(scope="module")
-def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a master on the loopback address with two workers of one core each."""
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The URL of a master on the loopback address with two workers of one core each, and the master's log."""
     folder, port = tmp_path_factory.mktemp("cluster"), free_port()
     url = f"spark://127.0.0.1:{port}"
     started: list[subprocess.Popen[bytes]] = []
@@ -73,12 +74,25 @@ def master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for worker in ("one", "two"):
             start(worker, "worker.Worker", "--cores", "1", "--memory", "2g", "--webui-port", str(free_port()), url)
         await_line(log, "Registering worker", 2)
-        yield url
+        yield url, log
     finally:
         for process in started:
             process.terminate()
         for process in started:
             process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def master(cluster: tuple[str, Path]) -> str:
+    return cluster[0]
+
+
+@pytest.fixture
+def ran_there(cluster: tuple[str, Path]) -> Iterator[None]:
+    """The test fails where nothing ran on the cluster."""
+    before = cluster[1].read_text().count("Registered app")
+    yield
+    assert cluster[1].read_text().count("Registered app") > before
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +112,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def run(folder: Path, *command: str) -> str:
-    ran = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+def run(folder: Path, *command: str, **environment: str) -> str:
+    told = {**ENVIRONMENT, **environment}
+    ran = subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-4000:]
     return ran.stdout
 
@@ -121,14 +136,43 @@ def local_hmm(dataset: SequenceDataset, folder: Path) -> str:
     return "local.hmm"
 
 
+@pytest.mark.usefixtures("ran_there")
 def test_spark_submit_runs_em_and_gets_what_one_machine_gets(master: str, local_hmm: str, folder: Path) -> None:
     run(folder, "spark-submit", "--master", master, str(ROOT / "launch" / "__main__.py"), *FIT_HMM, "cluster.hmm")
-    cluster, local = (load_hmm(folder / name).model for name in ("cluster.hmm", local_hmm))
+    assert_equal_models(folder / "cluster.hmm", folder / local_hmm)
+
+
+def assert_equal_models(found: Path, expected: Path) -> None:
+    cluster, local = (load_hmm(place).model for place in (found, expected))
     np.testing.assert_allclose(cluster.transition, local.transition, rtol=1e-8, atol=1e-10)
     for name, array in local.emission.arrays().items():
         np.testing.assert_allclose(getattr(cluster.emission, name), array, rtol=1e-8, atol=1e-10, err_msg=name)
 
 
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python environment with everything but Hindcast."""
+    folder = tmp_path_factory.mktemp("bare") / "environment"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    ours, its = (sysconfig.get_path("purelib", vars=where) for where in (None, {"base": str(folder)}))
+    Path(its, "sitecustomize.py").write_text(f"import sys; sys.path.append({ours!r})")
+    python = folder / "bin" / "python"
+    lacks = subprocess.run([str(python), "-c", "import prep"], cwd=folder, capture_output=True, text=True, env=ENVIRONMENT)
+    assert "No module named 'prep'" in lacks.stderr
+    return python
+
+
+@pytest.mark.usefixtures("ran_there")
+def test_submit_brings_code_and_environment_to_hosts_that_have_neither(
+    master: str, local_hmm: str, folder: Path, bare: Path
+) -> None:
+    command = [str(bare), "-m", "launch", "submit", "--environment", "--master", master, "--", *FIT_HMM, "packed.hmm"]
+    run(folder, *command, PYTHONPATH=str(ROOT), TMPDIR=str(folder))
+    assert [*folder.glob("hindcast-*/environment-*.tar.gz")]
+    assert_equal_models(folder / "packed.hmm", folder / local_hmm)
+
+
+@pytest.mark.usefixtures("ran_there")
 def test_readings_are_forecast_on_a_cluster_as_on_one_machine(master: str, local_hmm: str, folder: Path) -> None:
     for where, out in ((master, "cluster.parquet"), ("local[1]", "local.parquet")):
         run(folder, "hindcast", "forecast", local_hmm, "readings.csv", "--out", out, "--cluster.master", where)
@@ -138,6 +182,7 @@ def test_readings_are_forecast_on_a_cluster_as_on_one_machine(master: str, local
     assert cluster.equals(local)
 
 
+@pytest.mark.usefixtures("ran_there")
 def test_horovod_trains_across_both_workers(master: str, dataset: SequenceDataset, folder: Path) -> None:
     run(folder, "hindcast", "fit", "lstm", "d.seq", "--settings", "spec.toml", "--out", "lstm", "--cluster.master", master)
     assert load_lstm(folder / "lstm").card.settings["ranks"] == 2

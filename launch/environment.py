@@ -1,0 +1,37 @@
+"""This Python environment as one archive, for clusters whose hosts have none like it."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from importlib import import_module
+from importlib.metadata import distributions
+from pathlib import Path
+
+from launch.package import own_folder
+from prep.errors import InputError
+
+
+def pack_environment() -> Path:
+    """Packs the environment that runs this, by conda-pack or venv-pack, unless one with the same packages is there already.
+
+    A virtual environment needs its base Python at the same path on every host; conda's bring their own. Raises InputError where
+    the packer is missing, or this is no environment.
+    """
+    conda = (Path(sys.prefix) / "conda-meta").is_dir()
+    if not conda and sys.prefix == sys.base_prefix:
+        raise InputError(f"{sys.prefix}: neither a virtual environment nor one of conda's; only these can be packed")
+    tool = "conda-pack" if conda else "venv-pack"
+    try:
+        packer = import_module(tool.replace("-", "_"))
+    except ImportError:
+        raise InputError(f"this environment is packed by {tool}, which is missing: pip install {tool}") from None
+    known = "\n".join(sorted(f"{found.name}=={found.version}" for found in distributions()))
+    content = hashlib.sha256(f"{sys.prefix}\n{sys.version}\n{known}".encode()).hexdigest()[:12]
+    archive = own_folder() / f"environment-{content}.tar.gz"
+    if not archive.exists():
+        half = archive.with_name(f"half-{archive.name}")
+        more = {"ignore_editable_packages": True} if conda else {}
+        packer.pack(prefix=sys.prefix, output=str(half), force=True, compress_level=1, **more)
+        half.replace(archive)
+    return archive

@@ -1,0 +1,63 @@
+"""Hindcast's code as one zip, which Spark carries to hosts that have it not. Nothing else is in it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+import tempfile
+import zipfile
+from pathlib import Path
+
+from prep.errors import InputError
+
+PACKAGES = ("prep", "forecasting", "classical", "deep", "launch")
+# What the packages read that is not Python.
+BESIDE = ("*.html", "*.css", "*.properties", "discover_gpus")
+# Files of one content make one zip, whenever they were written.
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def write_package(folder: Path | None = None) -> Path:
+    """Writes hindcast-DIGEST.zip, named by its content, unless it is there; the folder is the user's own under the temporary one.
+
+    Raises InputError where it cannot be written, or the folder is somebody else's.
+    """
+    data = package()
+    folder = own_folder() if folder is None else folder
+    path = folder / f"hindcast-{hashlib.sha256(data).hexdigest()[:12]}.zip"
+    try:
+        if not path.exists():
+            descriptor, name = tempfile.mkstemp(dir=folder)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+            os.replace(name, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    return path
+
+
+def package() -> bytes:
+    """The zip itself: the same bytes for the same code."""
+    root, buffer = Path(__file__).resolve().parents[1], io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in PACKAGES:
+            for path in sorted(file for kind in ("*.py", *BESIDE) for file in (root / name).rglob(kind)):
+                entry = zipfile.ZipInfo(path.relative_to(root).as_posix(), EPOCH)
+                entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, stat.S_IMODE(path.stat().st_mode) << 16
+                archive.writestr(entry, path.read_bytes())
+    return buffer.getvalue()
+
+
+def own_folder() -> Path:
+    """Executors run what lies there: nobody else may write to it."""
+    folder = Path(tempfile.gettempdir()) / f"hindcast-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+        raise InputError(f"{folder}: must be a folder that is yours and that nobody else can write to; move it away")
+    return folder

@@ -1,0 +1,136 @@
+"""`hindcast submit`: a command of Hindcast's through the user's own spark-submit, which carries the code to the cluster."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from launch.environment import pack_environment
+from launch.package import write_package
+from launch.progress import Progress, console
+from launch.session import java_home, logging_conf
+from prep.errors import InputError
+
+COMMANDS = ("demo", "readings", "prep", "append", "fit", "tune", "forecast", "compare")
+# Everybody on this machine sees a command line.
+SECRET = re.compile(r"secret|password|token|access\.?key|credential", re.IGNORECASE)
+# Where an environment is unpacked, beside each executor and, in cluster mode, the driver.
+UNPACKED = "environment"
+
+
+def submit(options: Sequence[str], command: Sequence[str], environment: bool, show: bool, progress: Progress) -> None:
+    """Becomes `spark-submit OPTIONS … COMMAND …`; with `show` it prints that instead.
+
+    `environment`: this Python environment goes along. Raises InputError where there is no spark-submit, the command is none, or a
+    secret stands on the command line.
+    """
+    must_be_command(command)
+    must_hold_no_secret(options)
+    program = spark_submit()
+    packed = None
+    if environment:
+        with progress.stage("packing the environment"):
+            packed = pack_environment()
+    arguments = [str(program), *arguments_of(options, command, write_package(), packed)]
+    if show:
+        console.print(shlex.join(arguments), soft_wrap=True, highlight=False, markup=False)
+        return
+    # Signals and the exit status are spark-submit's from here on.
+    os.execve(program, arguments, {**os.environ, "JAVA_HOME": str(java_home())})
+
+
+def arguments_of(options: Sequence[str], command: Sequence[str], package: Path, environment: Path | None) -> list[str]:
+    """What spark-submit is given: the user's options, the code, the environment, and the command.
+
+    In client mode the driver runs here, in this Python. In cluster mode it runs somewhere else: then settings files of the
+    command are sent along and called by their names alone.
+    """
+    far = option(options, "--deploy-mode") == "cluster"
+    if far and (option(options, "--master") or "").startswith("spark://"):
+        raise InputError(
+            "--deploy-mode cluster: a standalone cluster runs no drivers in Python; leave it out, or use YARN or Kubernetes"
+        )
+    given, files = list(options), []
+    if far:
+        files = [word for word in command if word.endswith(".toml") and Path(word).is_file()]
+        command = [Path(word).name if word in files else word for word in command]
+    given = joined(given, "--py-files", [str(package)])
+    given = joined(given, "--files", files)
+    conf: dict[str, str] = {}
+    if not far:
+        conf["spark.pyspark.driver.python"] = sys.executable
+        if option(options, "--driver-java-options") is None:
+            conf |= logging_conf()
+    if environment is not None:
+        given = joined(given, "--archives", [f"{environment}#{UNPACKED}"])
+        conf["spark.pyspark.python"] = f"./{UNPACKED}/bin/python"
+    elif not far:
+        conf["spark.pyspark.python"] = os.environ.get("PYSPARK_PYTHON", sys.executable)
+    taken = {word.removeprefix("--conf=").partition("=")[0] for word in given}
+    for key, value in conf.items():
+        if key not in taken:
+            given += ["--conf", f"{key}={value}"]
+    return [*given, str(Path(__file__).with_name("__main__.py")), *command]
+
+
+def joined(options: Sequence[str], name: str, more: Sequence[str]) -> list[str]:
+    """The options with `more` added to the comma-separated list that `name` has."""
+    if not more:
+        return list(options)
+    rest, found = [], list[str]()
+    words = iter(options)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key == name:
+            found.append(value if equals else next(words, ""))
+        else:
+            rest.append(word)
+    return [*rest, name, ",".join([*found, *more])]
+
+
+def option(options: Sequence[str], name: str) -> str | None:
+    """The value of an option, `--name value` or `--name=value`; the last one, where there are several."""
+    found = None
+    for number, word in enumerate(options):
+        key, equals, value = word.partition("=")
+        if key == name:
+            found = value if equals else next(iter(options[number + 1 :]), None)
+    return found
+
+
+def must_be_command(command: Sequence[str]) -> None:
+    if not command or command[0] not in COMMANDS:
+        found = f"found {command[0]!r}" if command else "found nothing"
+        raise InputError(
+            f"submit: {found} after --, expected a command ({', '.join(COMMANDS)}): hindcast submit --master spark://host:7077 "
+            "-- fit hmm /shared/fleet.seq --out /shared/fleet.hmm"
+        )
+
+
+def must_hold_no_secret(options: Sequence[str]) -> None:
+    for word in options:
+        key, equals, _ = word.removeprefix("--conf=").partition("=")
+        if equals and SECRET.search(key):
+            raise InputError(
+                f"{key}: everybody on this machine can read a command line. Put it into a file that is yours alone, and give "
+                "that file to spark-submit by --properties-file"
+            )
+
+
+def spark_submit() -> Path:
+    """The user's own: that of SPARK_HOME, else the one on the PATH, else that of the pyspark here."""
+    home = os.environ.get("SPARK_HOME")
+    if home is not None:
+        program = Path(home) / "bin" / "spark-submit"
+        if not program.is_file():
+            raise InputError(f"SPARK_HOME={home}: there is no bin/spark-submit in it; unset it, or name a Spark's folder")
+        return program
+    found = shutil.which("spark-submit") or shutil.which("spark-submit", path=str(Path(sys.executable).parent))
+    if found is None:
+        raise InputError("no spark-submit: neither SPARK_HOME nor the PATH leads to one, and pyspark brought none")
+    return Path(found)

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import io
+import os
+import shlex
+import stat
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import launch.submit as submit_
+from launch.package import PACKAGES, own_folder, package, write_package
+from launch.progress import Progress
+from launch.submit import arguments_of, joined, option
+from prep.errors import InputError
+
+ROOT = Path(__file__).resolve().parents[3]
+MAIN = str(ROOT / "launch" / "__main__.py")
+FIT = ["fit", "hmm", "a.seq", "--out", "a.hmm", "--hmm.states", "3"]
+
+
+def test_the_package_holds_the_code_and_nothing_else(tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(package())) as archive:
+        names = archive.namelist()
+        assert not archive.testzip()
+    assert {name.split("/")[0] for name in names} == set(PACKAGES)
+    known = ["git", "ls-files", "--cached", "--others", "--exclude-standard", *PACKAGES]
+    listed = subprocess.run(known, cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode == 0:
+        assert set(names) <= set(listed.stdout.splitlines()), "nothing that git ignores: caches, data, secrets"
+    assert {Path(name).suffix for name in names} == {".py", ".html", ".css", ".properties", ""}
+    assert [name for name in names if not Path(name).suffix] == ["deep/ranks/discover_gpus"]
+
+
+def test_the_same_code_makes_the_same_package_and_it_runs_alone(tmp_path: Path) -> None:
+    path = write_package(tmp_path)
+    assert write_package(tmp_path) == path
+    assert list(tmp_path.iterdir()) == [path]
+    code = (
+        "import prep.spec, launch.cli; from forecasting.report.page_template import source; "
+        "print(prep.__file__, source('page.css'))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": path.name}, capture_output=True, text=True
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert path.name in ran.stdout.split()[0]
+    assert "{" in ran.stdout
+
+
+def test_the_package_lies_where_nobody_else_can_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    folder = own_folder()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    folder.chmod(0o777)
+    with pytest.raises(InputError, match="nobody else can write to"):
+        own_folder()
+    folder.rmdir()
+    folder.symlink_to(tmp_path)
+    with pytest.raises(InputError, match="must be a folder that is yours"):
+        own_folder()
+
+
+def test_in_client_mode_the_driver_runs_in_this_python() -> None:
+    found = arguments_of(["--master", "spark://h:7077", "--conf", "spark.executor.memory=2g"], FIT, Path("/p/h.zip"), None)
+    assert found[:4] == ["--master", "spark://h:7077", "--conf", "spark.executor.memory=2g"]
+    assert option(found, "--py-files") == "/p/h.zip"
+    assert f"spark.pyspark.driver.python={sys.executable}" in found
+    assert found[found.index(MAIN) :] == [MAIN, *FIT]
+
+
+def test_in_cluster_mode_settings_files_go_along(tmp_path: Path) -> None:
+    spec = tmp_path / "spec.toml"
+    spec.write_text("")
+    options = ["--master", "yarn", "--deploy-mode=cluster", "--py-files", "mine.zip", "--files=mine.txt"]
+    found = arguments_of(options, ["prep", str(spec), "s3://b/a.seq"], Path("/p/h.zip"), Path("/p/e.tar.gz"))
+    assert option(found, "--py-files") == "mine.zip,/p/h.zip"
+    assert option(found, "--files") == f"mine.txt,{spec}"
+    assert option(found, "--archives") == "/p/e.tar.gz#environment"
+    assert "spark.pyspark.python=./environment/bin/python" in found
+    assert not any("driver.python" in word for word in found)
+    assert found[-3:] == ["prep", "spec.toml", "s3://b/a.seq"]
+
+
+@pytest.mark.parametrize("given", [["--conf", "spark.pyspark.python=/x"], ["--conf=spark.pyspark.python=/x"]])
+def test_what_the_user_says_is_not_said_again(given: list[str]) -> None:
+    found = arguments_of(given, FIT, Path("/p/h.zip"), None)
+    assert sum("spark.pyspark.python=" in word for word in found) == 1
+
+
+def test_lists_are_joined() -> None:
+    assert joined(["--jars", "a", "--files", "b", "-v"], "--files", ["c", "d"]) == ["--jars", "a", "-v", "--files", "b,c,d"]
+    assert joined(["--files=b"], "--files", []) == ["--files=b"]
+
+
+@pytest.mark.parametrize(
+    ("options", "command", "said"),
+    [
+        ([], [], "found nothing after --, expected a command"),
+        ([], ["fly"], "found 'fly' after --"),
+        (["--conf", "spark.authenticate.secret=s3cr3t"], FIT, "spark.authenticate.secret: everybody .* --properties-file$"),
+        (["--conf=spark.hadoop.fs.s3a.access.key=AKIA"], FIT, "spark.hadoop.fs.s3a.access.key: everybody"),
+        (["--conf", "spark.ssl.keyStorePassword=s3cr3t"], FIT, "spark.ssl.keyStorePassword: everybody"),
+        (["--master", "spark://h:7077", "--deploy-mode", "cluster"], FIT, "runs no drivers in Python"),
+    ],
+)
+def test_what_cannot_be_submitted_is_said_in_a_line(options: list[str], command: list[str], said: str) -> None:
+    with pytest.raises(InputError, match=said) as raised:
+        submit_.submit(options, command, environment=False, show=True, progress=Progress())
+    assert "\n" not in str(raised.value)
+    assert "s3cr3t" not in str(raised.value)
+    assert "AKIA" not in str(raised.value)
+
+
+@pytest.mark.parametrize("how", ["home", "path"])
+def test_it_becomes_the_users_own_spark_submit(how: str, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "spark-submit"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\nexit 7\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment.pop("SPARK_HOME", None)
+    environment |= (
+        {"SPARK_HOME": str(tmp_path)} if how == "home" else {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+    )
+    command = [sys.executable, "-m", "launch", "submit", "--master", "yarn", "--", *FIT, "--debug"]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 7, "the exit status is spark-submit's"
+    words = ran.stdout.splitlines()
+    assert words[:2] == ["--master", "yarn"]
+    assert words[words.index(MAIN) + 1 :] == [*FIT, "--debug"]
+    shown = subprocess.run([*command[:4], "--show", *command[4:]], env=environment, capture_output=True, text=True, timeout=60)
+    assert shlex.split(shown.stdout) == [str(program), *words]
+
+
+def test_a_spark_home_without_spark_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SPARK_HOME", str(tmp_path))
+    with pytest.raises(InputError, match="there is no bin/spark-submit in it"):
+        submit_.spark_submit()
+
+
+def test_an_environment_that_cannot_be_packed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "venv_pack", None)
+    with pytest.raises(InputError, match="packed by venv-pack, which is missing: pip install venv-pack"):
+        submit_.pack_environment()
+    monkeypatch.setattr(sys, "prefix", sys.base_prefix)
+    with pytest.raises(InputError, match="neither a virtual environment nor one of conda's"):
+        submit_.pack_environment()
