@@ -29,6 +29,9 @@ app = typer.Typer(
     "Every field of the settings file is also an option: [bold]--windows.horizon 96[/], [bold]--lstm.epochs 10[/].",
 )
 
+AllowCleartext = Annotated[
+    bool, typer.Option("--allow-cleartext", help="Let Horovod's ranks talk unencrypted where Spark's traffic is encrypted.")
+]
 DASHES = "--"
 
 Dataset = Annotated[
@@ -100,8 +103,10 @@ def demo(
         list[str] | None, typer.Option(help="A column to forecast; can be repeated. Default: every numeric one.")
     ] = None,
     out: Annotated[Path, typer.Option(help="The folder for readings, dataset, models and report.")] = Path("out/demo"),
+    allow_cleartext: AllowCleartext = False,
 ) -> None:
     """Goes the whole way once: readings, dataset, HMM on Spark, LSTM with Horovod on Spark, report."""
+    _allow_cleartext(ctx, allow_cleartext)
     from launch.demo import run
 
     run(readings, timestamp, tuple(series or ()), tuple(values or ()), out, ctx.obj, Progress())
@@ -232,11 +237,13 @@ def fit_lstm(
         bool, typer.Option("--resume", help="Go on, at the very step, from the checkpoint that a killed fit left beside --out.")
     ] = False,
     tensorboard: Annotated[Path | None, typer.Option(help="A folder for TensorBoard's event files.")] = None,
+    allow_cleartext: AllowCleartext = False,
 ) -> None:
     """An LSTM: with Horovod on Spark, in one process (--cluster.on local), or as a rank where horovodrun started this.
 
     Its way is saved in OUT.checkpoint, until OUT is there. Where MLFLOW_TRACKING_URI is set, MLflow is told of every epoch.
     """
+    _allow_cleartext(ctx, allow_cleartext)
     chosen = settings_.load(settings, ctx.obj)
     from contextlib import nullcontext
 
@@ -360,8 +367,10 @@ def compare(
     hmm: Annotated[Path | None, typer.Option(help="A fitted HMM; without it, one is fitted.")] = None,
     lstm: Annotated[Path | None, typer.Option(help="A fitted LSTM; without it, one is fitted.")] = None,
     settings: SettingsFile = None,
+    allow_cleartext: AllowCleartext = False,
 ) -> None:
     """Gives every model the same windows and says which one forecasts best, and at what cost."""
+    _allow_cleartext(ctx, allow_cleartext)
     chosen = settings_.load(settings, ctx.obj)
     from launch.compare import compare_models, report_path, season_to_compare
     from launch.fitting import fit_missing, open_to_fit
@@ -371,6 +380,11 @@ def compare(
     season_to_compare(opened, chosen)  # before the time for fitting is spent
     models = fit_missing(opened, chosen, progress, hmm, lstm)
     compare_models(opened, *models, out, chosen, shlex.join(["hindcast", *sys.argv[1:]]), progress)
+
+
+def _allow_cleartext(ctx: typer.Context, allowed: bool) -> None:
+    if allowed:
+        ctx.obj["cluster.allow_cleartext"] = "true"
 
 
 def main() -> None:

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING
 
 from launch.session import spark_session
 from launch.settings import ClusterSettings
+from prep.errors import InputError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+# Any of these says that nobody on the network is to read what Spark sends.
+ENCRYPTED = (
+    "spark.network.crypto.enabled", "spark.authenticate.enableSaslEncryption", "spark.ssl.enabled", "spark.ssl.rpc.enabled",
+)  # fmt: skip
 
 
 @contextmanager
@@ -45,3 +52,17 @@ def ranks_on(spark: SparkSession, cluster: ClusterSettings) -> int:
         return max(1, task_slots(spark, profile) if profile else min(len(gpus_here(1)), cluster.gpus_per_worker))
     # A cluster's executors may still be on their way; the launcher waits for as many slots as there are ranks.
     return min(2, task_slots(spark)) if is_local(spark) else 2
+
+
+def must_allow_cleartext(spark: SparkSession, cluster: ClusterSettings) -> None:
+    """Raises InputError where Spark's traffic is encrypted, that of Horovod's ranks would cross the network as it is, and nobody
+    has allowed that."""
+    from deep.ranks.launcher import is_local
+
+    conf = spark.sparkContext.getConf()
+    encrypted = [key for key in ENCRYPTED if conf.get(key, "false") == "true"]
+    if encrypted and not cluster.allow_cleartext and not is_local(spark):
+        raise InputError(
+            f"{encrypted[0]} is on, and what Horovod's ranks send each other (gradients and weights) is authenticated, but not "
+            "encrypted. --allow-cleartext trains all the same; --cluster.on partitions trains without Horovod"
+        )

@@ -10,7 +10,7 @@ from classical.hmm.fitting import fit_hmm as fit_by_em
 from classical.hmm.forecast import HmmForecaster
 from classical.hmm.saving import forecaster_of
 from forecasting.inputs import left_aside, must_be_numbers
-from launch.cluster import ranks_on, session_on
+from launch.cluster import must_allow_cleartext, ranks_on, session_on
 from launch.models import load
 from launch.progress import Progress, console
 from launch.settings import Settings
@@ -110,6 +110,7 @@ def fit_lstm(
             )  # fmt: skip
     from deep.spark import fit_on_spark
 
+    must_allow_cleartext(spark, settings.cluster)
     ranks, gpu_each = ranks_on(spark, settings.cluster), settings.cluster.gpus_per_worker is not None
     with progress.stage(f"LSTM: Horovod on Spark, {ranks} ranks" + (" with a GPU each" if gpu_each else ""), spark):
         return fit_on_spark(spark, dataset.location, settings.lstm, ranks, on_epoch, file, least_ranks, gpu_each)

@@ -22,18 +22,22 @@ class CompareSettings(Table):
 
 
 class ClusterSettings(Table):
-    """Where Spark runs ("local[2]", "spark://host:7077"; under spark-submit that decides), and where LSTMs train.
+    """Where Spark runs, and where LSTMs train.
 
-    `ranks`: Horovod processes, by default two, or one where Spark runs one task at a time. `least_ranks`: where some are lost, a
-    training goes on from its last checkpoint on as many as are left, and no fewer than these (Horovod on Spark); None: it ends.
-    `gpus_per_worker`: of each of Spark's executors (of this machine, where Spark runs on it alone); each rank gets one, and by
-    default there are as many ranks as GPUs.
+    master           "local[2]", "spark://host:7077", "yarn", "k8s://…"; under spark-submit that decides. None: all cores of here
+    on               "horovod": in ranks of Horovod on Spark; "partitions": in Spark's tasks without Horovod; "local": in this process
+    ranks            of Horovod; None: one for each GPU, without these two, or one where Spark runs one task at a time
+    least_ranks      where ranks are lost, a training goes on from its last checkpoint on as many as are left, and no fewer than
+                     these; None: it ends
+    gpus_per_worker  of each of Spark's executors (of this machine, where Spark runs on it alone); each rank gets one
+    allow_cleartext  ranks may train where Spark encrypts what it sends, though what they send each other is not encrypted
     """
 
     master: str | None = None
     ranks: int | None = Field(default=None, ge=1)
     least_ranks: int | None = Field(default=None, ge=1)
     gpus_per_worker: int | None = Field(default=None, ge=1)
+    allow_cleartext: bool = False
     on: Literal["horovod", "partitions", "local"] = "horovod"
 
 
