@@ -25,7 +25,7 @@ class ClusterSettings(Table):
     """Where Spark runs, and where LSTMs train.
 
     master           "local[2]", "spark://host:7077", "yarn", "k8s://…"; under spark-submit that decides. None: all cores of here
-    on               "horovod": in ranks of Horovod on Spark; "partitions": in Spark's tasks without Horovod; "local": in this process
+    on               "horovod": ranks of Horovod on Spark; "partitions": Spark's tasks, without Horovod; "local": this process
     ranks            of Horovod; None: one for each GPU, without these two, or one where Spark runs one task at a time
     least_ranks      where ranks are lost, a training goes on from its last checkpoint on as many as are left, and no fewer than
                      these; None: it ends
