@@ -16,6 +16,9 @@ from launch.session import spark_session
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# Tests are over before Java's second compiler has paid for itself.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -63,6 +63,7 @@ class Hosts:
             "SPARK_LOCAL_IP": {"driver": DRIVER, **WORKERS}[host],
             "SPARK_WORKER_DIR": str(self.folder / host),
             "SPARK_DAEMON_MEMORY": "256m",
+            "JAVA_TOOL_OPTIONS": os.environ["SPARK_SUBMIT_OPTS"],
             "PYSPARK_PYTHON": sys.executable,
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
         }

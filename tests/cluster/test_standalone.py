@@ -63,7 +63,11 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Pat
     def start(name: str, kind: str, *arguments: str) -> Path:
         log = folder / f"{name}.log"
         command = [str(SPARK / "bin" / "spark-class"), f"org.apache.spark.deploy.{kind}", "--host", "127.0.0.1", *arguments]
-        environment = {**ENVIRONMENT, "SPARK_WORKER_DIR": str(folder / name)}
+        environment = {
+            **ENVIRONMENT,
+            "SPARK_WORKER_DIR": str(folder / name),
+            "JAVA_TOOL_OPTIONS": os.environ["SPARK_SUBMIT_OPTS"],
+        }
         with log.open("wb") as out:
             started.append(subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment))
         return log
