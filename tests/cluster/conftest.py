@@ -1,22 +1,192 @@
-"""A cluster whose workers are hosts of their own: what crosses between them crosses a network, and can be cut."""
+"""Two clusters, each a master and two workers of one core: processes of this machine, and hosts whose network can be cut."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pyspark
 import pytest
 
+from classical.hmm.saving import load as load_hmm
 from launch.session import java_home
+from prep.dataset import SequenceDataset
 
 SPARK = Path(pyspark.__file__).parent
 DRIVER, WORKERS = "10.77.0.1", {"host1": "10.77.0.11", "host2": "10.77.0.12"}
+
+
+def until(true: Callable[[], object], what: str, seconds: float = 90) -> None:
+    """Waits until something is true, for so long at most."""
+    limit = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < limit, f"{what}: not within {seconds:g} s"
+        time.sleep(0.1)
+
+
+class Standalone:
+    """On the loopback address. Commands run in `folder`, where readings.csv and spec.toml lie."""
+
+    def __init__(self, logs: Path, folder: Path) -> None:
+        self.logs, self.folder, self.processes = logs, folder, dict[str, subprocess.Popen[bytes]]()
+        self.url = f"spark://127.0.0.1:{_free_port()}"
+        self.environment = {
+            **os.environ,
+            "JAVA_HOME": str(java_home()),
+            "SPARK_HOME": str(SPARK),
+            "SPARK_LOCAL_IP": "127.0.0.1",
+            "PYSPARK_PYTHON": sys.executable,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        }
+
+    def up(self) -> None:
+        port = self.url.rpartition(":")[2]
+        self._serve("master", "master.Master", "--port", port, "--webui-port", str(_free_port()))
+        until(lambda: self._said("New state: ALIVE"), "the master is up")
+        for name in ("one", "two"):
+            self.start_worker(name)
+
+    def start_worker(self, name: str) -> None:
+        """And waits until the master knows it."""
+        before = self._said("Registering worker")
+        web = str(_free_port())
+        self._serve(name, "worker.Worker", "--cores", "1", "--memory", "2g", "--webui-port", web, self.url)
+        until(lambda: self._said("Registering worker") > before, f"worker {name} is up")
+
+    def kill_worker(self, name: str) -> None:
+        self.processes[name].kill()
+        self.processes[name].wait(timeout=30)
+
+    def down(self) -> None:
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait(timeout=30)
+
+    @property
+    def registered(self) -> int:
+        """How many applications there have been."""
+        return self._said("Registered app")
+
+    def run(self, *command: str, **environment: str) -> str:
+        """What a command prints that ends as it should."""
+        told = {**self.environment, **environment}
+        ran = subprocess.run(command, cwd=self.folder, env=told, capture_output=True, text=True, timeout=300)
+        assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-4000:]
+        return ran.stdout
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """A command that runs on; what it prints is read when it is over."""
+        out = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=out, stderr=out, text=True)
+
+    def assert_same_hmm(self, out: str, expected: Path) -> None:
+        """Two models whose parameters are the same to rounding."""
+        found, known = (load_hmm(place).model for place in (self.folder / out, expected))
+        np.testing.assert_allclose(found.transition, known.transition, rtol=1e-8, atol=1e-10)
+        for name, array in known.emission.arrays().items():
+            np.testing.assert_allclose(getattr(found.emission, name), array, rtol=1e-8, atol=1e-10, err_msg=name)
+
+    def kill_executor(self, worker: str) -> None:
+        """Of the application that runs, once Python works in it."""
+        found: list[psutil.Process] = []
+
+        def busy() -> bool:
+            found[:] = [
+                one for one in self._executors(worker) if any("launch.daemon" in _line(child) for child in one.children())
+            ]
+            return bool(found)
+
+        until(busy, f"an executor of worker {worker} works")
+        os.kill(found[0].pid, signal.SIGKILL)
+
+    def _executors(self, worker: str) -> list[psutil.Process]:
+        children = psutil.Process(self.processes[worker].pid).children(recursive=True)
+        return [child for child in children if "CoarseGrainedExecutorBackend" in _line(child)]
+
+    def _said(self, pattern: str) -> int:
+        return len(re.findall(pattern, (self.logs / "master.log").read_text()))
+
+    def _serve(self, name: str, kind: str, *arguments: str) -> None:
+        command = [str(SPARK / "bin" / "spark-class"), f"org.apache.spark.deploy.{kind}", "--host", "127.0.0.1", *arguments]
+        environment = {
+            **self.environment,
+            "SPARK_WORKER_DIR": str(self.logs / name),
+            "JAVA_TOOL_OPTIONS": os.environ["SPARK_SUBMIT_OPTS"],
+        }
+        with (self.logs / f"{name}.log").open("ab") as out:
+            self.processes[name] = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
+
+
+def _line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has ended meanwhile
+        return ""
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture(scope="session")
+def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]:
+    folder = tmp_path_factory.mktemp("work")
+    hours = np.arange(600)
+    rng = np.random.default_rng(0)
+    times = np.datetime_as_string(np.datetime64("2025-01-01T00") + hours, "s")
+    lines = [
+        f"{t},{name},{20 + 5 * np.sin(h / 4) + rng.normal():.3f}" for name in "abcd" for h, t in zip(hours, times, strict=True)
+    ]
+    (folder / "readings.csv").write_text("\n".join(["time,sensor,heat", *lines]) + "\n")
+    (folder / "spec.toml").write_text(
+        '[readings]\npath = "readings.csv"\ntimestamp = "time"\nseries = "sensor"\n[windows]\ncontext = 24\nhorizon = 8\n'
+        "[hmm]\nstates = 2\niterations = 40\ntolerance = 0.0\n"
+        "[lstm]\nunits = 8\nbatch = 64\nepochs = 30\npatience = 30\ncheckpoint_steps = 10\n"
+    )
+    cluster = Standalone(tmp_path_factory.mktemp("cluster"), folder)
+    try:
+        cluster.up()
+        yield cluster
+    finally:
+        cluster.down()
+
+
+@pytest.fixture(scope="session")
+def dataset(standalone: Standalone) -> SequenceDataset:
+    """d.seq, prepared on the cluster."""
+    standalone.run("hindcast", "prep", "spec.toml", "d.seq", "--cluster.master", standalone.url)
+    return SequenceDataset.open(standalone.folder / "d.seq")
+
+
+@pytest.fixture(scope="session")
+def local_hmm(standalone: Standalone, dataset: SequenceDataset) -> Path:
+    """Fitted to it on one machine."""
+    standalone.run(
+        "hindcast", "fit", "hmm", "d.seq", "--settings", "spec.toml", "--out", "local.hmm", "--cluster.master", "local[1]"
+    )  # fmt: skip
+    return standalone.folder / "local.hmm"
+
+
+@pytest.fixture(scope="session")
+def lstm(standalone: Standalone, dataset: SequenceDataset) -> Path:
+    """Fitted to it on a rank at each worker."""
+    standalone.run(
+        "hindcast", "fit", "lstm", "d.seq", "--settings", "spec.toml", "--out", "lstm", "--cluster.master", standalone.url
+    )  # fmt: skip
+    return standalone.folder / "lstm"
 
 
 class Hosts:

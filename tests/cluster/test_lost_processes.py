@@ -1,0 +1,124 @@
+"""Executors, workers and drivers that are killed in the middle of their work: nothing of it is lost."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from deep.forecaster import load as load_lstm
+from prep.dataset import SequenceDataset
+
+if TYPE_CHECKING:
+    from tests.cluster.conftest import Standalone
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+
+def assert_ends_well(driver: subprocess.Popen[str]) -> None:
+    out, err = driver.communicate(timeout=200)
+    assert driver.returncode == 0, out[-2000:] + err[-4000:]
+
+
+def checkpointed(standalone: Standalone, out: str, driver: subprocess.Popen[str]) -> None:
+    """Waits for the checkpoint of a fit."""
+    place, limit = standalone.folder / f"{out}.checkpoint", time.monotonic() + 150
+    while not place.exists():
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def fit(kind: str, standalone: Standalone, out: str, *more: str) -> list[str]:
+    return ["hindcast", "fit", kind, "d.seq", "--settings", "spec.toml", "--out", out, "--cluster.master", standalone.url, *more]
+
+
+def test_preparation_loses_an_executor_and_no_reading(standalone: Standalone, dataset: SequenceDataset) -> None:
+    driver = standalone.start("hindcast", "prep", "spec.toml", "lost.seq", "--cluster.master", standalone.url)
+    standalone.kill_executor("one")
+    assert_ends_well(driver)
+    assert SequenceDataset.open(standalone.folder / "lost.seq").digest == dataset.digest
+
+
+def test_em_loses_a_worker_and_ends_with_the_same_numbers(standalone: Standalone, local_hmm: Path) -> None:
+    driver = standalone.start(*fit("hmm", standalone, "worker.hmm"))
+    checkpointed(standalone, "worker.hmm", driver)
+    standalone.kill_worker("two")
+    try:
+        assert_ends_well(driver)
+    finally:
+        standalone.start_worker("two")
+    standalone.assert_same_hmm("worker.hmm", local_hmm)
+
+
+def test_em_loses_its_driver_and_goes_on_to_the_same_numbers(standalone: Standalone, local_hmm: Path) -> None:
+    driver = standalone.start(*fit("hmm", standalone, "driver.hmm"))
+    checkpointed(standalone, "driver.hmm", driver)
+    driver.kill()
+    driver.communicate(timeout=30)
+    assert not (standalone.folder / "driver.hmm").exists()
+    standalone.run(*fit("hmm", standalone, "driver.hmm", "--resume"))
+    standalone.assert_same_hmm("driver.hmm", local_hmm)
+
+
+def test_ranks_lose_an_executor_and_a_resumed_training_ends_with_the_same_weights(standalone: Standalone, lstm: Path) -> None:
+    driver = standalone.start(*fit("lstm", standalone, "lost"))
+    checkpointed(standalone, "lost", driver)
+    standalone.kill_executor("one")
+    began = time.monotonic()
+    _, err = driver.communicate(timeout=90)
+    assert time.monotonic() - began < 60
+    assert driver.returncode == 1
+    assert re.search(r"rank \d on \S+ .*(ended|is lost|raised)", err), err
+    assert not (standalone.folder / "lost").exists()
+    standalone.run(*fit("lstm", standalone, "lost", "--resume"))
+    digests = {load_lstm(place).card.settings["weights_sha256"] for place in (lstm, standalone.folder / "lost")}
+    assert len(digests) == 1
+
+
+LOSING_AN_EXECUTOR = """
+import json, os, signal, sys, time
+import numpy as np, psutil
+from classical import em, hmm
+from classical.hmm.training import training
+from launch.session import spark_session
+from prep.entries import cache_directory
+
+def executors(app):
+    lines = ((process.pid, process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))
+    return [pid for pid, line in lines if app in line and any("CoarseGrainedExecutorBackend" in word for word in line)]
+
+def lose_one(number):
+    if number == 2:
+        os.kill(executors(spark.sparkContext.applicationId)[0], signal.SIGKILL)
+
+with spark_session(sys.argv[1]) as spark:
+    limit = time.monotonic() + 90
+    known = spark.sparkContext._jsc.sc().getExecutorMemoryStatus  # the driver is one of them
+    while known().size() < 3 and time.monotonic() < limit:
+        time.sleep(0.2)
+    rng, found = np.random.default_rng(0), {}
+    rows = [(rng.integers(0, 1 + 2 * (number % 2), 30).tolist(),) for number in range(60)]
+    frame = spark.createDataFrame(rows, "x array<int>").repartition(6)
+    model = hmm.CategoricalHMM(2, n_features=3, n_iter=5, random_state=0)
+    for name, hook in (("whole", lambda number: None), ("disturbed", lose_one)):
+        with training(frame, check=model._check) as given:
+            found["nodes"] = len(given.data._nodes)
+            how = {"iterations": 5, "tolerance": -np.inf, "on_iteration": lambda number, _: hook(number)}
+            found[name] = em.fit(model.beginnings(given)[0], given.data, **how)[1].log_likelihood
+    left = spark.sparkContext.parallelize(range(8), 8).map(lambda _: len([*cache_directory().glob("packed-*")])).collect()
+print(json.dumps({**found, "left": sum(left)}))
+"""
+
+
+def test_sequences_that_a_lost_executor_had_are_packed_again(standalone: Standalone) -> None:
+    found = json.loads(standalone.run(sys.executable, "-c", LOSING_AN_EXECUTOR, standalone.url).splitlines()[-1])
+    assert found["nodes"] == 2
+    assert found["disturbed"] == pytest.approx(found["whole"], rel=1e-12)
+    assert found["left"] == 0
