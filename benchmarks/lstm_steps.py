@@ -21,7 +21,7 @@ import numpy as np
 
 from prep.dataset import SequenceDataset
 
-STEPS, TURNS = 30, 6
+STEPS, TURNS = 30, 16
 
 
 def feed(location: str) -> None:
@@ -39,42 +39,61 @@ def feed(location: str) -> None:
     inputs = inputs_of(dataset, windows, settings)
     share = Share(len(windows), settings.windows_a_step(inputs.channels), 0, 1)
     learner = Learner(build(settings, inputs), settings, OneProcess(), share.steps)
-    ratios, times = [], []
+    times: dict[str, list[float]] = {"feed": [], "memory": []}
     for turn in range(TURNS + 1):
-        rest = iter(training_feed(windows, inputs, Epoch(share, settings.member_seeds, turn, settings.mixing)))
-        held = next(rest)
-        seconds = []
-        for source in (rest, iter([held] * (STEPS + 5))):
-            for step, batch in zip(range(STEPS + 5), source, strict=False):
+        fed = training_feed(windows, inputs, Epoch(share, settings.member_seeds, turn, settings.mixing))
+        held = next(fed)
+        sources = {"feed": fed, "memory": iter([held] * (STEPS + 5))}
+        for name in sorted(sources, reverse=bool(turn % 2)):  # neither is always the first
+            for step, batch in zip(range(STEPS + 5), sources[name], strict=False):
                 if step == 5:  # the feed has been filled while nobody took from it
                     began = time.perf_counter()
                 float(learner.train_step(*batch, tf.constant(0.0)).total)
-            seconds.append((time.perf_counter() - began) / STEPS)
-        if turn:  # the first traces the graph
-            ratios.append(seconds[0] / seconds[1])
-            times.append(seconds)
-    fed, held_ = np.median(times, axis=0) * 1e3
-    print(f"a step of {share.size} windows: {fed:.1f} ms with the feed, {held_:.1f} ms on arrays in memory", end="; ")
-    print(f"ratio {np.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f})")
+            if turn:  # the first traces the graph
+                times[name].append((time.perf_counter() - began) / STEPS * 1e3)
+    ratios = np.divide(times["feed"], times["memory"])
+    fed_, held_ = (float(np.median(times[name])) for name in ("feed", "memory"))
+    print(
+        f"a step of {share.size} windows: {fed_:.1f} ms with the feed, {held_:.1f} ms on tensors in memory; "
+        f"ratio {fed_ / held_:.3f}"
+    )
+    print(f"by turn: median {np.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
 
 
 def scaling(location: str) -> None:
-    efficiency, times = [], []
+    """One rank, two ranks, and as the machine's own limit two processes that know nothing of each other; a thread each."""
+    times: dict[str, list[float]] = {"one rank": [], "two ranks": [], "two processes": []}
     for _ in range(3):
-        one, two = (_timed(location, ranks) for ranks in (1, 2))
-        efficiency.append(one / two)
-        times.append((one, two))
-    one, two = np.median(times, axis=0) * 1e3
-    print(f"a step of one rank's batch: {one:.1f} ms alone, {two:.1f} ms on two ranks with a batch each", end="; ")
-    print(f"weak scaling efficiency {np.median(efficiency):.2f} ({min(efficiency):.2f} to {max(efficiency):.2f})")
+        times["one rank"].append(_timed(location, [1])[0])
+        times["two ranks"].append(_timed(location, [2])[0])
+        times["two processes"].append(max(_timed(location, [1, 1])))
+    one = np.array(times.pop("one rank"))
+    print(f"a step of one rank's batch, alone: {np.median(one) * 1e3:.1f} ms")
+    for name, seconds in times.items():
+        found = one / seconds
+        print(
+            f"{name} with a batch each: {np.median(seconds) * 1e3:.1f} ms, efficiency {np.median(found):.2f} "
+            f"({min(found):.2f} to {max(found):.2f})"
+        )
 
 
-def _timed(location: str, ranks: int) -> float:
+def _timed(location: str, runs: list[int]) -> list[float]:
+    """Seconds a step of runs of so many ranks each, at the same time."""
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [*_horovodrun(ranks), sys.executable, __file__, "rank", location]
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=400, env=environment)
-    told = [line.split("seconds a step: ")[1] for line in done.stdout.splitlines() if "seconds a step: " in line]
-    return float(told[0])
+    started = [
+        subprocess.Popen(
+            [*_horovodrun(ranks), sys.executable, __file__, "rank", location], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True, env=environment,
+        )
+        for ranks in runs
+    ]  # fmt: skip
+    told = []
+    for process in started:
+        out, err = process.communicate(timeout=400)
+        if process.returncode:
+            raise SystemExit(out + err)
+        told += [float(line.split("seconds a step: ")[1]) for line in out.splitlines() if "seconds a step: " in line]
+    return told
 
 
 def _horovodrun(ranks: int) -> list[str]:
@@ -89,7 +108,7 @@ def rank(location: str) -> None:
 
     collective = HorovodRanks()
     seconds = [time.perf_counter()]
-    settings = LstmSettings(epochs=1, batch_of="rank", max_seconds=30)
+    settings = LstmSettings(epochs=1, batch_of="rank", max_seconds=15)
     train_on(SequenceDataset.open(location), settings, collective, on_step=lambda *at: seconds.append(time.perf_counter()))
     if collective.rank == 0:
         print(f"seconds a step: {float(np.median(np.diff(seconds)[10:]))}", flush=True)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deep.feed import Epoch, Rows, Share, order, take, training_feed, validation_feed
+from deep.feed import AHEAD, Epoch, Rows, Share, order, take, training_feed, validation_feed
 from deep.inputs import Inputs
 from deep.mixing import mixed
 from prep.windows import Windows
@@ -85,11 +86,7 @@ def test_targets_come_after_the_lead(over: Callable[..., Windows]) -> None:
     np.testing.assert_array_equal(target[..., 0], [[9, 10], [18, 19]])
 
 
-@pytest.mark.parametrize("few", [0, 2, 32])
-def test_the_feeds_batches_are_the_orders_windows_from_any_step_on(
-    over: Callable[..., Windows], few: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("deep.feed.FEW_STEPS", few)
+def test_the_feeds_batches_are_the_orders_windows_from_any_step_on(over: Callable[..., Windows]) -> None:
     windows = over(np.arange(12.0)[:, None], 2, 1)
     share = Share(windows=10, step=4, rank=1, ranks=2)
     for epoch, first in ((0, 0), (1, 0), (1, 2)):
@@ -159,3 +156,39 @@ def test_validation_is_one_pass_in_order(over: Callable[..., Windows]) -> None:
     windows = over(np.arange(12.0)[:, None], 2, 1)
     batches = firsts(validation_feed(windows, inputs_for(windows), Share(10, 4, 0, 1)))
     assert batches == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
+def feeding() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "feed"]
+
+
+def test_what_is_prepared_ahead_is_little_and_ends_with_who_takes_it(
+    over: Callable[..., Windows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def make(windows: Windows, inputs: Inputs, rows: Rows) -> tuple[dict[str, Any], float, float]:
+        made.append(1)
+        return {}, 0.0, 0.0
+
+    monkeypatch.setattr("deep.feed.take", make)
+    windows = over(np.arange(120.0)[:, None], 2, 1)
+    batches = training_feed(windows, inputs_for(windows), Epoch(Share(100, 1, 0, 1), (3,), 0))
+    next(batches)
+    assert len(feeding()) == 1
+    batches.close()
+    assert not feeding()
+    assert len(made) <= 1 + AHEAD + 1
+
+
+def test_what_goes_wrong_while_preparing_is_raised_where_it_is_taken(
+    over: Callable[..., Windows], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(windows: Windows, inputs: Inputs, rows: Rows) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr("deep.feed.take", fail)
+    windows = over(np.arange(12.0)[:, None], 2, 1)
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(validation_feed(windows, inputs_for(windows), Share(10, 4, 0, 1)))
+    assert not feeding()
