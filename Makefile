@@ -34,6 +34,11 @@ bench: install-dev
 	@mkdir -p out
 	$(VENV)/bin/hindcast prep examples/etth1.toml out/bench.seq --overwrite
 	$(PYTHON) benchmarks/lstm_ranks.py out/bench.seq
+	$(PYTHON) benchmarks/lstm_steps.py feed out/bench.seq
+	$(PYTHON) benchmarks/lstm_steps.py scaling out/bench.seq
+	$(PYTHON) benchmarks/lstm_steps.py launch out/bench.seq
+	$(PYTHON) benchmarks/lstm_partitions.py
+	$(PYTHON) benchmarks/lstm_quality.py
 	$(PYTHON) benchmarks/preparing.py rate
 	$(PYTHON) benchmarks/preparing.py skew
 	$(PYTHON) benchmarks/reading_blocks.py

@@ -65,6 +65,8 @@ def _see_own_gpu() -> None:
     gpus, number = tf.config.list_physical_devices("GPU"), int(os.environ.get("HOROVOD_LOCAL_RANK", "0"))
     if not gpus:
         return
+    if len(gpus) == 1 and "CUDA_VISIBLE_DEVICES" in os.environ:  # whoever started this rank has chosen already
+        return
     if number >= len(gpus):
         raise InputError(
             f"rank {number} of those on {socket.gethostname()} finds {len(gpus)} GPUs: start no more ranks a host than it has "

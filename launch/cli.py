@@ -48,8 +48,9 @@ def common(
 ) -> None:
     # Both --debug and fields of the settings are taken from the arguments before anything is parsed: the first is shown in --help
     # by this, and the others are refused where nothing would read them.
-    if ctx.obj and ctx.invoked_subcommand in ("doctor", "inspect", "package"):
-        raise InputError(f"--{next(iter(ctx.obj))}: `hindcast {ctx.invoked_subcommand}` has no settings")
+    if ctx.obj and ctx.invoked_subcommand in ("doctor", "inspect", "package", "submit"):
+        behind = ": put it behind --, where the command stands" if ctx.invoked_subcommand == "submit" else ""
+        raise InputError(f"--{next(iter(ctx.obj))}: `hindcast {ctx.invoked_subcommand}` has no settings{behind}")
 
 
 @app.command(
@@ -390,8 +391,8 @@ def _allow_cleartext(ctx: typer.Context, allowed: bool) -> None:
 def main() -> None:
     """Runs a command. What the user can mend is one message and exit status 2; a defect, exit status 1."""
     arguments, submitted = sys.argv[1:], list[str]()
-    if arguments[:1] == ["submit"] and DASHES in arguments:
-        place = arguments.index(DASHES)
+    place = arguments.index(DASHES) if DASHES in arguments else len(arguments)
+    if next((word for word in arguments[:place] if word != "--debug"), None) == "submit":
         # What follows is another command's; the parser takes the first of the dashes away.
         arguments, submitted = arguments[:place], [DASHES, *arguments[place:]]
     debug = "--debug" in arguments

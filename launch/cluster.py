@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -34,22 +35,39 @@ def executors_gpus(cluster: ClusterSettings) -> dict[str, str]:
         return {}
     from deep.ranks.gpus import DISCOVERY
 
-    return {
-        "spark.executor.resource.gpu.amount": str(cluster.gpus_per_worker),
-        "spark.executor.resource.gpu.discoveryScript": str(DISCOVERY),
-    }
+    conf = {"spark.executor.resource.gpu.amount": str(cluster.gpus_per_worker)}
+    if DISCOVERY.is_file():  # not in a zip: then Spark says that it was told of no script
+        conf["spark.executor.resource.gpu.discoveryScript"] = str(DISCOVERY)
+    return conf
 
 
 def ranks_on(spark: SparkSession, cluster: ClusterSettings) -> int:
-    """How many ranks train: as many as were asked for, else one a GPU, else two (one where Spark runs one task at a time)."""
+    """How many ranks train: as many as were asked for, else one a GPU, else two (one where Spark runs one task at a time).
+
+    Raises InputError where there are no GPUs, or their number cannot be known.
+    """
     from deep.ranks.gpus import gpus_here, one_gpu_a_task
-    from deep.ranks.launcher import is_local, task_slots
+    from deep.ranks.launcher import SLOTS_SECONDS, is_local, on_demand, task_slots
 
     if cluster.ranks is not None:
         return cluster.ranks
     if cluster.gpus_per_worker is not None:
         profile = one_gpu_a_task(spark)
-        return max(1, task_slots(spark, profile) if profile else min(len(gpus_here(1)), cluster.gpus_per_worker))
+        if profile is None:
+            return min(len(gpus_here(1)), cluster.gpus_per_worker)
+        if on_demand(spark):
+            raise InputError(
+                "cluster.ranks: executors come on demand here, with any number of GPUs; say how many ranks there are"
+            )
+        limit = time.monotonic() + SLOTS_SECONDS
+        while not (slots := task_slots(spark, profile)):
+            if time.monotonic() > limit:
+                raise InputError(
+                    f"cluster.gpus_per_worker: Spark ({spark.sparkContext.master}) has given no executor with GPUs "
+                    f"within {SLOTS_SECONDS:g} s. Do its workers know of theirs (spark.worker.resource.gpu.amount)?"
+                )
+            time.sleep(0.5)
+        return slots
     # A cluster's executors may still be on their way; the launcher waits for as many slots as there are ranks.
     return min(2, task_slots(spark)) if is_local(spark) else 2
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+import tempfile
 from importlib import import_module
 from importlib.metadata import distributions
 from pathlib import Path
@@ -30,8 +31,13 @@ def pack_environment() -> Path:
     content = hashlib.sha256(f"{sys.prefix}\n{sys.version}\n{known}".encode()).hexdigest()[:12]
     archive = own_folder() / f"environment-{content}.tar.gz"
     if not archive.exists():
-        half = archive.with_name(f"half-{archive.name}")
         more = {"ignore_editable_packages": True} if conda else {}
-        packer.pack(prefix=sys.prefix, output=str(half), force=True, compress_level=1, **more)
-        half.replace(archive)
+        failures = OSError, packer.CondaPackException if conda else packer.VenvPackException
+        with tempfile.TemporaryDirectory(dir=archive.parent) as folder:  # of another submit at the same time, nothing is seen
+            half = Path(folder, archive.name)
+            try:
+                packer.pack(prefix=sys.prefix, output=str(half), compress_level=1, **more)
+                half.replace(archive)
+            except failures as error:
+                raise InputError(f"{tool} cannot pack {sys.prefix}: {error}") from None
     return archive

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 JAVA_VERSION = 17
+# Tasks run in the driver's own Java.
+LOCAL = r"local(\[.*\])?"
 EXECUTOR_SECONDS, SETTLED_SECONDS = 30.0, 1.5
 # Petastorm speaks to pyarrow through interfaces since deprecated; its workers would say so once a file.
 QUIET_WORKERS = "ignore::FutureWarning:petastorm.fs_utils"
@@ -50,7 +52,7 @@ def spark_session(
         conf.setIfMissing(key, value)
     session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
     try:
-        if not re.fullmatch(r"local(\[.*\])?", conf.get("spark.master")):
+        if not re.fullmatch(LOCAL, conf.get("spark.master")):
             _await_executors(session)
         yield session
     finally:
@@ -84,7 +86,9 @@ def _defaults(master: str, carried: str) -> dict[str, str]:
     conf |= logging_conf()
     if carried:
         # spark-submit's zips are on a task's path, but the process that tasks are forked from is started before there is one.
-        paths = [path for place in carried.split(",") for path in (place.rpartition("/")[2], place.removeprefix("file:"))]
+        # Executors have them where they run; only tasks of this process find them where they lie.
+        here = re.fullmatch(LOCAL, master)
+        paths = [place.removeprefix("file:") if here else place.rpartition("/")[2] for place in carried.split(",")]
         conf["spark.executorEnv.PYTHONPATH"] = os.pathsep.join(paths)
     if master.startswith("local"):
         conf |= {

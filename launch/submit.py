@@ -17,8 +17,15 @@ from launch.session import java_home, logging_conf
 from prep.errors import InputError
 
 COMMANDS = ("demo", "readings", "prep", "append", "fit", "tune", "forecast", "compare")
-# Everybody on this machine sees a command line.
-SECRET = re.compile(r"secret|password|token|access\.?key|credential", re.IGNORECASE)
+# Everybody on this machine sees a command line. What Kubernetes calls secrets are names of theirs.
+SECRET = re.compile(r"(secret|password|token|(access|account|private)\.?key)(?!s?\w*\.?(file|provider|enabled))", re.IGNORECASE)
+NO_SECRET = re.compile(r"spark\.kubernetes\.|spark\.security\.credentials\.")
+IN_JAVA_OPTIONS = re.compile(r"-D([^=\s]+)=")
+# Options of spark-submit's that are settings.
+SHORT = {
+    "--master": "spark.master", "--deploy-mode": "spark.submit.deployMode",
+    "--driver-java-options": "spark.driver.extraJavaOptions",
+}  # fmt: skip
 # Where an environment is unpacked, beside each executor and, in cluster mode, the driver.
 UNPACKED = "environment"
 
@@ -50,30 +57,32 @@ def arguments_of(options: Sequence[str], command: Sequence[str], package: Path, 
     In client mode the driver runs here, in this Python. In cluster mode it runs somewhere else: then settings files of the
     command are sent along and called by their names alone.
     """
-    far = option(options, "--deploy-mode") == "cluster"
-    if far and (option(options, "--master") or "").startswith("spark://"):
+    known = configured(options)
+    far = known.get("spark.submit.deployMode") == "cluster"
+    if far and known.get("spark.master", "").startswith("spark://"):
         raise InputError(
             "--deploy-mode cluster: a standalone cluster runs no drivers in Python; leave it out, or use YARN or Kubernetes"
         )
     given, files = list(options), []
     if far:
-        files = [word for word in command if word.endswith(".toml") and Path(word).is_file()]
-        command = [Path(word).name if word in files else word for word in command]
+        named = {word: word.rpartition("=")[2] for word in command if word.endswith(".toml")}
+        files = [path for path in dict.fromkeys(named.values()) if Path(path).is_file()]
+        if len({Path(path).name for path in files}) < len(files):
+            raise InputError(f"{', '.join(files)}: are sent to the driver by their names alone, which must differ: rename one")
+        command = [word.replace(named[word], Path(word).name) if named.get(word) in files else word for word in command]
     given = joined(given, "--py-files", [str(package)])
     given = joined(given, "--files", files)
     conf: dict[str, str] = {}
     if not far:
         conf["spark.pyspark.driver.python"] = sys.executable
-        if option(options, "--driver-java-options") is None:
-            conf |= logging_conf()
+        conf |= logging_conf()
     if environment is not None:
         given = joined(given, "--archives", [f"{environment}#{UNPACKED}"])
         conf["spark.pyspark.python"] = f"./{UNPACKED}/bin/python"
     elif not far:
         conf["spark.pyspark.python"] = os.environ.get("PYSPARK_PYTHON", sys.executable)
-    taken = {word.removeprefix("--conf=").partition("=")[0] for word in given}
     for key, value in conf.items():
-        if key not in taken:
+        if key not in known:
             given += ["--conf", f"{key}={value}"]
     return [*given, str(Path(__file__).with_name("__main__.py")), *command]
 
@@ -103,6 +112,29 @@ def option(options: Sequence[str], name: str) -> str | None:
     return found
 
 
+def configured(options: Sequence[str]) -> dict[str, str]:
+    """What spark-submit knows of a submission: its file of properties (the user's, or Spark's own defaults) and above that the
+    command line."""
+    given = option(options, "--properties-file")
+    home = os.environ.get("SPARK_HOME")
+    folder = os.environ.get("SPARK_CONF_DIR") or (Path(home) / "conf" if home else None)
+    file = Path(given) if given else Path(folder) / "spark-defaults.conf" if folder else None
+    known: dict[str, str] = {}
+    if file is not None and file.is_file():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if found := re.match(r"\s*([^#!\s=:]+)\s*[=:\s]\s*(.*)", line):
+                known[found[1]] = found[2].strip()
+    words = list(options)
+    for number, word in enumerate(words):
+        text = words[number + 1] if word == "--conf" and number + 1 < len(words) else word.removeprefix("--conf=")
+        if word.startswith("--conf"):
+            key, _, known[key] = text.partition("=")
+    for name, key in SHORT.items():
+        if (value := option(options, name)) is not None:
+            known[key] = value
+    return known
+
+
 def must_be_command(command: Sequence[str]) -> None:
     if not command or command[0] not in COMMANDS:
         found = f"found {command[0]!r}" if command else "found nothing"
@@ -114,12 +146,13 @@ def must_be_command(command: Sequence[str]) -> None:
 
 def must_hold_no_secret(options: Sequence[str]) -> None:
     for word in options:
-        key, equals, _ = word.removeprefix("--conf=").partition("=")
-        if equals and SECRET.search(key):
-            raise InputError(
-                f"{key}: everybody on this machine can read a command line. Put it into a file that is yours alone, and give "
-                "that file to spark-submit by --properties-file"
-            )
+        key, equals, value = word.removeprefix("--conf=").partition("=")
+        for name in [key, *IN_JAVA_OPTIONS.findall(value)] if equals else []:
+            if SECRET.search(name) and not NO_SECRET.match(name):
+                raise InputError(
+                    f"{name}: everybody on this machine can read a command line. Put it into a file that is yours alone, and "
+                    "give that file to spark-submit by --properties-file"
+                )
 
 
 def spark_submit() -> Path:

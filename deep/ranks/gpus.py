@@ -50,7 +50,7 @@ def gpus_here(ranks: int) -> list[str]:
     """An address for each of `ranks` ranks on this machine. Raises InputError where it has fewer GPUs."""
     try:
         told = subprocess.run([str(DISCOVERY)], capture_output=True, text=True, timeout=DISCOVERY_SECONDS, check=True).stdout
-    except subprocess.SubprocessError as error:
+    except (OSError, subprocess.SubprocessError) as error:
         raise InputError(f"{DISCOVERY}: could not tell this machine's GPUs: {error}") from None
     addresses = [str(address) for address in json.loads(told)["addresses"]]
     if len(addresses) < ranks:

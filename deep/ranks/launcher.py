@@ -83,7 +83,7 @@ def run_on_ranks(
     profile = one_gpu_a_task(spark) if gpu_each else None
     own_gpus = gpus_here(ranks) if gpu_each and profile is None else None
     _require_slots(spark, ranks, 0 if runs_tasks_itself(spark) else SLOTS_SECONDS, profile)
-    threads = max(1, task_slots(spark) * int(conf.get("spark.task.cpus", "1")) // ranks)
+    threads = _threads(spark, ranks)
     host = LOOPBACK if local else conf.get("spark.driver.host")
     bind = LOOPBACK if local else conf.get("spark.driver.bindAddress", host)
     gpus = "1" if profile else conf.get("spark.task.resource.gpu.amount")
@@ -95,7 +95,7 @@ def run_on_ranks(
         run = Run(
             lambda: horovod.spark.run(
                 run_rank, given, num_proc=ranks, use_gloo=True, nics=nics, env=_environment(silence_seconds, threads), verbose=0,
-                start_timeout=int(START_SECONDS),
+                start_timeout=int(START_SECONDS), executable=spark.sparkContext.pythonExec,
             )
         )  # fmt: skip
         fault = None
@@ -129,7 +129,7 @@ def task_slots(spark: SparkSession, profile: ResourceProfile | None = None) -> i
     """How many tasks can run at once, those of a `profile` where one is given. Where executors come and go on demand, as many as
     there may be."""
     conf = spark.sparkContext.getConf()
-    if conf.get("spark.dynamicAllocation.enabled", "false") == "true":
+    if on_demand(spark):
         per_executor = int(conf.get("spark.executor.cores", "1")) // int(conf.get("spark.task.cpus", "1"))
         if profile is not None:
             per_executor = min(per_executor, int(conf.get("spark.executor.resource.gpu.amount", "0")))
@@ -137,6 +137,20 @@ def task_slots(spark: SparkSession, profile: ResourceProfile | None = None) -> i
     scala = spark.sparkContext._jsc.sc()
     wanted = profile._java_resource_profile if profile else scala.resourceProfileManager().defaultResourceProfile()
     return scala.maxNumConcurrentTasks(wanted)
+
+
+def _threads(spark: SparkSession, ranks: int) -> int:
+    """Of each rank: the cores of its share of the slots."""
+    conf = spark.sparkContext.getConf()
+    cores = task_slots(spark) * int(conf.get("spark.task.cpus", "1")) // ranks
+    if on_demand(spark):  # there may be any number of slots, but no executor has more cores than these
+        cores = min(cores, int(conf.get("spark.executor.cores", "1")))
+    return max(1, cores)
+
+
+def on_demand(spark: SparkSession) -> bool:
+    """Whether executors come and go with the work there is."""
+    return spark.sparkContext.getConf().get("spark.dynamicAllocation.enabled", "false") == "true"
 
 
 def is_local(spark: SparkSession) -> bool:

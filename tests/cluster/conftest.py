@@ -39,6 +39,7 @@ class Standalone:
 
     def __init__(self, logs: Path, folder: Path) -> None:
         self.logs, self.folder, self.processes = logs, folder, dict[str, subprocess.Popen[bytes]]()
+        self.earlier = set[int]()
         self.url = f"spark://127.0.0.1:{_free_port()}"
         self.environment = {
             **os.environ,
@@ -74,6 +75,11 @@ class Standalone:
             process.wait(timeout=30)
 
     @property
+    def launched(self) -> int:
+        """How many executors there have been."""
+        return self._said("Launching executor")
+
+    @property
     def registered(self) -> int:
         """How many applications there have been."""
         return self._said("Registered app")
@@ -87,6 +93,7 @@ class Standalone:
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """A command that runs on; what it prints is read when it is over."""
+        self.earlier = {process.pid for worker in ("one", "two") for process in self._executors(worker)}
         out = subprocess.PIPE
         return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=out, stderr=out, text=True)
 
@@ -98,20 +105,19 @@ class Standalone:
             np.testing.assert_allclose(getattr(found.emission, name), array, rtol=1e-8, atol=1e-10, err_msg=name)
 
     def kill_executor(self, worker: str) -> None:
-        """Of the application that runs, once Python works in it."""
+        """Of the command that was started last, once Python works in it."""
         found: list[psutil.Process] = []
 
         def busy() -> bool:
-            found[:] = [
-                one for one in self._executors(worker) if any("launch.daemon" in _line(child) for child in one.children())
-            ]
+            executors = [one for one in self._executors(worker) if one.pid not in self.earlier]
+            found[:] = [one for one in executors if any("launch.daemon" in _line(child) for child in _children(one))]
             return bool(found)
 
         until(busy, f"an executor of worker {worker} works")
         os.kill(found[0].pid, signal.SIGKILL)
 
     def _executors(self, worker: str) -> list[psutil.Process]:
-        children = psutil.Process(self.processes[worker].pid).children(recursive=True)
+        children = _children(psutil.Process(self.processes[worker].pid))
         return [child for child in children if "CoarseGrainedExecutorBackend" in _line(child)]
 
     def _said(self, pattern: str) -> int:
@@ -126,6 +132,13 @@ class Standalone:
         }
         with (self.logs / f"{name}.log").open("ab") as out:
             self.processes[name] = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:  # it has ended meanwhile
+        return []
 
 
 def _line(process: psutil.Process) -> str:

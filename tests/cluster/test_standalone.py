@@ -59,13 +59,15 @@ def bare(standalone: Standalone, tmp_path: Path) -> str:
 
 
 @pytest.mark.usefixtures("ran_there")
-def test_submit_brings_code_and_environment_to_hosts_that_have_neither(
-    standalone: Standalone, local_hmm: Path, bare: str, tmp_path: Path
+def test_submit_brings_code_and_environment_to_ranks_on_hosts_that_have_neither(
+    standalone: Standalone, lstm: Path, bare: str, tmp_path: Path
 ) -> None:
-    command = [bare, "-m", "launch", "submit", "--environment", "--master", standalone.url, "--", *FIT_HMM, "packed.hmm"]
-    standalone.run(*command, PYTHONPATH=str(ROOT), TMPDIR=str(tmp_path))
+    submit = [bare, "-m", "launch", "submit", "--environment", "--master", standalone.url, "--"]
+    fit = ["fit", "lstm", "d.seq", "--settings", "spec.toml", "--out", "packed"]
+    standalone.run(*submit, *fit, PYTHONPATH=str(ROOT), TMPDIR=str(tmp_path))
     assert [*tmp_path.glob("hindcast-*/environment-*.tar.gz")]
-    standalone.assert_same_hmm("packed.hmm", local_hmm)
+    digests = {load_lstm(place).card.settings["weights_sha256"] for place in (lstm, standalone.folder / "packed")}
+    assert len(digests) == 1
 
 
 @pytest.mark.usefixtures("ran_there")

@@ -91,6 +91,47 @@ def test_what_the_user_says_is_not_said_again(given: list[str]) -> None:
     assert sum("spark.pyspark.python=" in word for word in found) == 1
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "spark.hadoop.fs.s3a.aws.credentials.provider", "spark.kubernetes.driver.secrets.name",
+        "spark.security.credentials.hive.enabled", "spark.hadoop.fs.azure.account.oauth2.client.secret.file",
+    ],
+)  # fmt: skip
+def test_what_only_sounds_like_a_secret_passes(key: str) -> None:
+    submit_.must_hold_no_secret(["--conf", f"{key}=x", f"--conf={key}=x"])
+
+
+@pytest.mark.parametrize("how", ["option", "defaults"])
+def test_what_a_file_of_properties_says_is_left_alone(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "spark-defaults.conf").write_text(
+        "# mine\nspark.pyspark.python  /opt/python\nspark.driver.extraJavaOptions=-Da=b\n"
+    )
+    monkeypatch.setenv("SPARK_CONF_DIR", str(tmp_path if how == "defaults" else tmp_path / "none"))
+    options = ["--properties-file", str(tmp_path / "spark-defaults.conf")] if how == "option" else []
+    found = arguments_of(options, FIT, Path("/p/h.zip"), None)
+    assert [word for word in found if word.startswith("spark.")] == [f"spark.pyspark.driver.python={sys.executable}"]
+
+
+def test_settings_files_of_one_name_cannot_both_go_along(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "s.toml").write_text("")
+    options, one = ["--conf", "spark.submit.deployMode=cluster"], f"--settings={tmp_path}/a/s.toml"
+    assert arguments_of(options, ["fit", one], Path("/p/h.zip"), None)[-2:] == ["fit", "--settings=s.toml"]
+    with pytest.raises(InputError, match="must differ"):
+        arguments_of(options, ["fit", one, f"{tmp_path}/b/s.toml"], Path("/p/h.zip"), None)
+
+
+def test_settings_stand_where_the_command_stands() -> None:
+    command = [sys.executable, "-m", "launch", "--debug", "submit", "--show"]
+    ran = subprocess.run([*command, "--", *FIT], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert shlex.split(ran.stdout)[-len(FIT) :] == FIT
+    ran = subprocess.run([*command, "--lstm.epochs", "9", "--", *FIT], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 2
+    assert "--lstm.epochs: `hindcast submit` has no settings: put it behind --" in ran.stderr
+
+
 def test_lists_are_joined() -> None:
     assert joined(["--jars", "a", "--files", "b", "-v"], "--files", ["c", "d"]) == ["--jars", "a", "-v", "--files", "b,c,d"]
     assert joined(["--files=b"], "--files", []) == ["--files=b"]
@@ -104,6 +145,13 @@ def test_lists_are_joined() -> None:
         (["--conf", "spark.authenticate.secret=s3cr3t"], FIT, "spark.authenticate.secret: everybody .* --properties-file$"),
         (["--conf=spark.hadoop.fs.s3a.access.key=AKIA"], FIT, "spark.hadoop.fs.s3a.access.key: everybody"),
         (["--conf", "spark.ssl.keyStorePassword=s3cr3t"], FIT, "spark.ssl.keyStorePassword: everybody"),
+        (["--conf", "spark.hadoop.fs.azure.account.key.x.net=s3cr3t"], FIT, "account.key.x.net: everybody"),
+        (
+            ["--conf", "spark.executor.extraJavaOptions=-Da=b -Djavax.net.ssl.trustStorePassword=s3cr3t"],
+            FIT,
+            "^javax.* everybody",
+        ),
+        (["--conf", "spark.submit.deployMode=cluster", "--conf=spark.master=spark://h:1"], FIT, "runs no drivers in Python"),
         (["--master", "spark://h:7077", "--deploy-mode", "cluster"], FIT, "runs no drivers in Python"),
     ],
 )
