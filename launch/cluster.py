@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from deep.ranks.slots import SLOTS_SECONDS, is_local, on_demand, slots_within, task_slots
 from launch.session import spark_session
 from launch.settings import ClusterSettings
 from prep.errors import InputError
@@ -21,11 +21,11 @@ ENCRYPTED = (
 )  # fmt: skip
 
 
-@contextmanager
-def session_on(cluster: ClusterSettings, name: str, more: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
+def session_on(
+    cluster: ClusterSettings, name: str, more: Mapping[str, str] | None = None
+) -> AbstractContextManager[SparkSession]:
     """`spark_session` where these settings say, with executors that have the GPUs they name."""
-    with spark_session(cluster.master, name, {**executors_gpus(cluster), **(more or {})}) as spark:
-        yield spark
+    return spark_session(cluster.master, name, {**executors_gpus(cluster), **(more or {})})
 
 
 def executors_gpus(cluster: ClusterSettings) -> dict[str, str]:
@@ -46,37 +46,34 @@ def ranks_on(spark: SparkSession, cluster: ClusterSettings) -> int:
 
     Raises InputError where there are no GPUs, or their number cannot be known.
     """
-    from deep.ranks.gpus import gpus_here, one_gpu_a_task
-    from deep.ranks.launcher import SLOTS_SECONDS, is_local, on_demand, task_slots
-
     if cluster.ranks is not None:
         return cluster.ranks
     if cluster.gpus_per_worker is not None:
-        profile = one_gpu_a_task(spark)
-        if profile is None:
-            return min(len(gpus_here(1)), cluster.gpus_per_worker)
-        if on_demand(spark):
-            raise InputError(
-                "cluster.ranks: executors come on demand here, with any number of GPUs; say how many ranks there are"
-            )
-        limit = time.monotonic() + SLOTS_SECONDS
-        while not (slots := task_slots(spark, profile)):
-            if time.monotonic() > limit:
-                raise InputError(
-                    f"cluster.gpus_per_worker: Spark ({spark.sparkContext.master}) has given no executor with GPUs "
-                    f"within {SLOTS_SECONDS:g} s. Do its workers know of theirs (spark.worker.resource.gpu.amount)?"
-                )
-            time.sleep(0.5)
-        return slots
+        return _gpus(spark, cluster.gpus_per_worker)
     # A cluster's executors may still be on their way; the launcher waits for as many slots as there are ranks.
     return min(2, task_slots(spark)) if is_local(spark) else 2
+
+
+def _gpus(spark: SparkSession, per_worker: int) -> int:
+    from deep.ranks.gpus import gpus_here, one_gpu_a_task
+
+    if on_demand(spark):
+        raise InputError("cluster.ranks: executors come on demand here, with any number of GPUs; say how many ranks there are")
+    profile = one_gpu_a_task(spark)
+    if profile is None:
+        return min(len(gpus_here(1)), per_worker)
+    slots = slots_within(spark, 1, SLOTS_SECONDS, profile)
+    if not slots:
+        raise InputError(
+            f"cluster.gpus_per_worker: Spark ({spark.sparkContext.master}) has given no executor with GPUs within "
+            f"{SLOTS_SECONDS:g} s. Do its workers know of theirs (spark.worker.resource.gpu.amount)?"
+        )
+    return slots
 
 
 def must_allow_cleartext(spark: SparkSession, cluster: ClusterSettings) -> None:
     """Raises InputError where Spark's traffic is encrypted, that of Horovod's ranks would cross the network as it is, and nobody
     has allowed that."""
-    from deep.ranks.launcher import is_local
-
     conf = spark.sparkContext.getConf()
     encrypted = [key for key in ENCRYPTED if conf.get(key, "false") == "true"]
     if encrypted and not cluster.allow_cleartext and not is_local(spark):

@@ -145,14 +145,21 @@ def must_be_command(command: Sequence[str]) -> None:
 
 
 def must_hold_no_secret(options: Sequence[str]) -> None:
+    for name in secrets_in(options):
+        raise InputError(
+            f"{name}: everybody on this machine can read a command line. Put it into a file that is yours alone, and give that "
+            "file to spark-submit by --properties-file"
+        )
+
+
+def secrets_in(options: Sequence[str]) -> list[str]:
+    """The keys of settings and of Java's properties that sound like secrets."""
+    found = []
     for word in options:
         key, equals, value = word.removeprefix("--conf=").partition("=")
-        for name in [key, *IN_JAVA_OPTIONS.findall(value)] if equals else []:
-            if SECRET.search(name) and not NO_SECRET.match(name):
-                raise InputError(
-                    f"{name}: everybody on this machine can read a command line. Put it into a file that is yours alone, and "
-                    "give that file to spark-submit by --properties-file"
-                )
+        names = [key, *IN_JAVA_OPTIONS.findall(value)] if equals else []
+        found += [name for name in names if SECRET.search(name) and not NO_SECRET.match(name)]
+    return found
 
 
 def spark_submit() -> Path:

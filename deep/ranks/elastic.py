@@ -17,7 +17,8 @@ from pyspark.sql import SparkSession
 
 from deep.ranks.faults import RankError
 from deep.ranks.gpus import one_gpu_a_task
-from deep.ranks.launcher import SLOTS_SECONDS, OnCheckpoint, OnRecord, run_on_ranks, task_slots
+from deep.ranks.launcher import OnCheckpoint, OnRecord, run_on_ranks
+from deep.ranks.slots import SLOTS_SECONDS, slots_within, task_slots
 from prep.errors import InputError
 
 # Spark counts the slots of a lost host until it misses it too: after its network timeout, which it looks at once a minute.
@@ -88,10 +89,7 @@ def _slots_left(spark: SparkSession, profile: ResourceProfile | None, wanted: in
         limit = time.monotonic() + _network_timeout(spark) + DROPPED_SECONDS
         while task_slots(spark, profile) >= before and time.monotonic() < limit:
             time.sleep(0.5)
-    limit = time.monotonic() + SLOTS_SECONDS
-    while (slots := task_slots(spark, profile)) < wanted and time.monotonic() < limit:
-        time.sleep(0.5)
-    return slots
+    return slots_within(spark, wanted, SLOTS_SECONDS, profile)
 
 
 def _network_timeout(spark: SparkSession) -> float:

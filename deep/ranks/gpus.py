@@ -9,6 +9,7 @@ from pathlib import Path
 from pyspark.resource import ResourceProfile, ResourceProfileBuilder, TaskResourceRequests
 from pyspark.sql import SparkSession
 
+from deep.ranks.slots import runs_tasks_itself
 from prep.errors import InputError
 
 # What executors (and standalone workers) are told to find their GPUs by.
@@ -39,11 +40,6 @@ def one_gpu_a_task(spark: SparkSession) -> ResourceProfile | None:
         return ResourceProfile(_java_resource_profile=known.get())
     manager.addResourceProfile(profile._java_resource_profile)
     return profile
-
-
-def runs_tasks_itself(spark: SparkSession) -> bool:
-    """Whether tasks run in the driver's own Java process: local and local[…], where there are no executors to wait for."""
-    return spark.sparkContext.master.partition("[")[0] == "local"
 
 
 def gpus_here(ranks: int) -> list[str]:

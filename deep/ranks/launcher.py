@@ -21,17 +21,16 @@ from pyspark.resource import ResourceProfile
 from pyspark.sql import SparkSession
 
 from deep.ranks.faults import GRACE_SECONDS, START_SECONDS, Fault, RankError, explained, find
-from deep.ranks.gpus import gpus_here, one_gpu_a_task, runs_tasks_itself
+from deep.ranks.gpus import gpus_here, one_gpu_a_task
 from deep.ranks.processes import LOG_LINES, Processes
 from deep.ranks.rank import run_rank
 from deep.ranks.reins import LOOPBACK, reined
+from deep.ranks.slots import SLOTS_SECONDS, is_local, runs_tasks_itself, slots_within, threads_each
 from deep.ranks.watch import END, WHERE, Watch
 from prep.errors import InputError
 
-__all__ = ["OnCheckpoint", "OnRecord", "RankError", "is_local", "run_on_ranks", "task_slots"]
+__all__ = ["OnCheckpoint", "OnRecord", "RankError", "run_on_ranks"]
 
-# What a cluster's executors are given to register, before too few slots are an error.
-SLOTS_SECONDS = 30.0
 # Ranks are given this long to say where they stand.
 ANSWER_SECONDS = 1.5
 # A driver that was away for longer than this (in a callback, or stopped) has not heard what ranks said meanwhile.
@@ -82,10 +81,10 @@ def run_on_ranks(
     conf, local = spark.sparkContext.getConf(), is_local(spark)
     profile = one_gpu_a_task(spark) if gpu_each else None
     own_gpus = gpus_here(ranks) if gpu_each and profile is None else None
-    _require_slots(spark, ranks, 0 if runs_tasks_itself(spark) else SLOTS_SECONDS, profile)
-    threads = _threads(spark, ranks)
+    _require_slots(spark, ranks, profile)
     host = LOOPBACK if local else conf.get("spark.driver.host")
     bind = LOOPBACK if local else conf.get("spark.driver.bindAddress", host)
+    environment = _environment(silence_seconds, threads_each(spark, ranks))
     gpus = "1" if profile else conf.get("spark.task.resource.gpu.amount")
     ended, log, processes = threading.Event(), deque[str](maxlen=LOG_LINES), Processes()
     with ONE_RUN, Watch(bind, host) as watch, reined(ended, log, processes, local, f"{ranks} ranks of Horovod", profile):
@@ -94,7 +93,7 @@ def run_on_ranks(
         given, nics = (watch.address, function, arguments, gpus, own_gpus), {"lo"} if local else None
         run = Run(
             lambda: horovod.spark.run(
-                run_rank, given, num_proc=ranks, use_gloo=True, nics=nics, env=_environment(silence_seconds, threads), verbose=0,
+                run_rank, given, num_proc=ranks, use_gloo=True, nics=nics, env=environment, verbose=0,
                 start_timeout=int(START_SECONDS), executable=spark.sparkContext.pythonExec,
             )
         )  # fmt: skip
@@ -113,49 +112,15 @@ def _nobody(told: Any) -> None:
     """Who is called where nobody wants to be."""
 
 
-def _require_slots(spark: SparkSession, ranks: int, seconds: float, profile: ResourceProfile | None) -> None:
+def _require_slots(spark: SparkSession, ranks: int, profile: ResourceProfile | None) -> None:
     """Raises InputError where there are fewer; a cluster's executors are given some seconds to register."""
-    limit, each = time.monotonic() + seconds, " with a GPU each" if profile else ""
-    while (slots := task_slots(spark, profile)) < ranks:
-        if time.monotonic() > limit:
-            raise InputError(
-                f"{ranks} ranks ask for {ranks} task slots{each}, and Spark ({spark.sparkContext.master}) has {slots}: "
-                "ask for no more ranks than that, or give Spark more cores (and GPUs, where each task asks for some)"
-            )
-        time.sleep(0.5)
-
-
-def task_slots(spark: SparkSession, profile: ResourceProfile | None = None) -> int:
-    """How many tasks can run at once, those of a `profile` where one is given. Where executors come and go on demand, as many as
-    there may be."""
-    conf = spark.sparkContext.getConf()
-    if on_demand(spark):
-        per_executor = int(conf.get("spark.executor.cores", "1")) // int(conf.get("spark.task.cpus", "1"))
-        if profile is not None:
-            per_executor = min(per_executor, int(conf.get("spark.executor.resource.gpu.amount", "0")))
-        return int(conf.get("spark.dynamicAllocation.maxExecutors", str(2**31 - 1))) * per_executor
-    scala = spark.sparkContext._jsc.sc()
-    wanted = profile._java_resource_profile if profile else scala.resourceProfileManager().defaultResourceProfile()
-    return scala.maxNumConcurrentTasks(wanted)
-
-
-def _threads(spark: SparkSession, ranks: int) -> int:
-    """Of each rank: the cores of its share of the slots."""
-    conf = spark.sparkContext.getConf()
-    cores = task_slots(spark) * int(conf.get("spark.task.cpus", "1")) // ranks
-    if on_demand(spark):  # there may be any number of slots, but no executor has more cores than these
-        cores = min(cores, int(conf.get("spark.executor.cores", "1")))
-    return max(1, cores)
-
-
-def on_demand(spark: SparkSession) -> bool:
-    """Whether executors come and go with the work there is."""
-    return spark.sparkContext.getConf().get("spark.dynamicAllocation.enabled", "false") == "true"
-
-
-def is_local(spark: SparkSession) -> bool:
-    """Whether driver and tasks are one host by construction: local[…] and local-cluster[…]."""
-    return spark.sparkContext.master.startswith("local")
+    slots = slots_within(spark, ranks, 0 if runs_tasks_itself(spark) else SLOTS_SECONDS, profile)
+    if slots < ranks:
+        each = " with a GPU each" if profile else ""
+        raise InputError(
+            f"{ranks} ranks ask for {ranks} task slots{each}, and Spark ({spark.sparkContext.master}) has {slots}: "
+            "ask for no more ranks than that, or give Spark more cores (and GPUs, where each task asks for some)"
+        )
 
 
 def _environment(silence_seconds: float, threads: int) -> dict[str, str]:

@@ -89,6 +89,16 @@ def test_a_training_goes_on_from_the_checkpoint_that_rank_0_sent_to_the_driver(
         fit_on_spark(spark, waves, longer, 2, checkpoint=TrainingFile(tmp_path / "checkpoint", other, resume=True))
 
 
+def test_ranks_run_in_the_python_of_spark_tasks_not_in_the_drivers(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = tmp_path / "python"
+    theirs.write_text(f'#!/bin/sh\nexec {sys.executable} -X theirs "$@"\n')
+    theirs.chmod(0o755)
+    monkeypatch.setattr(spark.sparkContext, "pythonExec", str(theirs))
+    assert run_on_ranks(spark, lambda line: sys._xoptions.get("theirs"), ranks=2, silence_seconds=60) == [True, True]
+
+
 def test_too_few_slots_are_refused_before_anything_starts(spark: SparkSession, waves: Path) -> None:
     began = time.monotonic()
     with pytest.raises(InputError, match=r"3 ranks ask for 3 task slots, and Spark \(local\[2\]\) has 2"):

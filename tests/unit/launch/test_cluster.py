@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from deep.ranks.gpus import DISCOVERY
-from launch.cluster import executors_gpus, must_allow_cleartext
+from launch.cluster import executors_gpus, must_allow_cleartext, ranks_on
 from launch.settings import ClusterSettings, load
 from prep.errors import InputError
 
@@ -18,15 +18,40 @@ def spark(master: str, **conf: str) -> Any:
 
 @pytest.mark.parametrize("on", ["spark_network_crypto_enabled", "spark_authenticate_enableSaslEncryption", "spark_ssl_enabled"])
 def test_where_spark_encrypts_ranks_in_the_clear_must_be_allowed(on: str) -> None:
-    encrypted = spark("spark://h:7077", **{on: "true"})
     with pytest.raises(InputError, match=rf"^{on.replace('_', '.')} is on, [^\n]* --allow-cleartext [^\n]*$"):
-        must_allow_cleartext(encrypted, ClusterSettings())
-    must_allow_cleartext(encrypted, ClusterSettings(allow_cleartext=True))
+        must_allow_cleartext(spark("spark://h:7077", **{on: "true"}), ClusterSettings())
 
 
-@pytest.mark.parametrize("where", [spark("spark://h:7077"), spark("local[2]", spark_network_crypto_enabled="true")])
-def test_what_is_not_encrypted_or_crosses_no_network_needs_no_leave(where: Any) -> None:
-    must_allow_cleartext(where, ClusterSettings())
+@pytest.mark.parametrize(
+    ("master", "encrypted", "allowed", "refused"),
+    [
+        ("spark://h:7077", "true", False, True),
+        ("spark://h:7077", "true", True, False),
+        ("spark://h:7077", "false", False, False),
+        ("local[2]", "true", False, False),  # crosses no network
+    ],
+)
+def test_nothing_else_needs_leave(master: str, encrypted: str, allowed: bool, refused: bool) -> None:
+    try:
+        must_allow_cleartext(spark(master, spark_network_crypto_enabled=encrypted), ClusterSettings(allow_cleartext=allowed))
+        found = False
+    except InputError:
+        found = True
+    assert found == refused
+
+
+def test_where_gpus_come_on_demand_the_number_of_ranks_is_the_users_to_say() -> None:
+    there = spark("yarn", spark_dynamicAllocation_enabled="true")
+    with pytest.raises(InputError, match=r"^cluster\.ranks: executors come on demand here"):
+        ranks_on(there, ClusterSettings(gpus_per_worker=2))
+    assert ranks_on(there, ClusterSettings(gpus_per_worker=2, ranks=3)) == 3
+
+
+def test_where_no_executor_with_gpus_comes_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deep.ranks.gpus.one_gpu_a_task", lambda there: "profile")
+    monkeypatch.setattr("launch.cluster.slots_within", lambda there, wanted, seconds, profile: 0)
+    with pytest.raises(InputError, match=r"^cluster\.gpus_per_worker: Spark \(spark://h:1\) has given no executor with GPUs"):
+        ranks_on(spark("spark://h:1"), ClusterSettings(gpus_per_worker=2))
 
 
 def test_executors_ask_for_gpus_and_tasks_do_not() -> None:
