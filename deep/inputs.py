@@ -81,14 +81,14 @@ class Inputs(BaseModel):
         return arrays
 
 
-class Rows(Protocol):
+class HasBlocks(Protocol):
     """Of the training rows, in blocks: at least their series and attributes."""
 
     @property
     def blocks(self) -> Sequence[Any]: ...
 
 
-def inputs_of(dataset: SequenceDataset, training: Rows, settings: LstmSettings) -> Inputs:
+def inputs_of(dataset: SequenceDataset, training: HasBlocks, settings: LstmSettings) -> Inputs:
     """What a network of these settings is told of this dataset's windows.
 
     Raises InputError where windows are to be mixed that are not of channels alone.
@@ -120,7 +120,7 @@ def _feature(column: Column, centre: float = 0.0, scale: float = 1.0) -> Feature
     return Feature(words=len(column.vocabulary.words) if column.vocabulary else 0, centre=centre, scale=scale)
 
 
-def _attributes(columns: Sequence[Column], training: Rows) -> tuple[Feature, ...]:
+def _attributes(columns: Sequence[Column], training: HasBlocks) -> tuple[Feature, ...]:
     """With the mean and deviation that numbers have over the training rows: attributes are stored as they came."""
     stored: Any = np.concatenate([block.attributes for block in training.blocks])
     features = []

@@ -75,7 +75,7 @@ class Learner:
         said = self._each_its_rows(inputs) if training else self.network(inputs, training=False)
         losses = weight * self.head.loss(target, said)
         if self.spectrum:
-            waves = cosines(weight * target), cosines(weight[..., None] * said)
+            waves = cosines(target), cosines(weight[..., None] * said)
             losses = (1 - self.spectrum) * losses + self.spectrum * self.head.loss(*waves)
         return tf.reduce_sum(losses, axis=(1, 2)), tf.reduce_sum(weight)
 

@@ -12,8 +12,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from forecasting.card import must_be_model, read_card
+from forecasting.card import read_card
 from launch import settings as settings_
+from launch.arguments import AllowCleartext, Dataset, Overwrite, SettingsFile, allow_cleartext_in
+from launch.fit_commands import fit
 from launch.progress import Progress, console
 from prep import targets
 from prep.dataset import SequenceDataset, must_be_dataset
@@ -29,16 +31,7 @@ app = typer.Typer(
     "Every field of the settings file is also an option: [bold]--windows.horizon 96[/], [bold]--lstm.epochs 10[/].",
 )
 
-AllowCleartext = Annotated[
-    bool, typer.Option("--allow-cleartext", help="Let Horovod's ranks talk unencrypted where Spark's traffic is encrypted.")
-]
 DASHES = "--"
-
-Dataset = Annotated[
-    str, typer.Argument(metavar="DATASET", help="A dataset that `hindcast prep` wrote, its path or URI.", show_default=False)
-]
-SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file with tables hmm, lstm, compare, cluster.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 
 
 @app.callback()
@@ -107,7 +100,7 @@ def demo(
     allow_cleartext: AllowCleartext = False,
 ) -> None:
     """Goes the whole way once: readings, dataset, HMM on Spark, LSTM with Horovod on Spark, report."""
-    _allow_cleartext(ctx, allow_cleartext)
+    allow_cleartext_in(ctx, allow_cleartext)
     from launch.demo import run
 
     run(readings, timestamp, tuple(series or ()), tuple(values or ()), out, ctx.obj, Progress())
@@ -192,79 +185,7 @@ def inspect(
     show(opened)
 
 
-fit = typer.Typer(no_args_is_help=True, help="Fits a model to the training split of a dataset.")
 app.add_typer(fit, name="fit")
-
-Out = Annotated[Path, typer.Option("--out", help="The folder for the model.", show_default=False)]
-
-
-@fit.command("hmm")
-def fit_hmm(
-    ctx: typer.Context,
-    dataset: Dataset,
-    out: Out,
-    settings: SettingsFile = None,
-    overwrite: Overwrite = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint that a killed fit left beside --out.")
-    ] = False,
-) -> None:
-    """A hidden Markov model, by EM on Spark. Every few iterations the fit is saved in OUT.checkpoint, until OUT is there."""
-    chosen = settings_.load(settings, ctx.obj)
-    from classical.hmm.saving import save
-    from launch.cluster import session_on
-    from launch.fitting import fit_hmm as fit_
-    from launch.fitting import open_to_fit
-
-    opened, progress = open_to_fit(dataset), Progress()
-    refuse_taken(out, overwrite, must_be_model)
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
-    if checkpoint.exists() and not resume:
-        console.print(f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it")
-    with session_on(chosen.cluster, "hindcast fit hmm") as spark:
-        save(fit_(spark, opened, chosen, progress, checkpoint, resume), out, overwrite=overwrite)
-    checkpoint.unlink(missing_ok=True)
-    console.print(f"model: {out}")
-
-
-@fit.command("lstm")
-def fit_lstm(
-    ctx: typer.Context,
-    dataset: Dataset,
-    out: Out,
-    settings: SettingsFile = None,
-    overwrite: Overwrite = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on, at the very step, from the checkpoint that a killed fit left beside --out.")
-    ] = False,
-    tensorboard: Annotated[Path | None, typer.Option(help="A folder for TensorBoard's event files.")] = None,
-    allow_cleartext: AllowCleartext = False,
-) -> None:
-    """An LSTM: with Horovod on Spark, in one process (--cluster.on local), or as a rank where horovodrun started this.
-
-    Its way is saved in OUT.checkpoint, until OUT is there. Where MLFLOW_TRACKING_URI is set, MLflow is told of every epoch.
-    """
-    _allow_cleartext(ctx, allow_cleartext)
-    chosen = settings_.load(settings, ctx.obj)
-    from contextlib import nullcontext
-
-    from deep.journal import journal
-    from deep.started import first_rank
-    from launch.fitting import fit_lstm as fit_
-    from launch.fitting import open_to_fit
-
-    opened = open_to_fit(dataset)
-    refuse_taken(out, overwrite, must_be_model)
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
-    if first_rank() and checkpoint.exists() and not resume:
-        console.print(f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it")
-    about = {"dataset": opened.location, **chosen.lstm.model_dump(mode="json")}
-    with journal(out.name, about, tensorboard) if first_rank() else nullcontext(lambda record: None) as told:
-        model = fit_(opened, chosen, Progress(), None, checkpoint, resume, told)
-    if model is not None:  # ranks other than the first have nothing to write
-        model.save(out, overwrite=overwrite)
-        checkpoint.unlink(missing_ok=True)
-        console.print(f"model: {out}")
 
 
 @app.command()
@@ -371,7 +292,7 @@ def compare(
     allow_cleartext: AllowCleartext = False,
 ) -> None:
     """Gives every model the same windows and says which one forecasts best, and at what cost."""
-    _allow_cleartext(ctx, allow_cleartext)
+    allow_cleartext_in(ctx, allow_cleartext)
     chosen = settings_.load(settings, ctx.obj)
     from launch.compare import compare_models, report_path, season_to_compare
     from launch.fitting import fit_missing, open_to_fit
@@ -381,11 +302,6 @@ def compare(
     season_to_compare(opened, chosen)  # before the time for fitting is spent
     models = fit_missing(opened, chosen, progress, hmm, lstm)
     compare_models(opened, *models, out, chosen, shlex.join(["hindcast", *sys.argv[1:]]), progress)
-
-
-def _allow_cleartext(ctx: typer.Context, allowed: bool) -> None:
-    if allowed:
-        ctx.obj["cluster.allow_cleartext"] = "true"
 
 
 def main() -> None:

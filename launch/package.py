@@ -12,6 +12,7 @@ from pathlib import Path
 
 from prep.errors import InputError
 
+ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("prep", "forecasting", "classical", "deep", "launch")
 # What the packages read that is not Python.
 BESIDE = ("*.html", "*.css", "*.properties", "discover_gpus")
@@ -38,9 +39,9 @@ def write_package(folder: Path | None = None) -> Path:
     return path
 
 
-def package() -> bytes:
-    """The zip itself: the same bytes for the same code."""
-    root, buffer = Path(__file__).resolve().parents[1], io.BytesIO()
+def package(root: Path = ROOT) -> bytes:
+    """The zip itself: the same bytes for the same code, which lies in `root`."""
+    buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in PACKAGES:
             for path in sorted(file for kind in ("*.py", *BESIDE) for file in (root / name).rglob(kind)):

@@ -31,7 +31,7 @@ def until(true: Callable[[], object], what: str, seconds: float = 90) -> None:
     limit = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < limit, f"{what}: not within {seconds:g} s"
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 class Standalone:
@@ -103,6 +103,12 @@ class Standalone:
         np.testing.assert_allclose(found.transition, known.transition, rtol=1e-8, atol=1e-10)
         for name, array in known.emission.arrays().items():
             np.testing.assert_allclose(getattr(found.emission, name), array, rtol=1e-8, atol=1e-10, err_msg=name)
+
+    def until_checkpoint(self, out: str, driver: subprocess.Popen[str]) -> None:
+        """Waits until the fit of a driver has left one."""
+        place = self.folder / f"{out}.checkpoint"
+        until(lambda: place.exists() or driver.poll() is not None, f"{place} is there", 150)
+        assert driver.poll() is None, driver.communicate()
 
     def kill_executor(self, worker: str) -> None:
         """Of the command that was started last, once Python works in it."""

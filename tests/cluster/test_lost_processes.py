@@ -26,15 +26,6 @@ def assert_ends_well(driver: subprocess.Popen[str]) -> None:
     assert driver.returncode == 0, out[-2000:] + err[-4000:]
 
 
-def checkpointed(standalone: Standalone, out: str, driver: subprocess.Popen[str]) -> None:
-    """Waits for the checkpoint of a fit."""
-    place, limit = standalone.folder / f"{out}.checkpoint", time.monotonic() + 150
-    while not place.exists():
-        assert driver.poll() is None, driver.communicate()
-        assert time.monotonic() < limit
-        time.sleep(0.02)
-
-
 def fit(kind: str, standalone: Standalone, out: str, *more: str) -> list[str]:
     return ["hindcast", "fit", kind, "d.seq", "--settings", "spec.toml", "--out", out, "--cluster.master", standalone.url, *more]
 
@@ -50,7 +41,7 @@ def test_preparation_loses_an_executor_and_no_reading(standalone: Standalone, da
 
 def test_em_loses_a_worker_and_ends_with_the_same_numbers(standalone: Standalone, local_hmm: Path) -> None:
     driver = standalone.start(*fit("hmm", standalone, "worker.hmm"))
-    checkpointed(standalone, "worker.hmm", driver)
+    standalone.until_checkpoint("worker.hmm", driver)
     standalone.kill_worker("two")
     try:
         assert_ends_well(driver)
@@ -61,7 +52,7 @@ def test_em_loses_a_worker_and_ends_with_the_same_numbers(standalone: Standalone
 
 def test_em_loses_its_driver_and_goes_on_to_the_same_numbers(standalone: Standalone, local_hmm: Path) -> None:
     driver = standalone.start(*fit("hmm", standalone, "driver.hmm"))
-    checkpointed(standalone, "driver.hmm", driver)
+    standalone.until_checkpoint("driver.hmm", driver)
     driver.kill()
     driver.communicate(timeout=30)
     assert not (standalone.folder / "driver.hmm").exists()
@@ -71,7 +62,7 @@ def test_em_loses_its_driver_and_goes_on_to_the_same_numbers(standalone: Standal
 
 def test_ranks_lose_an_executor_and_a_resumed_training_ends_with_the_same_weights(standalone: Standalone, lstm: Path) -> None:
     driver = standalone.start(*fit("lstm", standalone, "lost"))
-    checkpointed(standalone, "lost", driver)
+    standalone.until_checkpoint("lost", driver)
     standalone.kill_executor("one")
     began = time.monotonic()
     _, err = driver.communicate(timeout=90)

@@ -1,0 +1,23 @@
+"""Arguments that several commands take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Dataset = Annotated[
+    str, typer.Argument(metavar="DATASET", help="A dataset that `hindcast prep` wrote, its path or URI.", show_default=False)
+]
+SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file with tables hmm, lstm, compare, cluster.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+AllowCleartext = Annotated[
+    bool, typer.Option("--allow-cleartext", help="Let Horovod's ranks talk unencrypted where Spark's traffic is encrypted.")
+]
+
+
+def allow_cleartext_in(ctx: typer.Context, allowed: bool) -> None:
+    """Puts `--allow-cleartext` among the settings."""
+    if allowed:
+        ctx.obj["cluster.allow_cleartext"] = "true"
