@@ -42,7 +42,8 @@ class Standalone:
         self.earlier = set[int]()
         self.url = f"spark://127.0.0.1:{_free_port()}"
         self.environment = {
-            **os.environ,
+            # Each executor has a cache of its own, as each host would.
+            **{name: value for name, value in os.environ.items() if name != "HINDCAST_CACHE"},
             "JAVA_HOME": str(java_home()),
             "SPARK_HOME": str(SPARK),
             "SPARK_LOCAL_IP": "127.0.0.1",
