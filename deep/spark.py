@@ -35,7 +35,7 @@ def fit_on_spark(
 
     `on_epoch(record)` is called here after each epoch. The checkpoint is a file of this machine: rank 0 sends what is written to
     it. With `least_ranks` the training goes on by itself where a rank is lost, from its last checkpoint, on as many ranks as are
-    left, and no fewer than those: deep/ranks/elastic.py. With `gpu_each` each rank has a GPU: deep/ranks/gpus.py.
+    left, and no fewer than those: deep/ranks/elastic.py. With `gpu_each` each rank has a GPU: prep/gpus.py.
 
     Raises InputError for what the user can mend (a channel of categories, too few task slots or GPUs, a dataset that a rank
     cannot read, a checkpoint of another training, a loss that is no number), RankError where a rank raised, died or fell silent

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from deep.ranks.slots import SLOTS_SECONDS, is_local, on_demand, slots_within, task_slots
 from launch.session import spark_session
 from launch.settings import ClusterSettings
 from prep.errors import InputError
+from prep.slots import SLOTS_SECONDS, is_local, on_demand, slots_within, task_slots
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -33,7 +33,7 @@ def executors_gpus(cluster: ClusterSettings) -> dict[str, str]:
     every other stage goes on using all cores."""
     if cluster.gpus_per_worker is None:
         return {}
-    from deep.ranks.gpus import DISCOVERY
+    from prep.gpus import DISCOVERY
 
     conf = {"spark.executor.resource.gpu.amount": str(cluster.gpus_per_worker)}
     if DISCOVERY.is_file():  # not in a zip: then Spark says that it was told of no script
@@ -55,7 +55,7 @@ def ranks_on(spark: SparkSession, cluster: ClusterSettings) -> int:
 
 
 def _gpus(spark: SparkSession, per_worker: int) -> int:
-    from deep.ranks.gpus import gpus_here, one_gpu_a_task
+    from prep.gpus import gpus_here, one_gpu_a_task
 
     if on_demand(spark):
         raise InputError("cluster.ranks: executors come on demand here, with any number of GPUs; say how many ranks there are")

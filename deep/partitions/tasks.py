@@ -12,6 +12,7 @@ from pyspark import InheritableThread, TaskContext
 
 from prep.blocks import Address
 from prep.dataset import SequenceDataset
+from prep.gpus import see_gpus_of_task
 from prep.windows import Windows
 from prep.workers import settle
 
@@ -24,20 +25,14 @@ def prepare_worker() -> None:
 
     It sees no GPU but those that Spark gives the task.
     """
-    context = TaskContext.get()
-    _import_tensorflow(context.cpus(), tuple(context.resources()["gpu"].addresses) if "gpu" in context.resources() else ())
+    _import_tensorflow(TaskContext.get().cpus())
 
 
 @lru_cache(1)
-def _import_tensorflow(threads: int, gpus: tuple[str, ...]) -> None:
+def _import_tensorflow(threads: int) -> None:
     settle()
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
-    if gpus:
-        from deep.ranks.rank import visible_devices
-
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible_devices(list(gpus), os.environ.get("CUDA_VISIBLE_DEVICES"))
-    else:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    see_gpus_of_task()
     import deep.partitions.kept  # noqa: F401
 
     # A worker looks for garbage after every task: not among TensorFlow's million objects.

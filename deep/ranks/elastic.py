@@ -16,10 +16,10 @@ from pyspark.resource import ResourceProfile
 from pyspark.sql import SparkSession
 
 from deep.ranks.faults import RankError
-from deep.ranks.gpus import one_gpu_a_task
 from deep.ranks.launcher import OnCheckpoint, OnRecord, run_on_ranks
-from deep.ranks.slots import SLOTS_SECONDS, slots_within, task_slots
 from prep.errors import InputError
+from prep.gpus import one_gpu_a_task
+from prep.slots import SLOTS_SECONDS, slots_within, task_slots
 
 # Spark counts the slots of a lost host until it misses it too: after its network timeout, which it looks at once a minute.
 DROPPED_SECONDS = 70.0

@@ -21,13 +21,13 @@ from pyspark.resource import ResourceProfile
 from pyspark.sql import SparkSession
 
 from deep.ranks.faults import GRACE_SECONDS, START_SECONDS, Fault, RankError, explained, find
-from deep.ranks.gpus import gpus_here, one_gpu_a_task
 from deep.ranks.processes import LOG_LINES, Processes
 from deep.ranks.rank import run_rank
 from deep.ranks.reins import LOOPBACK, reined
-from deep.ranks.slots import SLOTS_SECONDS, is_local, runs_tasks_itself, slots_within, threads_each
 from deep.ranks.watch import END, WHERE, Watch
 from prep.errors import InputError
+from prep.gpus import gpus_here, one_gpu_a_task
+from prep.slots import SLOTS_SECONDS, is_local, runs_tasks_itself, slots_within, threads_each
 
 __all__ = ["OnCheckpoint", "OnRecord", "RankError", "run_on_ranks"]
 
@@ -75,7 +75,7 @@ def run_on_ranks(
 
     The function tells its progress by `line.step`, `line.record` and `line.checkpoint`; `on_record` and `on_checkpoint` are
     called with each record and each whole checkpoint, in order, in this thread. With `gpu_each` a rank sees one GPU, its own
-    (deep/ranks/gpus.py). Raises InputError where Spark has fewer task slots or GPUs than ranks, gave a rank no GPU where it was
+    (prep/gpus.py). Raises InputError where Spark has fewer task slots or GPUs than ranks, gave a rank no GPU where it was
     asked for one, or a rank raised one; RankError for all else that ends a run.
     """
     conf, local = spark.sparkContext.getConf(), is_local(spark)

@@ -15,6 +15,7 @@ from horovod.spark.task import get_available_devices
 from deep.ranks.watch import Line
 from deep.serving import Address
 from prep.errors import InputError
+from prep.gpus import visible_devices
 
 EXIT_STATUS = 75
 
@@ -64,28 +65,3 @@ def see_gpus(asked: str | None, addresses: list[str], environment: MutableMappin
             f"(spark.task.resource.gpu.amount is {asked}), and Spark gave its task none. Give executors GPUs "
             "(spark.executor.resource.gpu.amount and a discovery script; local[…] has none), or ask for none"
         )
-
-
-def visible_devices(addresses: list[str], already: str | None) -> str:
-    """CUDA_VISIBLE_DEVICES for a rank given these GPU addresses.
-
-    Where the executor is limited to `already`, addresses are places in that list, or its entries themselves (UUIDs). Raises
-    InputError where one is neither.
-    """
-    if not already:
-        return ",".join(addresses)
-    visible = [device.strip() for device in already.split(",")]
-    if "-1" in visible:  # CUDA sees none from there on
-        visible = visible[: visible.index("-1")]
-    return ",".join(_device(address, visible, already) for address in addresses)
-
-
-def _device(address: str, visible: list[str], already: str) -> str:
-    if address.isdecimal() and int(address) < len(visible):
-        return visible[int(address)]
-    if not address.isdecimal() and address in visible:
-        return address
-    raise InputError(
-        f"GPU {address}, which Spark gave this rank on {socket.gethostname()}, is none of the {len(visible)} that its executor "
-        f"sees (CUDA_VISIBLE_DEVICES={already}): the discovery script must list the executor's GPUs by place, from 0, or by UUID"
-    )

@@ -12,9 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from pyspark import TaskContext
 from pyspark.sql import SparkSession
 
 from deep.search.median import Race
@@ -24,6 +22,7 @@ from deep.settings import LstmSettings
 from forecasting.inputs import must_be_numbers
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
+from prep.gpus import see_gpus_of_task
 
 # Before TensorFlow is imported, which looks once.
 ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -124,7 +123,7 @@ def run_trial(trial: int, settings: LstmSettings, dataset: SequenceDataset, addr
 
 def _trained(trial: int, settings: LstmSettings, dataset: SequenceDataset, address: Address) -> Outcome:
     os.environ.update(ONE_THREAD)
-    _see_own_gpus()
+    see_gpus_of_task()
     # TensorFlow: only now.
     import tensorflow as tf
 
@@ -171,15 +170,3 @@ def judged(outcomes: Sequence[Outcome], trials: Sequence[LstmSettings], grace: i
         one if epoch is None else replace(one, losses=one.losses[:epoch], ended="median", error="")
         for one, epoch in zip(outcomes, stopped, strict=True)
     ]
-
-
-def _see_own_gpus() -> None:
-    """The GPUs that Spark gave this task, or none: a trial that took what it finds would take it from its neighbours."""
-    context: Any = TaskContext.get()
-    given = context.resources().get("gpu") if context else None
-    if given is None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-        return
-    from deep.ranks.rank import visible_devices
-
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible_devices(given.addresses, os.environ.get("CUDA_VISIBLE_DEVICES"))

@@ -10,13 +10,13 @@ import json
 import sys
 
 from deep.ranks import launcher
-from deep.ranks.gpus import one_gpu_a_task
 from deep.ranks.launcher import run_on_ranks
-from deep.ranks.slots import task_slots
 from deep.ranks.watch import Line
 from launch.cluster import ranks_on, session_on
 from launch.settings import ClusterSettings
 from prep.errors import InputError
+from prep.gpus import one_gpu_a_task
+from prep.slots import task_slots
 
 
 def seen(line: Line) -> tuple[int, str]:

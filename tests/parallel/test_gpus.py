@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from deep.ranks.gpus import one_gpu_a_task
 from deep.ranks.launcher import run_on_ranks
 from prep.errors import InputError
+from prep.gpus import one_gpu_a_task
 
 pytestmark = pytest.mark.parallel
 

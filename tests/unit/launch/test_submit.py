@@ -33,7 +33,7 @@ def test_the_package_holds_all_of_the_code(tmp_path: Path) -> None:
     beside, report = names(package()) - code, ROOT / "forecasting" / "report"
     assert code <= names(package())
     assert beside == {
-        "deep/ranks/discover_gpus", "launch/log4j2.properties",
+        "prep/discover_gpus", "launch/log4j2.properties",
         *(path.relative_to(ROOT).as_posix() for kind in ("html", "css") for path in report.glob(f"*.{kind}")),
     }  # fmt: skip
 

@@ -2,34 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from deep.ranks.rank import see_gpus, visible_devices
+from deep.ranks.rank import see_gpus
 from prep.errors import InputError
-
-
-@pytest.mark.parametrize(
-    ("addresses", "already", "expected"),
-    [
-        (["1"], None, "1"),
-        (["0"], "", "0"),
-        (["1"], "4,6", "6"),
-        (["1", "0"], "4, 6", "6,4"),
-        (["0", "1"], "GPU-a,GPU-b", "GPU-a,GPU-b"),
-        (["GPU-b"], "GPU-a,GPU-b", "GPU-b"),
-        (["GPU-b"], None, "GPU-b"),
-    ],
-)
-def test_a_ranks_gpus_are_those_that_its_executor_sees(addresses: list[str], already: str | None, expected: str) -> None:
-    assert visible_devices(addresses, already) == expected
-
-
-@pytest.mark.parametrize(
-    ("address", "already"), [("2", "4,6"), ("6", "4,6"), ("GPU-c", "GPU-a,GPU-b"), ("0", "-1"), ("-1", "4,6")]
-)
-def test_a_gpu_that_the_executor_does_not_see_is_refused_in_one_line(address: str, already: str) -> None:
-    with pytest.raises(
-        InputError, match=rf"^GPU {address}, which .* its executor sees \(CUDA_VISIBLE_DEVICES={already}\)[^\n]*$"
-    ):
-        visible_devices([address], already)
 
 
 def test_a_gpu_that_was_asked_for_and_not_given_is_said_in_one_line() -> None:
