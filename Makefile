@@ -27,6 +27,7 @@ lint: install-dev
 	$(VENV)/bin/mypy
 
 bench: install-dev
+	if $(PYTHON) -c 'from numba import cuda; exit(not cuda.is_available())'; then $(PYTHON) benchmarks/hmm_on_gpu.py; fi
 	$(PYTHON) benchmarks/hmm_e_step.py
 	$(PYTHON) benchmarks/hmm_on_spark.py overhead
 	$(PYTHON) benchmarks/hmm_on_spark.py cores

@@ -45,15 +45,17 @@ def fit_hmm(
     checkpoint: Path | None = None,
     resume: bool = False,
 ) -> HmmForecaster:
-    """An HMM of the training split, by EM on Spark. See `classical.hmm.fitting.fit_hmm` for checkpoints."""
-    hmm = settings.hmm
-    with progress.stage(f"HMM: EM on Spark, {hmm.states} states", spark):
+    """An HMM of the training split, by EM on Spark, on GPUs where the settings have them. See `classical.hmm.fitting.fit_hmm` for
+    checkpoints."""
+    hmm, gpus = settings.hmm, settings.cluster.gpus_per_worker is not None
+    with progress.stage(f"HMM: EM on Spark{', on GPUs' if gpus else ''}, {hmm.states} states", spark):
         fitted = fit_by_em(
             dataset,
             hmm,
             spark=spark,
             checkpoint=checkpoint,
             resume=resume,
+            gpus=gpus,
             on_iteration=lambda iteration, likelihood: progress.update(
                 f"iteration {iteration}, log-likelihood {likelihood:,.1f}"
             ),

@@ -19,6 +19,9 @@ settings.load_profile("untimed")
 # Tests are over before Java's second compiler has paid for itself.
 os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
+# Numba then runs kernels for GPUs in threads of Python's. Set it to 0 where there is a GPU, and they are tested there.
+os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

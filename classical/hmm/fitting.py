@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -49,14 +50,17 @@ def fit_hmm(
     checkpoint: Path | None = None,
     resume: bool = False,
     on_iteration: em.OnIteration | None = None,
+    gpus: bool = False,
 ) -> FittedHmm:
     """Fits the training split by EM; on Spark where a session is given. States are numbered by share of time, largest first.
 
     checkpoint      a file that the fit is saved in every few iterations; it stays there until somebody removes it
     resume          goes on from that file
     on_iteration    is told the iteration and the log-likelihood, of the likeliest restart that still goes on
+    gpus            GPUs take the E-steps, of Spark's executors or of this machine, if there are kernels for the model
 
-    Raises InputError where a channel is a category, the training split has no sequence to fit, or the checkpoint cannot be used.
+    Raises InputError where a channel is a category, the training split has no sequence to fit, the checkpoint cannot be used, or
+    no GPU is found where they were asked for.
     """
     must_be_numbers(dataset)
     wall, cpu = time.perf_counter(), time.process_time()
@@ -77,11 +81,21 @@ def fit_hmm(
         for number in range(settings.restarts)
     ]
     driver_wall, driver_cpu = time.perf_counter(), time.process_time()
-    fits = em.fit_several(
-        begins, addresses, iterations=settings.iterations, tolerance=settings.tolerance, spark=spark, partitions=partitions,
-        reader=reader, checkpoint=checkpoint_of(checkpoint, dataset, settings, resume) if checkpoint else None,
-        on_iteration=on_iteration and (lambda iteration, likelihoods: on_iteration(iteration, max(likelihoods.values()))),
-    )  # fmt: skip
+    placing: Any = nullcontext((addresses, {"spark": spark, "partitions": partitions, "reader": reader}))
+    if gpus:
+        from classical.hmm.gpu import e_step
+        from classical.hmm.gpu.placing import on_gpus
+
+        if fault := e_step.fault(begins[0]):
+            notes.append(f"E-steps were taken by processors: {fault}")
+        else:
+            placing = on_gpus(dataset, reader, begins[0].emission.order, spark)
+    with placing as (data, how):
+        fits = em.fit_several(
+            begins, data, iterations=settings.iterations, tolerance=settings.tolerance, **how,
+            checkpoint=checkpoint_of(checkpoint, dataset, settings, resume) if checkpoint else None,
+            on_iteration=on_iteration and (lambda iteration, likelihoods: on_iteration(iteration, max(likelihoods.values()))),
+        )  # fmt: skip
     model, history = max(fits, key=lambda fit: fit[1].log_likelihood[-1])
     # With those of the iterations from before a fit was resumed.
     longest = max((history for _, history in fits), key=lambda history: len(history.seconds))

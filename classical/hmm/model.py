@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 
@@ -29,6 +29,13 @@ class Statistics(Additive):
     log_likelihood: float
     count: float
     sequences: float
+
+
+@runtime_checkable
+class Elsewhere(Protocol):
+    """Sequences that lie where this process's kernels do not reach, on a GPU, and are smoothed there."""
+
+    def e_step(self, model: HiddenMarkov[Any]) -> Statistics: ...
 
 
 @dataclass(frozen=True)
@@ -79,8 +86,10 @@ class HiddenMarkov(Generic[AnyEmission]):
         chain = log_dirichlet(self.start, self.start_prior) + log_dirichlet(self.transition, self.transition_prior)
         return chain + self.emission.log_prior
 
-    def e_step(self, block: Block | Spans) -> Statistics:
+    def e_step(self, block: Block | Spans | Elsewhere) -> Statistics:
         """Expected counts, by forward-backward. Of a block every row is one sequence: the steps that it owns."""
+        if isinstance(block, Elsewhere):
+            return block.e_step(self)
         spans, K = block if isinstance(block, Spans) else owned(block), self.states
         starts, transitions, sums, log_likelihood = np.zeros(K), np.zeros((K, K)), self.emission.no_sums(), 0.0
         for group, gamma, likelihoods in smoothed(self, spans, starts, transitions, weighted=True):

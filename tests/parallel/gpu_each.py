@@ -1,7 +1,8 @@
 """What the test starts as a driver: ranks with a made-up GPU each. Not a test itself.
 
-python gpu_each.py DISCOVERY: two executors of three cores, whose GPUs are those that the script prints. Prints as JSON the slots
-of other stages, those with a GPU, how many ranks there are by default, what each rank saw, and what was said to one too many.
+python gpu_each.py DISCOVERY DATASET: two executors of three cores, whose GPUs are those that the script prints. Prints as JSON
+the slots of other stages, those with a GPU, how many ranks there are by default, what each rank saw, what was said to one too
+many, and the log-likelihoods of a hidden Markov model fitted to the dataset on these GPUs, which numba simulates, and without.
 """
 
 from __future__ import annotations
@@ -9,11 +10,14 @@ from __future__ import annotations
 import json
 import sys
 
+from classical.hmm.fitting import fit_hmm
+from classical.hmm.settings import HmmSettings
 from deep.ranks import launcher
 from deep.ranks.launcher import run_on_ranks
 from deep.ranks.watch import Line
 from launch.cluster import ranks_on, session_on
 from launch.settings import ClusterSettings
+from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.gpus import one_gpu_a_task
 from prep.slots import task_slots
@@ -38,4 +42,7 @@ if __name__ == "__main__":
             run_on_ranks(spark, seen, ranks=ranks + 1, silence_seconds=60, gpu_each=True)
         except InputError as error:
             found["refused"] = str(error)
+        dataset, settings = SequenceDataset.open(sys.argv[2]), HmmSettings(states=2, order=2, iterations=2, tolerance=0.0)
+        for gpus in (True, False):
+            found[f"hmm, gpus {gpus}"] = fit_hmm(dataset, settings, spark=spark, gpus=gpus).history.log_likelihood
     print(json.dumps(found))

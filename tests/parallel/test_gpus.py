@@ -14,17 +14,28 @@ from pyspark.sql import SparkSession
 from deep.ranks.launcher import run_on_ranks
 from prep.errors import InputError
 from prep.gpus import one_gpu_a_task
+from prep.pipeline import prepare
+from prep.spec import Spec
+from prep.synthetic import draw, write_readings
 
 pytestmark = pytest.mark.parallel
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def test_every_rank_has_a_gpu_of_its_own_and_other_stages_have_every_core(tmp_path: Path) -> None:
+def test_every_rank_has_a_gpu_of_its_own_and_other_stages_have_every_core(spark: SparkSession, tmp_path: Path) -> None:
+    write_readings(draw(6, 60, seed=0), tmp_path / "readings.csv", tmp_path / "regimes.csv", seed=0)
+    tables = {
+        "readings": {"path": str(tmp_path / "readings.csv"), "timestamp": "time", "series": "sensor", "bad_rows": "quarantine"},
+        "grid": {"step": "1h", "duplicates": "first"},
+        "split": {"train": 40, "validation": 10, "test": 10},
+        "windows": {"context": 6, "horizon": 2},
+    }
+    dataset = prepare(spark, Spec.model_validate(tables), tmp_path / "fleet.seq")
     script = tmp_path / "gpus"
     script.write_text("""#!/bin/sh\necho '{"name": "gpu", "addresses": ["0", "1"]}'\n""")
     script.chmod(0o755)
-    command = [sys.executable, str(Path(__file__).with_name("gpu_each.py")), str(script)]
+    command = [sys.executable, str(Path(__file__).with_name("gpu_each.py")), str(script), dataset.location]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("CUDA_VISIBLE_DEVICES", None)
     ran = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
@@ -34,6 +45,8 @@ def test_every_rank_has_a_gpu_of_its_own_and_other_stages_have_every_core(tmp_pa
     addresses = sorted(address for _, address in found["seen"])
     assert addresses == ["0", "0", "1", "1"]  # two executors have two each
     assert found["refused"].startswith("5 ranks ask for 5 task slots with a GPU each, and Spark (local-cluster[2,3,1024]) has 4")
+    assert len(found["hmm, gpus True"]) == 2
+    assert found["hmm, gpus True"] == pytest.approx(found["hmm, gpus False"], rel=1e-12)
 
 
 def test_on_one_machine_ranks_take_its_gpus_in_turn(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,11 @@ class Autoregressive(Emission):
         return self.intercepts + (self.weights.sum(axis=-1) - 1) * self.centre
 
     @property
+    def constant(self) -> np.ndarray:
+        """(states, channels): log densities of values that are just what was expected."""
+        return -0.5 * np.log(self.variances) - 0.5 * LOG_2PI
+
+    @property
     def parameters(self) -> int:
         return self.states * self.channels * (self.order + 2)
 
@@ -140,9 +145,8 @@ class Autoregressive(Emission):
         return [np.searchsorted(borders, here) for here in misfit]
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
-        constant = -0.5 * np.log(self.variances) - 0.5 * LOG_2PI
         precision = 1 / self.variances
-        _density(group.values, self._scored(group), self.centred, self.weights, precision, constant, out)
+        _density(group.values, self._scored(group), self.centred, self.weights, precision, self.constant, out)
 
     def no_sums(self) -> np.ndarray:
         """(states, channels, order + 2, order + 2)"""

@@ -167,9 +167,9 @@ class Gaussian(Emission):
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
         if self._independent:
-            diagonal_density(group.values, group.observed, *self._standardising, out)
+            diagonal_density(group.values, group.observed, *self.standardising, out)
         elif group.observed is None or is_complete(group.observed, group.lengths):
-            full_density(group.values, *self._whitening, out)
+            full_density(group.values, *self.whitening, out)
         else:
             incomplete_density(group.values, group.observed, self.means - self.centre, self.expanded, out)
 
@@ -272,13 +272,13 @@ class Gaussian(Emission):
         return sums
 
     @cached_property
-    def _standardising(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def standardising(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """y = x / deviation - shift, and log N = constant - y² / 2 for each channel."""
         deviation = np.sqrt(self.expanded)
         return 1 / deviation, (self.means - self.centre) / deviation, -np.log(deviation) - 0.5 * LOG_2PI
 
     @cached_property
-    def _whitening(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def whitening(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """y = W x - shift with W the inverse Cholesky factor, and log N = constant - y·y / 2."""
         W = covariances.whitening(self.expanded)
         shift = np.einsum("kij,kj->ki", W, self.means - self.centre)

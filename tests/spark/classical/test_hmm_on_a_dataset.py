@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 from classical.hmm import AutoregressiveHMM
 from classical.hmm.fitting import FittedHmm, fit_hmm
 from classical.hmm.forecast import HmmForecaster
+from classical.hmm.gpu import placing
 from classical.hmm.saving import PARAMETERS, forecaster_of, load, save
 from classical.hmm.settings import HmmSettings
 from classical.hmm.states import decode_stretch, describe_states
@@ -86,6 +87,27 @@ def test_spark_on_k_partitions_is_the_local_fit(
             np.testing.assert_allclose(arrays(spread)[name], array, rtol=1e-8, atol=1e-10, err_msg=name)
         assert spread.history.count == local.history.count
         assert all(seconds > 0 for seconds in spread.history.cpu_seconds)
+
+
+def test_gpus_fit_what_processors_fit(spark: SparkSession, dataset: SequenceDataset) -> None:
+    settings = HmmSettings(emission="diagonal", states=2, iterations=2, tolerance=0.0)
+    expected, found = fit_hmm(dataset, settings), fit_hmm(dataset, settings, spark=spark, gpus=True)
+    np.testing.assert_allclose(found.history.log_likelihood, expected.history.log_likelihood, rtol=1e-12)
+    for name, array in arrays(expected).items():
+        np.testing.assert_allclose(arrays(found)[name], array, rtol=1e-8, atol=1e-10, err_msg=name)
+    assert found.notes == expected.notes
+    assert not placing._held.sequences
+
+
+def test_processors_take_what_gpus_have_no_kernels_for(dataset: SequenceDataset) -> None:
+    settings = HmmSettings(emission="student", states=2, iterations=2, tolerance=0.0)
+    assert any("taken by processors: GPUs have kernels for" in note for note in fit_hmm(dataset, settings, gpus=True).notes)
+
+
+def test_no_gpu_where_one_was_asked_for(dataset: SequenceDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("classical.hmm.gpu.placing.cuda.is_available", lambda: False)
+    with pytest.raises(InputError, match="a GPU was asked for, and numba sees none here"):
+        fit_hmm(dataset, HmmSettings(emission="diagonal", iterations=2), gpus=True)
 
 
 def test_a_fit_with_restarts_goes_on_where_it_was_killed(spark: SparkSession, dataset: SequenceDataset, tmp_path: Path) -> None:

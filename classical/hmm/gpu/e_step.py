@@ -1,0 +1,163 @@
+"""The E-step on a GPU, for models whose emission family has kernels there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+from numba import cuda
+
+from classical.hmm import logs
+from classical.hmm.emissions import Emission
+from classical.hmm.emissions.autoregressive import Autoregressive
+from classical.hmm.emissions.gaussian import Gaussian
+from classical.hmm.gpu.autoregressive import Regressions
+from classical.hmm.gpu.gaussian import Diagonal, Full
+from classical.hmm.gpu.lattice import BLOCKS, MOST_STATES, backward_kernel, forward_kernel, warps
+from classical.hmm.gpu.layout import WIDTH, Batch, lay_out
+from classical.hmm.gpu.parts import added_up
+from classical.hmm.lanes import Spans
+from classical.hmm.model import HiddenMarkov, Statistics
+from prep.errors import InputError
+
+
+class Kernels(Protocol):
+    """Of one emission, with its parameters on the GPU."""
+
+    def needs_complete(self) -> bool:
+        """Whether it can only take sequences of which everything was measured."""
+
+    def densities(self, batch: Batch, b: Any, peaks: Any) -> None:
+        """Of a batch, into `b` (steps, states, WIDTH) and `peaks` (steps, WIDTH): see `lattice.forward_kernel`."""
+
+    def sums(self, batch: Batch, gamma: Any) -> np.ndarray:
+        """What `Emission.add_sums` sums, over all places."""
+
+
+class OnGpu:
+    """Sequences in a GPU's memory, until they are let go. `bytes`: what they need there."""
+
+    def __init__(self, spans: Spans, order: int) -> None:
+        self.spans, self.batches = spans.after_history(order), list(lay_out(spans, order))
+        self.bytes = sum(batch.bytes for batch in self.batches)
+
+    def e_step(self, model: HiddenMarkov[Any]) -> Statistics:
+        """The statistics that `model.e_step` makes of the same sequences on a processor, to rounding.
+
+        Sequences with a frame that underflows are done there, in logs; and all of these, where dependent channels have gaps.
+        Raises InputError as that does. The model must be one that `fault` finds nothing wrong with.
+        """
+        emission, K = model.emission, model.states
+        found, expected = self.spans.values.shape[2], emission.channels
+        if found != expected:
+            raise InputError(f"found readings of {found} channels, and the model has {expected}")
+        kernels = FAMILIES[type(emission).__name__](emission)
+        if kernels.needs_complete() and any(batch.observed is not None for batch in self.batches):
+            return model.e_step(self.spans)
+        chain = np.zeros((K, K + 1))
+        sums, log_likelihood, lost = None, 0.0, [np.empty(0, np.int64)]
+        for batch in self.batches:
+            smoothed = _Smoothing(model, kernels, batch)
+            chain += smoothed.chain
+            log_likelihood += smoothed.log_likelihood
+            found = kernels.sums(batch, smoothed.gamma)
+            sums = found if sums is None else sums + found
+            lost.append(smoothed.lost)
+        emission_sums = emission.no_sums() if sums is None else sums.reshape(*sums.shape, 1) if _in_lanes(emission) else sums
+        steps = self.spans.lengths
+        weight = np.ones(len(steps)) if self.spans.weight is None else self.spans.weight
+        statistics = Statistics(
+            chain[:, K].copy(), chain[:, :K].copy(), emission.statistics(emission_sums), log_likelihood,
+            float((weight * steps).sum()), float(weight[steps > 0].sum()),
+        )  # fmt: skip
+        again = np.concatenate(lost)
+        if len(again) == 0:
+            return statistics
+        # Both count the steps of the sequences that are done again.
+        return replace(
+            statistics + model.e_step(_chosen(self.spans, again)), count=statistics.count, sequences=statistics.sequences
+        )
+
+
+def fault(model: HiddenMarkov[Any]) -> str | None:
+    """Why GPUs cannot take E-steps of this model, in words; None where they can."""
+    family = type(model.emission).__name__
+    if family not in FAMILIES:
+        return f"GPUs have kernels for {' and '.join(FAMILIES)} emissions, and none for {family}"
+    if model.states > MOST_STATES:
+        return f"GPUs take at most {MOST_STATES} states, and the model has {model.states}"
+    return None
+
+
+def _of_gaussian(emission: Gaussian) -> Kernels:
+    return Diagonal(emission) if emission.covariance in ("spherical", "diag") else Full(emission)
+
+
+FAMILIES: dict[str, Any] = {Gaussian.__name__: _of_gaussian, Autoregressive.__name__: Regressions}
+
+
+def _in_lanes(emission: Emission) -> bool:
+    """Whether its sums are of each lane of a processor."""
+    return not isinstance(emission, Autoregressive)
+
+
+class _Smoothing:
+    """Forward-backward of a batch: gamma, weighted, on the GPU; expected transitions and starts (states, states + 1); the
+    log-likelihood; and which sequences it was not right for, which have no part in any of these."""
+
+    def __init__(self, model: HiddenMarkov[Any], kernels: Kernels, batch: Batch) -> None:
+        K = model.states
+        self.b, self.gamma, self.peaks = _room(K, batch.steps)
+        self.transition, self.start = cuda.to_device(model.transition), cuda.to_device(model.start)
+        self.shape = min(BLOCKS, batch.sections), (WIDTH, warps(K))
+        sparse = logs.sparse(model.transition)
+        likelihood, rescued = self._forward(K, kernels, batch)
+        wrong = (batch.weights > 0) & ((rescued > 0) | ~np.isfinite(likelihood))
+        weights = np.where(wrong, 0.0, batch.weights)
+        counts = logs.counts(model.start, model.transition) if sparse else np.empty((1, 1))
+        self.chain, largest = self._backward(K, batch, weights, sparse, counts)
+        if sparse and (vague := (weights > 0) & ~(largest < logs.LARGE * weights)).any():
+            wrong, weights = wrong | vague, np.where(vague, 0.0, weights)
+            self._forward(K, kernels, batch)
+            self.chain, _ = self._backward(K, batch, weights, sparse, counts)
+        self.log_likelihood = float(np.where(weights > 0, weights * likelihood, 0.0).sum())
+        self.lost = batch.members[wrong]
+
+    def _forward(self, K: int, kernels: Kernels, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+        """Log-likelihoods and frames that underflowed, of the places."""
+        kernels.densities(batch, self.b, self.peaks)
+        likelihood, lost = cuda.device_array(len(batch.lengths)), cuda.device_array(len(batch.lengths), np.int32)
+        forward_kernel(K)[self.shape](
+            self.b, self.peaks, batch.begins, batch.ends, self.start, self.transition, self.gamma, likelihood, lost
+        )
+        return likelihood.copy_to_host(), lost.copy_to_host()
+
+    def _backward(
+        self, K: int, batch: Batch, weights: np.ndarray, sparse: bool, counts: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Expected transitions and starts, and the largest beta of each place."""
+        sums = cuda.device_array((self.shape[0], K, K + 1))
+        largest = cuda.device_array((len(batch.lengths), K) if sparse else (1, 1))
+        backward_kernel(K, sparse)[self.shape](
+            self.b, batch.begins, batch.ends, cuda.to_device(weights), self.transition, self.gamma, sums, cuda.to_device(counts),
+            largest,
+        )  # fmt: skip
+        return added_up(sums), largest.copy_to_host().max(axis=1)
+
+
+@lru_cache(1)
+def _room(K: int, steps: int) -> tuple[Any, Any, Any]:
+    """Arrays for a batch, (steps, states, WIDTH) twice and (steps, WIDTH)."""
+    return cuda.device_array((steps, K, WIDTH)), cuda.device_array((steps, K, WIDTH)), cuda.device_array((steps, WIDTH))
+
+
+def forget_room() -> None:
+    """Gives the memory of the lattice back."""
+    _room.cache_clear()
+
+
+def _chosen(spans: Spans, which: np.ndarray) -> Spans:
+    parts = {name: getattr(spans, name)[which] for name in ("row", "first", "start", "stop")}
+    return replace(spans, **parts, weight=None if spans.weight is None else spans.weight[which])
