@@ -31,17 +31,20 @@ bench: install-dev
 	$(PYTHON) benchmarks/hmm_e_step.py
 	$(PYTHON) benchmarks/hmm_on_spark.py overhead
 	$(PYTHON) benchmarks/hmm_on_spark.py cores
+	$(PYTHON) benchmarks/hmm_on_spark.py workers
 	$(PYTHON) benchmarks/hmm_on_spark.py table
 	@mkdir -p out
 	$(VENV)/bin/hindcast prep examples/etth1.toml out/bench.seq --overwrite
 	$(PYTHON) benchmarks/lstm_ranks.py out/bench.seq
 	$(PYTHON) benchmarks/lstm_steps.py feed out/bench.seq
 	$(PYTHON) benchmarks/lstm_steps.py scaling out/bench.seq
-	$(PYTHON) benchmarks/lstm_steps.py launch out/bench.seq
 	$(PYTHON) benchmarks/lstm_partitions.py
+	$(PYTHON) benchmarks/lstm_partitions.py --workers
+	$(PYTHON) benchmarks/launching.py
 	$(PYTHON) benchmarks/lstm_quality.py
 	$(PYTHON) benchmarks/preparing.py rate
 	$(PYTHON) benchmarks/preparing.py skew
+	$(PYTHON) benchmarks/preparing.py series
 	$(PYTHON) benchmarks/reading_blocks.py
 	$(PYTHON) benchmarks/batch_forecasting.py --kind lstm
 	$(PYTHON) benchmarks/batch_forecasting.py --kind hmm

@@ -3,6 +3,7 @@
     python benchmarks/hmm_on_spark.py table [--largest 10000000]    1 thousand … 10 million sequences of 100 steps, 10 iterations
     python benchmarks/hmm_on_spark.py cores [--sequences 500000]    local[2] against local[1], 8 states; and two processes without
                                                                     Spark against one, which is what the machine can give
+    python benchmarks/hmm_on_spark.py workers [--sequences 500000]  two workers of a core, with an executor each, against one
     python benchmarks/hmm_on_spark.py overhead                      8 partitions with next to nothing in them
 
 In 2016 a PySpark HMM of 3 states trained on 500 thousand sequences in 6.4 minutes and on 10 million in 102 minutes, on 15 nodes
@@ -164,14 +165,30 @@ def cores(sequences: int) -> None:
         print(f"{told}: {np.median(ratios):.2f} times as fast ({ratios.min():.2f} to {ratios.max():.2f})")
 
 
+def workers(sequences: int) -> None:
+    """As `cores`, with processes of Spark's in the place of threads."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "sequences.parquet"
+        with spark_session(f"local[{os.cpu_count()}]", "writing") as spark:
+            write(spark, sequences, file)
+        for _ in range(3):
+            for count in seconds:
+                seconds[count].append(_measured("worker", count, file, sequences))
+                millions = sequences * STEPS / 1e6
+                print(f"{count} worker(s): {seconds[count][-1]:.2f} s an iteration on {millions:.0f} million steps", flush=True)
+    ratios = np.array(seconds[1]) / np.array(seconds[2])
+    print(f"two workers against one: {np.median(ratios):.2f} times as fast ({ratios.min():.2f} to {ratios.max():.2f})")
+
+
 def _measured(what: str, count: int, file: Path, sequences: int) -> float:
     command = [sys.executable, __file__, what, "--cores", str(count), "--file", str(file), "--sequences", str(sequences)]
     return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
 
 
-def iteration(count: int, file: str) -> None:
+def iteration(master: str, file: str) -> None:
     """Prints the median seconds of an iteration."""
-    with spark_session(f"local[{count}]", "iteration") as spark:
+    with spark_session(master, "iteration", {"spark.executor.memory": "2g"}) as spark:
         fitted = model(EIGHT).fit(spark.read.parquet(file))
     print(float(np.median(fitted.history_.seconds)))
 
@@ -225,7 +242,7 @@ def overhead() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("table", "cores", "overhead", "iteration", "alone"))
+    parser.add_argument("what", choices=("table", "cores", "workers", "overhead", "iteration", "worker", "alone"))
     parser.add_argument("--largest", type=int, default=TABLE[-1])
     parser.add_argument("--patience", type=float, default=300.0, help="seconds that hmmlearn may be expected to take")
     parser.add_argument("--sequences", type=int, default=500_000)
@@ -238,8 +255,12 @@ def main() -> None:
         table(chosen.largest, chosen.patience)
     elif chosen.what == "cores":
         cores(chosen.sequences)
+    elif chosen.what == "workers":
+        workers(chosen.sequences)
     elif chosen.what == "iteration":
-        iteration(chosen.cores, chosen.file)
+        iteration(f"local[{chosen.cores}]", chosen.file)
+    elif chosen.what == "worker":
+        iteration(f"local-cluster[{chosen.cores},1,2048]", chosen.file)
     elif chosen.what == "alone":
         alone(chosen.cores, chosen.sequences)
     else:

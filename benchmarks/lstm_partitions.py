@@ -1,6 +1,7 @@
 """One model a series: in Spark's partitions, and by one process that does them in turn.
 
     python benchmarks/lstm_partitions.py [--series 200] [--slots 2] [--epochs 6]
+    python benchmarks/lstm_partitions.py --workers          two workers of a core, with an executor each, against one
 
 Both run the same code (one traced network for all series, one thread of TensorFlow a process) on the same dataset, and both begin
 with a process that has not imported TensorFlow. Spark's session is there already, as it is in a session's second job. Models must
@@ -17,8 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from deep.inputs import inputs_of
 from deep.partitions.each import plan, train_each, train_works
@@ -39,23 +44,25 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=2)
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--dataset", help="one that is there already, in place of a synthetic fleet")
+    parser.add_argument("--workers", action="store_true")
     parser.add_argument("--in-turn", help="only that, on this dataset; prints what came out")
     asked = parser.parse_args()
     settings = LstmSettings(units=16, batch=64, epochs=asked.epochs, patience=asked.epochs, segment=12)
     if asked.in_turn:
         in_turn(SequenceDataset.open(asked.in_turn), settings)
         return
+    if asked.workers:
+        workers(asked.series, settings)
+        return
     with spark_session(f"local[{asked.slots}]", name="benchmark") as spark, tempfile.TemporaryDirectory() as folder:
         dataset = SequenceDataset.open(asked.dataset) if asked.dataset else fleet(spark, Path(folder), asked.series)
         alone_seconds, alone = timed_alone(dataset, asked.epochs)
         loads = [os.getloadavg()[0]]
         began = time.perf_counter()
-        found = look_at(dataset)
-        works, inputs = plan(dataset, found, PartitionSettings()).works, inputs_of(dataset, found, settings)
-        outcomes = list(train_each(spark, dataset, works, inputs, settings))
+        works, outcomes = together(spark, dataset, settings)
         seconds = time.perf_counter() - began
         loads.append(os.getloadavg()[0])
-        together = {one.key: one.trained.weights_digest for one in outcomes if one.trained is not None}
+        digests = {one.key: one.trained.weights_digest for one in outcomes if one.trained is not None}
         cpu = sum(one.trained.cpu_seconds for one in outcomes if one.trained is not None)
         windows = sum(work.windows for work in works)
     packages = ", ".join(f"{name} {version(name)}" for name in ("keras", "pyspark", "numpy"))
@@ -66,8 +73,34 @@ def main() -> None:
     print("|---|---|---|---|")
     print(f"| one process, in turn | {alone_seconds:.1f} | {alone['cpu']:.1f} | 1.00 |")
     print(f"| Spark, {asked.slots} tasks at once | {seconds:.1f} | {cpu:.1f} | {alone_seconds / seconds:.2f} |")
-    same = sum(together[key] == digest for key, digest in alone["digests"].items())
-    print(f"\nequal bit for bit: {same} of {len(together)} models")
+    same = sum(digests[key] == digest for key, digest in alone["digests"].items())
+    print(f"\nequal bit for bit: {same} of {len(digests)} models")
+
+
+def together(spark: Any, dataset: SequenceDataset, settings: LstmSettings) -> tuple[Sequence[Any], list[Any]]:
+    """What was to be trained, and what came of it."""
+    found = look_at(dataset)
+    works, inputs = plan(dataset, found, PartitionSettings()).works, inputs_of(dataset, found, settings)
+    return works, list(train_each(spark, dataset, works, inputs, settings))
+
+
+def workers(series: int, settings: LstmSettings) -> None:
+    """Three pairs, in turn. Each run has a cluster of its own, so both begin with workers that have not imported TensorFlow."""
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    with tempfile.TemporaryDirectory() as folder:
+        with spark_session("local[2]", name="writing") as spark:
+            dataset = fleet(spark, Path(folder), series)
+        for _ in range(3):
+            for count in seconds:
+                master = f"local-cluster[{count},1,2048]"
+                with spark_session(master, "benchmark", {"spark.executor.memory": "1g"}) as spark:
+                    spark.range(count, numPartitions=count).count()
+                    began = time.perf_counter()
+                    together(spark, dataset, settings)
+                    seconds[count].append(time.perf_counter() - began)
+                print(f"{count} worker(s): {seconds[count][-1]:.1f} s for {series} series", flush=True)
+    ratios = np.divide(seconds[1], seconds[2])
+    print(f"two workers against one: {np.median(ratios):.2f} times as fast ({ratios.min():.2f} to {ratios.max():.2f})")
 
 
 def fleet(spark: object, folder: Path, series: int) -> SequenceDataset:

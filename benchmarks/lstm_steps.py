@@ -1,8 +1,7 @@
-"""What a training step costs: with the feed against arrays in memory, on two ranks against one, and what a launch adds.
+"""What a training step costs: with the feed against arrays in memory, and on two ranks against one.
 
     python benchmarks/lstm_steps.py feed DATASET       the same step on batches of the feed, and on one batch that lies in memory
     python benchmarks/lstm_steps.py scaling DATASET    two ranks with a batch each against one, one thread a rank in both
-    python benchmarks/lstm_steps.py launch DATASET     from the call to the first step: horovodrun, and Horovod on Spark
 
 Steps are paired: each measured one stands beside one of its peer in time, and the ratio is the median of the pairs.
 """
@@ -13,7 +12,6 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -114,49 +112,12 @@ def rank(location: str) -> None:
         print(f"seconds a step: {float(np.median(np.diff(seconds)[10:]))}", flush=True)
 
 
-def launch(location: str) -> None:
-    from deep.settings import LstmSettings
-    from deep.spark import fit_on_spark
-    from launch.session import spark_session
-
-    with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
-        subprocess.run([*_horovodrun(2), sys.executable, __file__, "first", location, "--out", folder], check=True, timeout=400)
-        bare = min(float(file.read_text()) for file in Path(folder).iterdir()) - began
-    with spark_session("local[2]", "launch") as spark:
-        spark.range(2).count()
-        began = time.perf_counter()
-        fit_on_spark(spark, location, LstmSettings(epochs=1, max_seconds=1e-6), 2)
-        whole = time.perf_counter() - began
-        began = time.perf_counter()
-        fit_on_spark(spark, location, LstmSettings(epochs=1, max_seconds=1e-6), 2)
-        again = time.perf_counter() - began
-    print(f"to the first step under horovodrun: {bare:.1f} s; one step and validation by Horovod on Spark: {whole:.1f} s", end="")
-    print(f", once more in the same session: {again:.1f} s")
-
-
-def first(location: str, out: str) -> None:
-    """Writes when this rank was about to take its first step."""
-    from deep.collective import HorovodRanks
-    from deep.local import train_on
-    from deep.settings import LstmSettings
-
-    collective, seconds = HorovodRanks(), []
-    settings = LstmSettings(epochs=1, max_seconds=1e-6)
-    train_on(SequenceDataset.open(location), settings, collective, on_step=lambda *at: seconds.append(time.perf_counter()))
-    Path(out, str(collective.rank)).write_text(str(seconds[0]))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("feed", "scaling", "launch", "rank", "first"))
+    parser.add_argument("what", choices=("feed", "scaling", "rank"))
     parser.add_argument("dataset")
-    parser.add_argument("--out", default="")
     asked = parser.parse_args()
-    if asked.what == "first":
-        first(asked.dataset, asked.out)
-    else:
-        {"feed": feed, "scaling": scaling, "launch": launch, "rank": rank}[asked.what](asked.dataset)
+    {"feed": feed, "scaling": scaling, "rank": rank}[asked.what](asked.dataset)
 
 
 if __name__ == "__main__":

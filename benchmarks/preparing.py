@@ -2,6 +2,7 @@
 
 python benchmarks/preparing.py rate                 readings a second, and bytes on disk, beside the peer's
 python benchmarks/preparing.py growth               from 1 to 50 million readings
+python benchmarks/preparing.py series               the same readings from 100 and from 100,000 series
 python benchmarks/preparing.py skew                 one series with half of all readings, against equal ones
 python benchmarks/preparing.py memory --memory 512m readings of four times the memory that Spark is given
 """
@@ -24,6 +25,7 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from launch.session import spark_session
+from prep.dataset import SequenceDataset
 from prep.pipeline import prepare
 from prep.spec import Spec
 
@@ -76,6 +78,9 @@ def timed(times: dict[str, list[float]], name: str) -> Iterator[None]:
 def rate(spark: SparkSession, folder: Path, count: int, repeats: int) -> None:
     path = readings(spark, folder, count, None)
     times: dict[str, list[float]] = {}
+    before = shuffled(spark)
+    prepare(spark, spec_of(path), folder / "dataset")
+    each = (shuffled(spark) - before) / count
     for _ in range(repeats):
         with timed(times, "collect_list, windows thrown away"):
             collected(spark.read.parquet(str(path))).write.format("noop").mode("overwrite").save()
@@ -93,6 +98,13 @@ def rate(spark: SparkSession, folder: Path, count: int, repeats: int) -> None:
     theirs = sum(file.stat().st_size for file in (folder / "windows").glob("*.parquet"))
     sizes = f"sequences {stored / raw:.3f}x, all files {size / raw:.3f}x; collect_list {theirs / raw:.1f}x"
     print(f"  on disk, of the raw float32: {sizes}")
+    print(f"  shuffled by preparing: {each:.1f} bytes a reading")
+
+
+def shuffled(spark: SparkSession) -> int:
+    """Bytes that Spark's executors have written for shuffles."""
+    executors = spark.sparkContext._jsc.sc().statusStore().executorList(False)
+    return sum(int(executors.apply(number).totalShuffleWrite()) for number in range(executors.length()))
 
 
 def growth(spark: SparkSession, folder: Path, counts: list[int]) -> None:
@@ -115,6 +127,28 @@ def skew(spark: SparkSession, folder: Path, count: int, repeats: int) -> None:
     for name, seconds in times.items():
         print(f"  {name:15} {min(seconds):7.1f} s")
     print(f"  ratio {min(times['one with half']) / min(times['equal series']):.2f}")
+
+
+def series(spark: SparkSession, folder: Path, count: int) -> None:
+    for number in (100, 1_000, 10_000, 100_000):
+        path = readings(spark, folder, count, None, number)
+        spec = spec_of(path).model_dump(mode="json", exclude_unset=True) | {
+            "windows": {"context": 12, "horizon": 6}, "scaling": {"per": "series"},
+        }  # fmt: skip
+        times: dict[str, list[float]] = {}
+        with timed(times, "prepare"):
+            dataset = prepare(spark, Spec.model_validate(spec), folder / "dataset", overwrite=True)
+        with timed(times, "open"):
+            opened = SequenceDataset.open(dataset.location)
+        with timed(times, "windows"):
+            windows = len(opened.windows("train"))
+        manifest, seconds = (dataset.path / "_manifest.json").stat().st_size, times["prepare"][0]
+        print(
+            f"  {number:8,} series {seconds:8.1f} s {count / seconds:10,.0f} readings/s; manifest {manifest / 1e3:.0f} kB, opens "
+            f"in {times['open'][0]:.2f} s, {windows:,} windows in {times['windows'][0]:.2f} s",
+            flush=True,
+        )
+        shutil.rmtree(path)
 
 
 def memory(spark: SparkSession, folder: Path, count: int, given: str) -> None:
@@ -150,7 +184,7 @@ def memory(spark: SparkSession, folder: Path, count: int, given: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["rate", "growth", "skew", "memory"])
+    parser.add_argument("what", choices=["rate", "growth", "series", "skew", "memory"])
     parser.add_argument("--readings", type=int)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--memory", default="2g", help="of Spark's JVM")
@@ -168,6 +202,8 @@ def main() -> None:
             rate(spark, folder, asked.readings or 2_000_000, asked.repeats)
         elif asked.what == "growth":
             growth(spark, folder, [asked.readings] if asked.readings else [1_000_000, 5_000_000, 20_000_000, 50_000_000])
+        elif asked.what == "series":
+            series(spark, folder, asked.readings or 5_000_000)
         elif asked.what == "skew":
             skew(spark, folder, asked.readings or 4_000_000, asked.repeats)
         else:

@@ -1,0 +1,171 @@
+"""What a launcher adds: from the command to the answer, and to the first step of a training, against the bare tool.
+
+    python benchmarks/launching.py [--rounds 3]
+
+    spark-submit        a script that reads a small CSV and counts it, by spark-submit; `hindcast readings` of the same file by
+                        itself, by plain spark-submit, and by `hindcast submit`, all on local[2]: whole commands
+    horovodrun          two ranks that import TensorFlow, join and sum a number; `fit lstm` on two ranks, to its first step
+    Horovod on Spark    the same sum by horovod.spark.run, and a step by `fit_on_spark`, in a session that is there already
+
+Seconds, the median of some rounds, taken in turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from deep.settings import LstmSettings
+from launch.session import java_home, spark_session
+from launch.submit import spark_submit
+from prep.dataset import SequenceDataset
+from prep.pipeline import prepare
+from prep.spec import Spec
+from prep.synthetic import draw, write_readings
+
+HINDCAST = Path(sys.executable).with_name("hindcast")
+MAIN = Path(__file__).resolve().parents[1] / "launch" / "__main__.py"
+ON_TWO = ["--master", "local[2]"]
+LIMIT = 300  # seconds of any command
+COUNTING = """
+import sys
+from pyspark.sql import SparkSession
+spark = SparkSession.builder.getOrCreate()
+print(spark.read.csv(sys.argv[1], header=True).count())
+spark.stop()
+"""
+JOINING = """
+import sys, time
+import tensorflow as tf
+import horovod.tensorflow as hvd
+hvd.init()
+hvd.allreduce(tf.constant(1.0))
+open(f"{sys.argv[1]}/{hvd.rank()}", "w").write(str(time.perf_counter()))
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--first", nargs=2, metavar=("DATASET", "OUT"), help="a rank: writes when its first step was about to begin"
+    )
+    asked = parser.parse_args()
+    if asked.first:
+        first(*asked.first)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        write_readings(draw(20, 500, seed=0), folder / "readings.csv", folder / "regimes.csv", seed=0)
+        tables = {
+            "readings": {"path": str(folder / "readings.csv"), "timestamp": "time", "series": "sensor", "bad_rows": "quarantine"},
+            "grid": {"step": "1h", "duplicates": "first"},
+            "windows": {"context": 24, "horizon": 12},
+        }
+        report("spark-submit, whole commands", commands(folder), asked.rounds)
+        with spark_session("local[2]", "launching") as spark:
+            dataset = prepare(spark, Spec.model_validate(tables), folder / "fleet.seq")
+        report("horovodrun, two ranks, to the first step", ranks(folder, dataset), asked.rounds)
+        with spark_session("local[2]", "launching") as spark:
+            spark.range(2).count()
+            report("Horovod on Spark, two ranks, whole calls", calls(spark, dataset), asked.rounds)
+
+
+def commands(folder: Path) -> dict[str, Callable[[], float]]:
+    script, readings = folder / "counting.py", folder / "readings.csv"
+    script.write_text(COUNTING)
+    submit = [str(spark_submit()), *ON_TWO]
+    ours = ["readings", str(readings), "--readings.timestamp", "time", "--readings.series", "sensor"]
+    return {
+        "bare: a script that counts": lambda: whole([*submit, str(script), str(readings)]),
+        "hindcast": lambda: whole([str(HINDCAST), *ours, "--cluster.master", "local[2]"]),
+        "spark-submit launch/__main__.py": lambda: whole([*submit, str(MAIN), *ours]),
+        "hindcast submit": lambda: whole([str(HINDCAST), "submit", *ON_TWO, "--", *ours]),
+    }
+
+
+def ranks(folder: Path, dataset: SequenceDataset) -> dict[str, Callable[[], float]]:
+    script = folder / "joining.py"
+    script.write_text(JOINING)
+    run = [str(Path(sys.executable).with_name("horovodrun")), "-np", "2", "--gloo", sys.executable]
+    return {
+        "bare: a sum": lambda: until_told([*run, str(script)]),
+        "fit lstm": lambda: until_told([*run, __file__, "--first", dataset.location]),
+    }
+
+
+def calls(spark: Any, dataset: SequenceDataset) -> dict[str, Callable[[], float]]:
+    from deep.spark import fit_on_spark
+
+    return {
+        "bare: horovod.spark.run of a sum": lambda: taken(bare_on_spark),
+        "fit_on_spark, a step and validation": lambda: taken(
+            lambda: fit_on_spark(spark, dataset.location, LstmSettings(epochs=1, max_seconds=1e-6), 2)
+        ),
+    }
+
+
+def bare_on_spark() -> None:
+    import horovod.spark
+
+    def summed() -> float:
+        import horovod.tensorflow as hvd
+        import tensorflow as tf
+
+        hvd.init()
+        return float(hvd.allreduce(tf.constant(1.0)))
+
+    horovod.spark.run(summed, num_proc=2, use_gloo=True, verbose=0)
+
+
+def first(location: str, out: str) -> None:
+    from deep.collective import HorovodRanks
+    from deep.local import train_on
+
+    collective, seconds = HorovodRanks(), []
+    settings = LstmSettings(epochs=1, max_seconds=1e-6)
+    train_on(SequenceDataset.open(location), settings, collective, on_step=lambda *at: seconds.append(time.perf_counter()))
+    Path(out, str(collective.rank)).write_text(str(seconds[0]))
+
+
+def report(title: str, runs: dict[str, Callable[[], float]], rounds: int) -> None:
+    print(title, flush=True)
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(rounds):
+        for name, run in runs.items():
+            seconds[name].append(run())
+    bare = statistics.median(next(iter(seconds.values())))
+    for name, found in seconds.items():
+        middle = statistics.median(found)
+        print(f"  {name:<40}{middle:7.1f} s ({min(found):.1f} to {max(found):.1f}) {middle - bare:+7.1f} s", flush=True)
+
+
+def whole(command: list[str]) -> float:
+    environment = {**os.environ, "JAVA_HOME": str(java_home()), "PYSPARK_PYTHON": sys.executable}
+    return taken(lambda: subprocess.run(command, check=True, capture_output=True, timeout=LIMIT, env=environment))
+
+
+def until_told(command: list[str]) -> float:
+    """Until the first of what the command starts wrote the time into the folder that it is given last."""
+    with tempfile.TemporaryDirectory() as out:
+        began = time.perf_counter()
+        subprocess.run([*command, out], check=True, capture_output=True, timeout=LIMIT)
+        return min(float(file.read_text()) for file in Path(out).iterdir()) - began
+
+
+def taken(run: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
+
+
+if __name__ == "__main__":
+    main()
