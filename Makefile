@@ -47,7 +47,7 @@ bench: install-dev
 
 # Addresses of package indexes stay out of the locks.
 lock: install-dev
-	cd requirements && for name in runtime dev; do \
+	cd requirements && for name in runtime gpu dev; do \
 	  ../$(VENV)/bin/uv pip compile $$name.in -o $$name.txt --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet || exit 1; done
 	cd requirements && ../$(VENV)/bin/uv pip compile horovod.in -o horovod.txt --no-deps --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
