@@ -17,9 +17,9 @@ install-dev:
 test: install-dev
 	$(PYTHON) -m pytest
 
-# What runs in one process, without Horovod's ranks or a cluster.
+# What runs in one process, without Horovod's ranks, a cluster or a machine to install on.
 test-fast: install-dev
-	$(PYTHON) -m pytest -m "not parallel and not cluster"
+	$(PYTHON) -m pytest -m "not parallel and not cluster and not fresh"
 
 lint: install-dev
 	$(VENV)/bin/ruff check .
