@@ -17,9 +17,9 @@ install-dev:
 test: install-dev
 	$(PYTHON) -m pytest
 
-# What runs in one process, without Horovod's ranks or a cluster.
+# What runs in one process, without Horovod's ranks, a cluster or a machine to install on.
 test-fast: install-dev
-	$(PYTHON) -m pytest -m "not parallel and not cluster"
+	$(PYTHON) -m pytest -m "not parallel and not cluster and not fresh"
 
 lint: install-dev
 	$(VENV)/bin/ruff check .
@@ -51,7 +51,7 @@ bench: install-dev
 
 # Addresses of package indexes stay out of the locks.
 lock: install-dev
-	cd requirements && for name in runtime dev; do \
+	cd requirements && for name in runtime gpu dev; do \
 	  ../$(VENV)/bin/uv pip compile $$name.in -o $$name.txt --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet || exit 1; done
 	cd requirements && ../$(VENV)/bin/uv pip compile horovod.in -o horovod.txt --no-deps --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 

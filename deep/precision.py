@@ -11,22 +11,31 @@ import tensorflow as tf
 
 # Of NVIDIA's GPUs, those since Ampere have units for bfloat16, which needs no scaling of the loss.
 LEAST_CAPABILITY = (8, 0)
+NO_GPU = "TensorFlow sees no GPU"
 
 
 @contextmanager
 def precision(asked: Literal["auto", "float32", "mixed"]) -> Iterator[None]:
     """Layers made meanwhile compute in it."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("mixed_bfloat16" if asked == "mixed" or (asked == "auto" and fast()) else "float32")
+    keras.config.set_dtype_policy("float32" if why_float32(asked) else "mixed_bfloat16")
     try:
         yield
     finally:
         keras.config.set_dtype_policy(before)
 
 
-def fast() -> bool:
-    """Whether a GPU of this process has units for bfloat16."""
-    capabilities = [
-        tf.config.experimental.get_device_details(gpu).get("compute_capability") for gpu in tf.config.list_physical_devices("GPU")
-    ]
-    return bool(capabilities) and all(found is not None and found >= LEAST_CAPABILITY for found in capabilities)
+def why_float32(asked: Literal["auto", "float32", "mixed"]) -> str | None:
+    """What keeps layers from computing in bfloat16 in this process; None where nothing does."""
+    if asked != "auto":
+        return "the settings ask for it" if asked == "float32" else None
+    gpus = tf.config.list_physical_devices("GPU")
+    for gpu in gpus:
+        told = tf.config.experimental.get_device_details(gpu)
+        found = told.get("compute_capability")
+        if found is None or found < LEAST_CAPABILITY:
+            capability = "an unknown compute capability" if found is None else "compute capability {}.{}".format(*found)
+            return (
+                f"{told.get('device_name', gpu.name)} has {capability}, and {LEAST_CAPABILITY[0]}.{LEAST_CAPABILITY[1]} is needed"
+            )
+    return None if gpus else NO_GPU

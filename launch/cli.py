@@ -41,7 +41,7 @@ def common(
 ) -> None:
     # Both --debug and fields of the settings are taken from the arguments before anything is parsed: the first is shown in --help
     # by this, and the others are refused where nothing would read them.
-    if ctx.obj and ctx.invoked_subcommand in ("doctor", "inspect", "package", "submit"):
+    if ctx.obj and ctx.invoked_subcommand in ("inspect", "package", "submit"):
         behind = ": put it behind --, where the command stands" if ctx.invoked_subcommand == "submit" else ""
         raise InputError(f"--{next(iter(ctx.obj))}: `hindcast {ctx.invoked_subcommand}` has no settings{behind}")
 
@@ -78,11 +78,12 @@ def package(
 
 
 @app.command()
-def doctor() -> None:
-    """Says what works on this machine, what is missing, and how to get it."""
+def doctor(ctx: typer.Context, settings: SettingsFile = None) -> None:
+    """Says what works on this machine, what is missing, how to get it, and what LSTMs of these settings would run on."""
+    asked = settings_.load(settings, ctx.obj)
     from launch.doctor import examine
 
-    raise typer.Exit(0 if examine() else 1)
+    raise typer.Exit(0 if examine(asked.lstm) else 1)
 
 
 @app.command()

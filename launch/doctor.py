@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from typing import Literal
 
 from rich.table import Table
 
+from deep.settings import LstmSettings
 from launch.progress import Progress, console
 from launch.session import java_home, java_version, spark_session
 from prep.errors import InputError
@@ -32,13 +34,20 @@ class Finding:
     mend: str = ""
 
 
-def examine() -> bool:
-    """Tries everything, prints a table, and says whether all that Hindcast needs works. A missing GPU is no failure."""
+def examine(settings: LstmSettings) -> bool:
+    """Tries everything, prints a table, and says whether all that Hindcast needs works. A missing GPU is no failure.
+
+    `settings`: of the trainings that are asked about.
+    """
+    looks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "Python": python, "Java": java, "Spark and Petastorm": spark_and_petastorm, "TensorFlow": tensorflow, "Horovod": horovod,
+        "GPU": gpus, "LSTMs": lambda: lstms(settings), "Cores": cores, "Memory": memory, "Disk": disk,
+    }  # fmt: skip
     progress, findings = Progress(), []
     with progress.stage("trying what Hindcast needs"):
-        for look in (python, java, spark_and_petastorm, tensorflow, horovod, gpus, cores, memory, disk):
-            progress.update(look.__name__.replace("_", " "))
-            findings += look_at(look)
+        for what, look in looks.items():
+            progress.update(what)
+            findings += look_at(what, look)
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
         table.add_row(
@@ -54,12 +63,12 @@ def examine() -> bool:
     return not failing
 
 
-def look_at(look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+def look_at(what: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
     """What a look finds; whatever it stumbles over is a finding too."""
     try:
         return list(look())
     except Exception as error:
-        return [Finding(look.__name__.replace("_", " "), "fails", f"{type(error).__name__}: {str(error).strip()}", INSTALL)]
+        return [Finding(what, "fails", f"{type(error).__name__}: {str(error).strip()}", INSTALL)]
 
 
 def python() -> Iterator[Finding]:
@@ -114,14 +123,44 @@ def horovod() -> Iterator[Finding]:
 
 
 def gpus() -> Iterator[Finding]:
+    from prep.gpus import gpus_here
+
     smi = shutil.which("nvidia-smi")
     names = subprocess.run([smi, "-L"], capture_output=True, text=True, timeout=30).stdout.strip() if smi else ""
     if not names:
         yield Finding("GPU", "absent", "none found (no nvidia-smi, or it lists none): everything runs on the CPU")
         return
     seen = run_python("import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))")
-    mend = "" if int(seen) else "TensorFlow sees none: install tensorflow[and-cuda]==2.18.1 and build Horovod again"
+    mend = "" if int(seen) else "TensorFlow sees none: requirements/install.sh VENV gpu installs one that does"
     yield Finding("GPU", "works" if int(seen) else "absent", names, mend)
+    addresses = gpus_here(0)
+    yield Finding(
+        "GPUs for ranks",
+        "works" if addresses else "absent",
+        f"cluster.gpus_per_worker finds {len(addresses)} here" + (f": {', '.join(addresses)}" if addresses else ""),
+        "" if addresses else "CUDA_VISIBLE_DEVICES hides them all",
+    )
+    try:
+        run_python("from classical.hmm.gpu.placing import must_see_a_gpu; must_see_a_gpu(); print('seen')")
+        yield Finding("GPUs for E-steps", "works", "numba sees them")
+    except InputError as error:
+        yield Finding("GPUs for E-steps", "absent", str(error))
+
+
+def lstms(settings: LstmSettings) -> Iterator[Finding]:
+    """What a training of these settings would run on; the training's own code decides, in a Python of its own."""
+    code = (
+        "import json, sys; from deep.cudnn import why_no_cudnn; from deep.precision import why_float32; "
+        "from deep.settings import LstmSettings; settings = LstmSettings.model_validate_json(sys.argv[1]); "
+        "print(json.dumps([why_float32(settings.precision), why_no_cudnn(settings)]))"
+    )
+    why_float32, why_no_cudnn = json.loads(run_python(code, settings.model_dump_json()))
+    yield used("Mixed precision", why_float32, "LSTMs compute in bfloat16", "LSTMs compute in float32")
+    yield used("cuDNN", why_no_cudnn, "LSTMs run in its kernel", "LSTMs run in TensorFlow's loop")
+
+
+def used(what: str, why_not: str | None, with_it: str, without: str) -> Finding:
+    return Finding(what, "works", with_it) if why_not is None else Finding(what, "absent", f"{without}: {why_not}")
 
 
 def cores() -> Iterator[Finding]:
@@ -147,10 +186,11 @@ def disk() -> Iterator[Finding]:
         )
 
 
-def run_python(code: str) -> str:
-    """What a Python of its own prints: a crash there is a finding here."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=180, env=environment)
+def run_python(code: str, *arguments: str) -> str:
+    """What a Python of its own prints, which imports from where this one does: a crash there is a finding here."""
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-P", "-c", code, *arguments]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)
     if ran.returncode:
         raise InputError((ran.stderr.strip().splitlines() or [f"exit status {ran.returncode}"])[-1])
     return ran.stdout.strip().splitlines()[-1]

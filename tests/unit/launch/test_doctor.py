@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from deep.settings import LstmSettings
+from launch import doctor
+from launch.doctor import Finding, gpus, lstms
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that lists two GPUs."""
+    script = tmp_path / "nvidia-smi"
+    script.write_text('#!/bin/sh\n[ "$1" = -L ] && echo "GPU 0: A\nGPU 1: B" || printf "0\\n1\\n"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}/usr/bin{os.pathsep}/bin")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+
+def test_no_gpu_is_one_line_and_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    (found,) = gpus()
+    assert found.state == "absent"
+    assert "everything runs on the CPU" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("visible", "state", "detail"),
+    [
+        (None, "works", "cluster.gpus_per_worker finds 2 here: 0, 1"),
+        ("7", "works", "cluster.gpus_per_worker finds 1 here: 0"),
+        ("", "absent", "cluster.gpus_per_worker finds 0 here"),
+    ],
+)
+def test_what_ranks_would_find_is_what_the_discovery_script_tells(
+    smi: None, visible: str | None, state: str, detail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "run_python", lambda code: "0")
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    seen, ranks, e_steps = gpus()
+    assert seen == Finding("GPU", "absent", "GPU 0: A\nGPU 1: B", seen.mend)
+    assert "requirements/install.sh VENV gpu" in seen.mend
+    assert (ranks.state, ranks.detail) == (state, detail)
+    assert e_steps == Finding("GPUs for E-steps", "works", "numba sees them")
+
+
+def test_gpus_that_numba_cannot_use_are_told_with_the_reason(smi: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "0")
+    *_, e_steps = gpus()
+    assert e_steps.state == "absent"
+    assert "a GPU was asked for, and numba" in e_steps.detail
+
+
+def test_a_training_is_asked_what_it_would_run_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    (tmp_path / "deep.py").write_text("raise SystemExit('of the folder, not of Hindcast')")
+    monkeypatch.chdir(tmp_path)
+    assert list(lstms(LstmSettings(precision="mixed"))) == [
+        Finding("Mixed precision", "works", "LSTMs compute in bfloat16"),
+        Finding("cuDNN", "absent", "LSTMs run in TensorFlow's loop: TensorFlow sees no GPU"),
+    ]
+
+
+def test_a_crash_there_is_a_finding_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    monkeypatch.setattr(LstmSettings, "model_dump_json", lambda self: '{"units": 0}')
+    (found,) = doctor.look_at("LSTMs", lambda: lstms(LstmSettings()))
+    assert (found.what, found.state) == ("LSTMs", "fails")
