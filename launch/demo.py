@@ -12,7 +12,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from classical.hmm.saving import save as save_hmm
-from launch.cluster import session_on
+from launch.cluster import must_train_on, session_on
 from launch.compare import compare_models
 from launch.fitting import fit_hmm, fit_lstm
 from launch.progress import Progress, console
@@ -49,6 +49,7 @@ def run(
     truth: Truth | None = None
     cluster = load(None, {field: text for field, text in overrides.items() if field.startswith("cluster.")}).cluster
     with session_on(cluster, "hindcast demo") as spark:
+        must_train_on(spark, cluster)
         if readings is None:
             tables, name = fleet_tables(), "fleet"
         else:

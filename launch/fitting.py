@@ -10,7 +10,7 @@ from classical.hmm.fitting import fit_hmm as fit_by_em
 from classical.hmm.forecast import HmmForecaster
 from classical.hmm.saving import forecaster_of
 from forecasting.inputs import left_aside, must_be_numbers
-from launch.cluster import must_allow_cleartext, ranks_on, session_on
+from launch.cluster import must_train_on, ranks_on, session_on
 from launch.models import load
 from launch.progress import Progress, console
 from launch.settings import Settings
@@ -110,7 +110,7 @@ def fit_lstm(
             )  # fmt: skip
     from deep.spark import fit_on_spark
 
-    must_allow_cleartext(spark, settings.cluster)
+    must_train_on(spark, settings.cluster)
     ranks, gpu_each = ranks_on(spark, settings.cluster), settings.cluster.gpus_per_worker is not None
     with progress.stage(f"LSTM: Horovod on Spark, {ranks} ranks" + (" with a GPU each" if gpu_each else ""), spark):
         return fit_on_spark(spark, dataset.location, settings.lstm, ranks, on_epoch, file, least_ranks, gpu_each)
@@ -123,6 +123,8 @@ def fit_missing(
     loaded = [None if folder is None else load(folder, dataset, kind) for folder, kind in ((hmm, "hmm"), (lstm, "lstm"))]
     if None in loaded:
         with session_on(settings.cluster, "hindcast compare") as spark:
+            if loaded[1] is None:
+                must_train_on(spark, settings.cluster)
             fits = (lambda: fit_hmm(spark, dataset, settings, progress), lambda: fit_lstm(dataset, settings, progress, spark))
             loaded = [model or fit() for model, fit in zip(loaded, fits, strict=True)]
     first, second = loaded

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from classical.hmm.settings import HmmSettings
 from deep.settings import LstmSettings, PartitionSettings
+from launch.capacity import WAIT_SECONDS
 from prep.errors import InputError
 from prep.spec import Spec, Table, override, read_settings, validate
 
@@ -29,6 +30,7 @@ class ClusterSettings(Table):
     ranks            of Horovod; None: one for each GPU, without these two, or one where Spark runs one task at a time
     least_ranks      where ranks are lost, a training goes on from its last checkpoint on as many as are left, and no fewer than
                      these; None: it ends
+    wait_seconds     that a cluster is given to come up with a first executor
     gpus_per_worker  of each of Spark's executors (of this machine, where Spark runs on it alone); each rank gets one
     allow_cleartext  ranks may train where Spark encrypts what it sends, though what they send each other is not encrypted
     """
@@ -36,6 +38,7 @@ class ClusterSettings(Table):
     master: str | None = None
     ranks: int | None = Field(default=None, ge=1)
     least_ranks: int | None = Field(default=None, ge=1)
+    wait_seconds: float = Field(default=WAIT_SECONDS, gt=0)
     gpus_per_worker: int | None = Field(default=None, ge=1)
     allow_cleartext: bool = False
     on: Literal["horovod", "partitions", "local"] = "horovod"
