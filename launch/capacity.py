@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from prep.describing import described
 from prep.errors import InputError
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def await_executors(spark: SparkSession, seconds: float = WAIT_SECONDS) -> None:
     come within `seconds`.
     """
     wanted = asked(spark)
-    job = spark.sparkContext.parallelize([0], 1)._jrdd.countAsync() if _on_demand(spark) else None
+    with described(spark.sparkContext, "asking for a first executor"):
+        job = spark.sparkContext.parallelize([0], 1)._jrdd.countAsync() if _on_demand(spark) else None
     began, count, since = time.monotonic(), 0, time.monotonic()
     looked = 0.0
     while True:

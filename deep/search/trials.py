@@ -23,6 +23,7 @@ from deep.serving import Address
 from deep.settings import LstmSettings
 from forecasting.inputs import must_be_numbers
 from prep.dataset import SequenceDataset
+from prep.describing import described
 from prep.errors import InputError
 
 # Before TensorFlow is imported, which looks once.
@@ -90,7 +91,8 @@ def search(
     with Desk(bind, host, decide) as desk:
         address = desk.address
         tasks = spark.sparkContext.parallelize(list(enumerate(trials)), len(trials))
-        outcomes = tasks.map(lambda numbered: run_trial(numbered[0], numbered[1], seen, address)).collect()
+        with described(spark.sparkContext, f"{len(trials)} trials"):
+            outcomes = tasks.map(lambda numbered: run_trial(numbered[0], numbered[1], seen, address)).collect()
     return judged(outcomes, trials, grace)
 
 
