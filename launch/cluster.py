@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from deep.ranks.slots import SLOTS_SECONDS, is_local, on_demand, runs_tasks_itself, slots_within, task_slots
 from launch.capacity import must_hold_ranks
+from launch.progress import Progress
+from launch.runs import run
 from launch.session import spark_session
 from launch.settings import ClusterSettings
 from prep.errors import InputError
@@ -22,11 +24,16 @@ ENCRYPTED = (
 )  # fmt: skip
 
 
-def session_on(
-    cluster: ClusterSettings, name: str, more: Mapping[str, str] | None = None
-) -> AbstractContextManager[SparkSession]:
-    """`spark_session` where these settings say, with executors that have the GPUs they name."""
-    return spark_session(cluster.master, name, {**executors_gpus(cluster), **(more or {})}, cluster.wait_seconds)
+@contextmanager
+def session_on(cluster: ClusterSettings, name: str, more: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
+    """`spark_session` where these settings say, with executors that have the GPUs they name. The run is told which it is."""
+    given = {**executors_gpus(cluster), **(more or {})}
+    with ExitStack() as stack:
+        with Progress().stage("starting Spark"):
+            spark = stack.enter_context(spark_session(cluster.master, name, given, cluster.wait_seconds))
+        context = spark.sparkContext
+        run().note(spark={"master": context.master, "application": context.applicationId, "page": context.uiWebUrl})
+        yield spark
 
 
 def executors_gpus(cluster: ClusterSettings) -> dict[str, str]:

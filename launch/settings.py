@@ -11,6 +11,7 @@ from pydantic import Field
 from classical.hmm.settings import HmmSettings
 from deep.settings import LstmSettings, PartitionSettings
 from launch.capacity import WAIT_SECONDS
+from launch.runs import run
 from prep.errors import InputError
 from prep.spec import Spec, Table, override, read_settings, validate
 
@@ -55,19 +56,24 @@ class Settings(Table):
 
 
 def load(path: str | Path | None, overrides: dict[str, str]) -> Settings:
-    """The settings of a file, if one is given, and of the command line. What the file says of readings is left to `load_spec`."""
+    """The settings of a file, if one is given, and of the command line. What the file says of readings is left to `load_spec`.
+    The run is told of them."""
     for field in overrides:
         if field.split(".")[0] in Spec.model_fields:
             raise InputError(
                 f"--{field}: decides what a dataset holds, and this one is prepared already. Give it to `hindcast prep`"
             )
-    return validate(Settings, _tables(path, overrides, Settings), where=str(path or "command line"))
+    settings = validate(Settings, _tables(path, overrides, Settings), where=str(path or "command line"))
+    run().note(settings=settings.model_dump(mode="json"))
+    return settings
 
 
 def load_spec(path: str | Path, overrides: dict[str, str]) -> tuple[Spec, Settings]:
     """What to prepare, and the settings that stand beside it."""
     others = {field: text for field, text in overrides.items() if field.split(".")[0] not in Spec.model_fields}
-    return validate(Spec, _tables(path, overrides, Spec), where=str(path)), load(path, others)
+    spec = validate(Spec, _tables(path, overrides, Spec), where=str(path))
+    run().note(settings=spec.model_dump(mode="json"))
+    return spec, load(path, others)
 
 
 def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
