@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from deep.ranks.slots import SLOTS_SECONDS, is_local, on_demand, runs_tasks_itself, slots_within, task_slots
+from deep.serving import PORTS
 from launch.capacity import must_hold_ranks
 from launch.progress import Progress
 from launch.runs import run
@@ -27,7 +28,7 @@ ENCRYPTED = (
 @contextmanager
 def session_on(cluster: ClusterSettings, name: str, more: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
     """`spark_session` where these settings say, with executors that have the GPUs they name. The run is told which it is."""
-    given = {**executors_gpus(cluster), **(more or {})}
+    given = {**executors_gpus(cluster), **({PORTS: cluster.ports} if cluster.ports else {}), **(more or {})}
     with ExitStack() as stack:
         with Progress().stage("starting Spark"):
             spark = stack.enter_context(spark_session(cluster.master, name, given, cluster.wait_seconds))

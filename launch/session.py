@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 JAVA_VERSION = 17
 # Tasks run in the driver's own Java.
 LOCAL = r"local(\[.*\])?"
+# Spark's page listens where this says, whatever the settings for the driver's address are: without it, everywhere.
+OWN_ADDRESS = "SPARK_LOCAL_IP", "127.0.0.1"
 # Petastorm speaks to pyarrow through interfaces since deprecated; its workers would say so once a file.
 QUIET_WORKERS = "ignore::FutureWarning:petastorm.fs_utils"
 
@@ -50,7 +52,10 @@ def spark_session(
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # what spark-submit was told is in the Java that it started, once it is asked
         SparkContext._ensure_initialized()
     conf = SparkConf()
-    defaults = _defaults(conf.get("spark.master") or master or "local[*]", conf.get("spark.submit.pyFiles", ""))
+    master = conf.get("spark.master") or master or "local[*]"
+    if master.startswith("local"):
+        os.environ.setdefault(*OWN_ADDRESS)  # for the Java that is started below
+    defaults = _defaults(master, conf.get("spark.submit.pyFiles", ""))
     for key, value in {**defaults, **(more or {})}.items():
         conf.setIfMissing(key, value)
     session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()

@@ -6,9 +6,10 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from classical.hmm.settings import HmmSettings
+from deep.serving import ports_of
 from deep.settings import LstmSettings, PartitionSettings
 from launch.capacity import WAIT_SECONDS
 from launch.runs import run
@@ -33,6 +34,7 @@ class ClusterSettings(Table):
                      these; None: it ends
     wait_seconds     that a cluster is given to come up with a first executor
     gpus_per_worker  of each of Spark's executors (of this machine, where Spark runs on it alone); each rank gets one
+    ports            "47000-47031": where the watch over ranks, Horovod's own servers and those that trials ask listen; None: any
     allow_cleartext  ranks may train where Spark encrypts what it sends, though what they send each other is not encrypted
     """
 
@@ -41,8 +43,15 @@ class ClusterSettings(Table):
     least_ranks: int | None = Field(default=None, ge=1)
     wait_seconds: float = Field(default=WAIT_SECONDS, gt=0)
     gpus_per_worker: int | None = Field(default=None, ge=1)
+    ports: str | None = None
     allow_cleartext: bool = False
     on: Literal["horovod", "partitions", "local"] = "horovod"
+
+    @field_validator("ports")
+    @classmethod
+    def must_be_a_range(cls, ports: str | None) -> str | None:
+        ports_of(ports)
+        return ports
 
 
 class Settings(Table):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ def test_an_error_is_in_the_record_and_is_a_line(watched: Callable[..., dict[str
 
 
 @pytest.fixture
-def jobs(spark: SparkSession) -> Iterator[Callable[[], Counter[str]]]:
+def jobs(spark: SparkSession) -> Callable[[], Counter[str]]:
     """What Spark's status store says of the jobs since the test began; "" of those without a description."""
     store: Any = spark.sparkContext._jsc.sc().statusStore()
     bus: Any = spark.sparkContext._jsc.sc().listenerBus()
@@ -146,7 +146,7 @@ def jobs(spark: SparkSession) -> Iterator[Callable[[], Counter[str]]]:
         return {job.jobId(): job.description().getOrElse(None) or "" for job in told}
 
     before = listed()
-    yield lambda: Counter(text for job, text in listed().items() if job not in before)
+    return lambda: Counter(text for job, text in listed().items() if job not in before)
 
 
 def test_spark_says_of_every_job_what_it_is_for(
