@@ -6,6 +6,8 @@ be reachable. Elsewhere (YARN, Kubernetes) nobody can be asked beforehand, and t
 
 from __future__ import annotations
 
+import re
+import socket
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +22,9 @@ if TYPE_CHECKING:
 STANDALONE = "spark://"
 # For a first executor. A cluster that is busy, or has to fetch an image, gives none at once.
 WAIT_SECONDS = 300.0
-# For the others: work is cut by how many cores there are.
+# For a master that is just being started.
+ANSWER_SECONDS = 5.0
+# For the other executors: work is cut by how many cores there are.
 OTHERS_SECONDS, SETTLED_SECONDS = 30.0, 1.5
 POLL_SECONDS = 0.2
 NAMED = 4  # workers at most
@@ -99,6 +103,23 @@ def await_executors(spark: SparkSession, seconds: float = WAIT_SECONDS) -> None:
         time.sleep(POLL_SECONDS)
 
 
+def must_answer(master: str) -> None:
+    """Raises InputError where nobody listens at a standalone master's address: Spark would try for a minute, and not say so."""
+    if not master.startswith(STANDALONE):
+        return
+    limit, why = time.monotonic() + ANSWER_SECONDS, ""
+    while True:
+        for address in _addresses(master):
+            try:
+                socket.create_connection(address, timeout=ANSWER_SECONDS).close()
+                return
+            except OSError as error:
+                why = str(error)
+        if time.monotonic() > limit:
+            raise InputError(f"{master}: no master answers there ({why}). Is it running, and is that its address?")
+        time.sleep(POLL_SECONDS)
+
+
 def must_hold_ranks(spark: SparkSession, ranks: int, gpu_each: bool) -> None:
     """Raises InputError where a standalone cluster has fewer task slots than ranks, were it given whole."""
     workers = workers_of(spark)
@@ -170,15 +191,22 @@ def workers_of(spark: SparkSession) -> list[Worker] | None:
     master = spark.sparkContext.master
     if not master.startswith(STANDALONE):
         return None
-    for address in master.removeprefix(STANDALONE).split(","):
-        host, _, port = address.rpartition(":")
+    for host, port in _addresses(master):
         try:
-            state = _state(spark, host, int(port))
+            state = _state(spark, host, port)
             if state.status().toString() == "ALIVE":  # and not one that stands by for it
                 return [_worker(one) for one in state.workers() if one.state().toString() == "ALIVE"]
         except Py4JError:  # what it would have said, the wait finds out
             continue
     return None
+
+
+def _addresses(master: str) -> list[tuple[str, int]]:
+    """Of spark://one:7077,two:7077 both. Raises InputError for what is none."""
+    found = [re.fullmatch(r"(.+):(\d+)", address) for address in master.removeprefix(STANDALONE).split(",")]
+    if not all(found):
+        raise InputError(f"{master}: expected the address of a master with its port, such as spark://host:7077")
+    return [(address[1], int(address[2])) for address in found if address]
 
 
 def _state(spark: SparkSession, host: str, port: int) -> Any:

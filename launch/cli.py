@@ -354,7 +354,9 @@ def explain(error: Exception) -> tuple[str, bool]:
     if "Traceback" in str(error) and in_task:
         name, text = in_task[0]
         return (text, True) if name == "InputError" else (f"{name}: {text} (in a Spark task; --debug shows the traceback)", False)
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    # What Java raised stands below the call that it was raised in.
+    first = next((line.removeprefix(": ") for line in lines if not line.startswith("An error occurred while calling")), lines[0])
     return f"{type(error).__name__}: {first} (a defect, or a failing machine: --debug shows the traceback)", False
 
 

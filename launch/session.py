@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch.capacity import WAIT_SECONDS, await_executors
+from launch.capacity import WAIT_SECONDS, await_executors, must_answer
 from prep.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ def spark_session(
     """A session for the length of a `with`: a new one, or the one that this process has already, which then goes on.
 
     Under spark-submit the master and everything else come from there. Otherwise `master`, which defaults to all cores of this
-    machine, where Spark listens on the loopback address alone. Raises InputError where no Java is found, and where a cluster
-    has no room for executors as they are asked for, or has given none within `wait_seconds`.
+    machine, where Spark listens on the loopback address alone. Raises InputError where no Java is found, no master answers,
+    and where a cluster has no room for executors as they are asked for, or has given none within `wait_seconds`.
     """
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -53,6 +53,7 @@ def spark_session(
         SparkContext._ensure_initialized()
     conf = SparkConf()
     master = conf.get("spark.master") or master or "local[*]"
+    must_answer(master)
     if master.startswith("local"):
         os.environ.setdefault(*OWN_ADDRESS)  # for the Java that is started below
     defaults = _defaults(master, conf.get("spark.submit.pyFiles", ""))

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import socket
 from dataclasses import replace
 
 import pytest
 
-from launch.capacity import Asked, Worker, misfit, nothing_came
+from launch import capacity
+from launch.capacity import Asked, Worker, misfit, must_answer, nothing_came
+from launch.cli import explain
+from prep.errors import InputError
 
 SMALL = Worker("small", cores=2, memory=2048)
 LARGE = Worker("large", cores=8, memory=6000, gpus=2)
@@ -59,3 +63,23 @@ def test_what_others_have_taken_is_waited_for() -> None:
 )
 def test_slots_of_a_whole_cluster(asked: Asked, gpu_each: bool, slots: int) -> None:
     assert asked.slots_on([SMALL, LARGE], gpu_each) == slots
+
+
+def test_a_master_that_does_not_answer_is_named_at_once_and_one_of_two_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "ANSWER_SECONDS", 0.1)
+    with socket.socket() as listening, socket.socket() as deaf:
+        for one in (listening, deaf):
+            one.bind(("127.0.0.1", 0))
+        listening.listen()
+        there, not_there = (f"127.0.0.1:{one.getsockname()[1]}" for one in (listening, deaf))
+        must_answer(f"spark://{not_there},{there}")
+        with pytest.raises(InputError, match=rf"^spark://{not_there}: no master answers there \(.*refused\)"):
+            must_answer(f"spark://{not_there}")
+    must_answer("local[2]")
+    with pytest.raises(InputError, match=r"^spark://host: expected the address of a master with its port"):
+        must_answer("spark://host")
+
+
+def test_what_java_raised_is_said_and_not_where() -> None:
+    error = RuntimeError("An error occurred while calling o1.x.\n: java.lang.IllegalStateException: stopped\n\tat a.b(C.java:1)")
+    assert explain(error)[0].startswith("RuntimeError: java.lang.IllegalStateException: stopped (a defect, or")
