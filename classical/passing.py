@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 from classical.additive import pairwise_sum
 from prep.blocks import Address, Block, read
+from prep.describing import described
 from prep.errors import InputError
 from prep.workers import settle
 
@@ -54,16 +54,6 @@ def passes(
         context = spark.sparkContext
         return _on_spark(_Read(context.parallelize(data, min(len(data), partitions or context.defaultParallelism)), reader))
     return lambda models, _: (_summed(_mapped(models, data, reader, threads)), 0.0)
-
-
-@contextmanager
-def described(context: Any, description: str) -> Iterator[None]:
-    """What Spark's own pages say of the jobs meanwhile."""
-    context.setJobDescription(description)
-    try:
-        yield
-    finally:
-        context.setJobDescription(None)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import typer
 from rich.markup import escape
 
 from forecasting.card import read_card
+from launch import runs, watching
 from launch import settings as settings_
 from launch.arguments import AllowCleartext, Dataset, Overwrite, SettingsFile, allow_cleartext_in
 from launch.fit_commands import fit
@@ -32,15 +33,26 @@ app = typer.Typer(
 )
 
 DASHES = "--"
+INTERRUPTED = 130
 
 
 @app.callback()
 def common(
     ctx: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    run_dir: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="Keep a record of the run, DIR/TIME-COMMAND/run.json. Or HINDCAST_RUN_DIR."),
+    ] = None,
+    log: Annotated[
+        str, typer.Option(metavar="text|json", help="json: a line for each stage on stderr, for machines. Or HINDCAST_LOG.")
+    ] = "text",
+    metrics: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Keep metrics there, as Prometheus reads them. Or HINDCAST_METRICS.")
+    ] = None,
 ) -> None:
-    # Both --debug and fields of the settings are taken from the arguments before anything is parsed: the first is shown in --help
-    # by this, and the others are refused where nothing would read them.
+    # These options, which may stand anywhere, and fields of the settings are taken from the arguments before anything is parsed:
+    # the first are shown in --help by this, and the others are refused where nothing would read them.
     if ctx.obj and ctx.invoked_subcommand in ("inspect", "package", "submit"):
         behind = ": put it behind --, where the command stands" if ctx.invoked_subcommand == "submit" else ""
         raise InputError(f"--{next(iter(ctx.obj))}: `hindcast {ctx.invoked_subcommand}` has no settings{behind}")
@@ -134,18 +146,20 @@ def prep(
     """Turns readings into a dataset of fixed-length sequences, or into one for each of several origins (--split.origins)."""
     what, settings = settings_.load_spec(spec, ctx.obj)
     from launch.cluster import session_on
-    from launch.inspection import show
+    from launch.inspection import prepared, show
     from prep.origins import must_be_origins, prepare_origins
     from prep.pipeline import prepare
 
     several = what.split.origins > 1
     targets.refuse_taken(out, overwrite, must_be_origins if several else must_be_dataset)
     progress = Progress()
-    with session_on(settings.cluster, "hindcast prep") as spark, progress.stage(f"preparing {spec}", spark):
+    with session_on(settings.cluster, "hindcast prep") as spark, progress.stage("preparing", spark, str(spec)):
         if several:
-            datasets = prepare_origins(spark, what, out, overwrite=overwrite, on_stage=progress.update)
+            datasets = prepare_origins(spark, what, out, overwrite=overwrite, on_stage=progress.enter)
         else:
-            datasets = [prepare(spark, what, out, overwrite=overwrite, on_stage=progress.update)]
+            datasets = [prepare(spark, what, out, overwrite=overwrite, on_stage=progress.enter)]
+    for dataset in datasets:
+        prepared(dataset)
     for dataset in datasets:
         show(dataset)
 
@@ -162,13 +176,14 @@ def append(
     """Adds later readings to a dataset, with the splits and the scaling that it has."""
     chosen = settings_.load(settings, ctx.obj)
     from launch.cluster import session_on
-    from launch.inspection import show
+    from launch.inspection import prepared, show
     from prep.appending import append as append_
 
     SequenceDataset.open(dataset)  # before the time for Spark is spent
     progress = Progress()
-    with session_on(chosen.cluster, "hindcast append") as spark, progress.stage(f"appending to {dataset}", spark):
-        longer = append_(spark, dataset, readings, on_stage=progress.update)
+    with session_on(chosen.cluster, "hindcast append") as spark, progress.stage("appending", spark, dataset):
+        longer = append_(spark, dataset, readings, on_stage=progress.enter)
+    prepared(longer)
     show(longer)
 
 
@@ -264,7 +279,7 @@ def forecast(
 
         refuse_taken(out, overwrite, must_be_file)
         read_card(model)  # before the time for Spark is spent
-        with session_on(chosen.cluster, "hindcast forecast") as spark, progress.stage(f"forecasting {what}", spark):
+        with session_on(chosen.cluster, "hindcast forecast") as spark, progress.stage("forecasting", spark, what):
             written = write_forecasts_of_readings(spark, model, what, out, overwrite)
         for reason, series in written.left_out.items():
             console.print(f"not forecast: {series:,} series, {reason}", highlight=False, markup=False)
@@ -275,7 +290,7 @@ def forecast(
     from launch.models import load
 
     opened = SequenceDataset.open(what)
-    with progress.stage(f"forecasting {split or 'test'}"):
+    with progress.stage("forecasting", about=split or "test"):
         rows = write_forecasts(load(model, opened), opened, split or "test", out, overwrite, progress.update)
     console.print(f"{rows:,} forecast steps: {out}")
 
@@ -314,14 +329,20 @@ def main() -> None:
         arguments, submitted = arguments[:place], [DASHES, *arguments[place:]]
     debug = "--debug" in arguments
     try:
-        arguments, overrides = settings_.split_overrides([argument for argument in arguments if argument != "--debug"])
-        app(args=[*arguments, *submitted], obj=overrides)
+        asked, watchers = watching.taken([argument for argument in arguments if argument != "--debug"])
+        watching.begin(asked, watchers)
+        kept, overrides = settings_.split_overrides(asked)
+        app(args=[*kept, *submitted], obj=overrides)
+    except SystemExit as stop:  # how the parser ends a command, also one that went well
+        status = int(stop.code or 0)
+        watching.end("failed" if status else "succeeded", status, "the command line is none" if status else "")
+        raise
     except InputError as error:
         fail(str(error), 2, debug)
     except RunError as error:
         fail(str(error), 1, debug)
     except KeyboardInterrupt:
-        fail("interrupted", 130, debug)
+        fail("interrupted", INTERRUPTED, debug)
     except Exception as error:
         message, mendable = explain(error)
         fail(message, 2 if mendable else 1, debug)
@@ -334,14 +355,20 @@ def explain(error: Exception) -> tuple[str, bool]:
     if "Traceback" in str(error) and in_task:
         name, text = in_task[0]
         return (text, True) if name == "InputError" else (f"{name}: {text} (in a Spark task; --debug shows the traceback)", False)
-    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    lines = (str(error).strip() or type(error).__name__).splitlines()
+    # What Java raised stands below the call that it was raised in.
+    first = next((line.removeprefix(": ") for line in lines if not line.startswith("An error occurred while calling")), lines[0])
     return f"{type(error).__name__}: {first} (a defect, or a failing machine: --debug shows the traceback)", False
 
 
 def fail(message: str, status: int, debug: bool) -> None:
-    """Ends the process with a message on standard error."""
+    """Ends the process with a message on standard error; where that is read by machines, as they read it."""
+    shows = runs.run().shows
+    watching.end("interrupted" if status == INTERRUPTED else "failed", status, message)
     if debug:
         traceback.print_exc()
+    if not shows:
+        raise SystemExit(status)
     stderr = type(console)(stderr=True, soft_wrap=True, highlight=False)
     stderr.print(f"[bold red]hindcast:[/] {escape(message)}")
     raise SystemExit(status)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from deep.serving import PORTS
+from launch.capacity import must_hold_ranks
+from launch.progress import Progress
+from launch.runs import run
 from launch.session import spark_session
 from launch.settings import ClusterSettings
 from prep.errors import InputError
-from prep.slots import SLOTS_SECONDS, is_local, on_demand, slots_within, task_slots
+from prep.slots import SLOTS_SECONDS, is_local, on_demand, runs_tasks_itself, slots_within, task_slots
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -21,11 +25,16 @@ ENCRYPTED = (
 )  # fmt: skip
 
 
-def session_on(
-    cluster: ClusterSettings, name: str, more: Mapping[str, str] | None = None
-) -> AbstractContextManager[SparkSession]:
-    """`spark_session` where these settings say, with executors that have the GPUs they name."""
-    return spark_session(cluster.master, name, {**executors_gpus(cluster), **(more or {})})
+@contextmanager
+def session_on(cluster: ClusterSettings, name: str, more: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
+    """`spark_session` where these settings say, with executors that have the GPUs they name. The run is told which it is."""
+    given = {**executors_gpus(cluster), **({PORTS: cluster.ports} if cluster.ports else {}), **(more or {})}
+    with ExitStack() as stack:
+        with Progress().stage("starting Spark"):
+            spark = stack.enter_context(spark_session(cluster.master, name, given, cluster.wait_seconds))
+        context = spark.sparkContext
+        run().note(spark={"master": context.master, "application": context.applicationId, "page": context.uiWebUrl})
+        yield spark
 
 
 def executors_gpus(cluster: ClusterSettings) -> dict[str, str]:
@@ -69,6 +78,20 @@ def _gpus(spark: SparkSession, per_worker: int) -> int:
             f"{SLOTS_SECONDS:g} s. Do its workers know of theirs (spark.worker.resource.gpu.amount)?"
         )
     return slots
+
+
+def must_train_on(spark: SparkSession, cluster: ClusterSettings) -> None:
+    """Raises InputError where an LSTM could not be trained as these settings say, before other work is done for nothing."""
+    if cluster.on != "horovod":
+        return
+    must_allow_cleartext(spark, cluster)
+    ranks, gpu_each = ranks_on(spark, cluster), cluster.gpus_per_worker is not None
+    must_hold_ranks(spark, ranks, gpu_each)
+    if runs_tasks_itself(spark) and task_slots(spark) < ranks:
+        raise InputError(
+            f"cluster.ranks: {ranks} ranks ask for {ranks} task slots, and Spark ({spark.sparkContext.master}) has "
+            f"{task_slots(spark)}: ask for no more ranks than that, or give Spark more cores"
+        )
 
 
 def must_allow_cleartext(spark: SparkSession, cluster: ClusterSettings) -> None:

@@ -19,6 +19,7 @@ from launch.inspection import how_many_windows
 from launch.page import model_row, page_contents
 from launch.progress import Progress, console
 from launch.regimes import Truth
+from launch.runs import run
 from launch.scoring import Entrant, examples, score, timed
 from launch.settings import Settings
 from prep.dataset import SequenceDataset
@@ -47,15 +48,20 @@ def compare_models(
     with progress.stage("baselines"):
         entrants = baselines(dataset, season)
     entrants += [fitted(lstm), fitted(hmm)]
-    with progress.stage("scoring every test window"):
+    with progress.stage("scoring", about="every test window"):
         scores = score(entrants, dataset, progress.update)
         naive = naive_error(dataset, season)
     rows = tuple(model_row(entrant, scores[entrant.name], naive) for entrant in entrants)
+    for row in rows:
+        run().gauge("test_mse", row.mse, model=row.name)
+        run().gauge("test_mae", row.mae, model=row.name)
     with progress.stage("drawing the report"):
         drawn = examples(entrants, dataset, settings.compare.examples)
         cards = {"hmm": card_of(hmm), "lstm": card_of(lstm)}
         write_page(page_contents(dataset, rows, drawn, hmm, cards, season, settings, command, truth), page)
+        run().wrote("report", page)
         write_scores(rows, dataset, season, command, settings, page.with_name("scores.json"))
+        run().wrote("scores", page.with_name("scores.json"))
     show(rows)
     console.print(f"report: [bold]{page}[/]", highlight=False)
     return page

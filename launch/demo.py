@@ -12,11 +12,13 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from classical.hmm.saving import save as save_hmm
-from launch.cluster import session_on
+from launch.cluster import must_train_on, session_on
 from launch.compare import compare_models
 from launch.fitting import fit_hmm, fit_lstm
+from launch.inspection import prepared
 from launch.progress import Progress, console
 from launch.regimes import Truth
+from launch.runs import run as this_run
 from launch.settings import load, load_spec
 from prep import synthetic
 from prep.errors import InputError
@@ -49,23 +51,29 @@ def run(
     truth: Truth | None = None
     cluster = load(None, {field: text for field, text in overrides.items() if field.startswith("cluster.")}).cluster
     with session_on(cluster, "hindcast demo") as spark:
+        must_train_on(spark, cluster)
         if readings is None:
             tables, name = fleet_tables(), "fleet"
         else:
-            with progress.stage(f"looking at {readings}", spark):
+            with progress.stage("looking at readings", spark, str(readings)):
                 tables, name = suggest(spark, readings.absolute(), timestamp, series, values), readings.name.split(".")[0]
         spec_file.write_text(FIRST_LINE + toml(tables), encoding="utf-8")
+        this_run().wrote("settings", spec_file)
         if readings is None:
-            with progress.stage(f"drawing {SENSORS} sensors, {HOURS:,} hours each"):
+            with progress.stage("drawing a fleet", about=f"{SENSORS} sensors, {HOURS:,} hours each"):
                 truth = draw_fleet(out)
+            this_run().wrote("readings", out / "readings.csv")
         spec, settings = load_spec(spec_file, overrides)
-        with progress.stage("preparing sequences", spark):
-            dataset = prepare(spark, spec, out / f"{name}.seq", overwrite=True, on_stage=progress.update)
+        with progress.stage("preparing", spark, name):
+            dataset = prepare(spark, spec, out / f"{name}.seq", overwrite=True, on_stage=progress.enter)
+        prepared(dataset)
         hmm = fit_hmm(spark, dataset, settings, progress)
         lstm = fit_lstm(dataset, settings, progress, spark)
     save_hmm(hmm, out / "hmm", overwrite=True)
+    this_run().wrote("model", out / "hmm")
     assert lstm is not None, "a demo is not started by horovodrun"
     lstm.save(out / "lstm", overwrite=True)
+    this_run().wrote("model", out / "lstm")
     command = shlex.join(["hindcast", *sys.argv[1:]])
     compare_models(dataset, hmm, lstm, out, settings, command, progress, truth=truth)
     console.print(f"[dim]settings to start from: {spec_file}[/]", highlight=False)

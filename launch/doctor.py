@@ -18,6 +18,7 @@ from rich.table import Table
 from deep.settings import LstmSettings
 from launch.progress import Progress, console
 from launch.session import java_home, java_version, spark_session
+from prep.describing import described
 from prep.errors import InputError
 
 MARKS = {"works": "[green]✓[/]", "absent": "[yellow]–[/]", "fails": "[red]✗[/]"}
@@ -91,7 +92,11 @@ def spark_and_petastorm() -> Iterator[Finding]:
     from prep.pipeline import prepare
     from prep.spec import Spec
 
-    with tempfile.TemporaryDirectory() as scratch, spark_session("local[1]", "hindcast doctor") as spark:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        spark_session("local[1]", "hindcast doctor") as spark,
+        described(spark.sparkContext, "doctor"),
+    ):
         yield Finding("Spark", "works", f"{pyspark.__version__}: counted {spark.range(1000).count()} rows")
         readings = Path(scratch) / "readings.csv"
         hours = np.datetime_as_string(np.datetime64("2025-01-01T00") + np.arange(100), "s")

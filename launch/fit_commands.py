@@ -11,6 +11,7 @@ from forecasting.card import must_be_model
 from launch import settings as settings_
 from launch.arguments import AllowCleartext, Dataset, Overwrite, SettingsFile, allow_cleartext_in
 from launch.progress import Progress, console
+from launch.runs import run
 from prep.placing import refuse_taken
 
 fit = typer.Typer(no_args_is_help=True, help="Fits a model to the training split of a dataset.")
@@ -42,6 +43,7 @@ def fit_hmm(
         console.print(f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it")
     with session_on(chosen.cluster, "hindcast fit hmm") as spark:
         save(fit_(spark, opened, chosen, progress, checkpoint, resume), out, overwrite=overwrite)
+    run().wrote("model", out)
     checkpoint.unlink(missing_ok=True)
     console.print(f"model: {out}")
 
@@ -82,5 +84,6 @@ def fit_lstm(
         model = fit_(opened, chosen, Progress(), None, checkpoint, resume, told)
     if model is not None:  # ranks other than the first have nothing to write
         model.save(out, overwrite=overwrite)
+        run().wrote("model", out)
         checkpoint.unlink(missing_ok=True)
         console.print(f"model: {out}")

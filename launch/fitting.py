@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from classical.hmm.fitting import fit_hmm as fit_by_em
 from classical.hmm.forecast import HmmForecaster
 from classical.hmm.saving import forecaster_of
 from forecasting.inputs import left_aside, must_be_numbers
-from launch.cluster import must_allow_cleartext, ranks_on, session_on
+from launch.cluster import must_train_on, ranks_on, session_on
 from launch.models import load
 from launch.progress import Progress, console
+from launch.runs import run
 from launch.settings import Settings
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
     from deep.forecaster import LstmForecaster
+
+Maybe = TypeVar("Maybe", bound="LstmForecaster | None")
 
 
 def open_to_fit(location: str) -> SequenceDataset:
@@ -31,6 +34,7 @@ def open_to_fit(location: str) -> SequenceDataset:
     from deep.started import first_rank
 
     dataset = SequenceDataset.open(location)
+    run().note(dataset={"location": dataset.location, "digest": dataset.digest})
     must_be_numbers(dataset)
     if first_rank() and left_aside(dataset):
         console.print(left_aside(dataset), highlight=False, markup=False)
@@ -48,18 +52,14 @@ def fit_hmm(
     """An HMM of the training split, by EM on Spark, on GPUs where the settings have them. See `classical.hmm.fitting.fit_hmm` for
     checkpoints."""
     hmm, gpus = settings.hmm, settings.cluster.gpus_per_worker is not None
-    with progress.stage(f"HMM: EM on Spark{', on GPUs' if gpus else ''}, {hmm.states} states", spark):
-        fitted = fit_by_em(
-            dataset,
-            hmm,
-            spark=spark,
-            checkpoint=checkpoint,
-            resume=resume,
-            gpus=gpus,
-            on_iteration=lambda iteration, likelihood: progress.update(
-                f"iteration {iteration}, log-likelihood {likelihood:,.1f}"
-            ),
-        )
+
+    def on_iteration(iteration: int, likelihood: float) -> None:
+        numbers = {"iteration": iteration, "log_likelihood": likelihood}
+        progress.step("EM iteration", iteration, numbers, f"iteration {iteration}, log-likelihood {likelihood:,.1f}")
+
+    with progress.stage("HMM", spark, f"EM on Spark{', on GPUs' if gpus else ''}, {hmm.states} states"):
+        fitted = fit_by_em(dataset, hmm, spark=spark, checkpoint=checkpoint, resume=resume, on_iteration=on_iteration, gpus=gpus)
+    run().note(settings={"hmm": fitted.settings.model_dump(mode="json")}, notes=list(fitted.notes))
     return forecaster_of(fitted, dataset)
 
 
@@ -96,7 +96,7 @@ def fit_lstm(
         from deep.local import fit
 
         with progress.stage("LSTM"):
-            return fit(dataset, settings.lstm, on_epoch, file)
+            return acted(fit(dataset, settings.lstm, on_epoch, file))
     if spark is None:
         with session_on(settings.cluster, "hindcast fit lstm") as session:
             return fit_lstm(dataset, settings, progress, session, checkpoint, resume, told)
@@ -105,17 +105,25 @@ def fit_lstm(
             raise InputError("--resume: a fit in partitions leaves no checkpoint to go on from: fit anew, without it")
         from deep.partitions.fitting import fit_in_partitions
 
-        with progress.stage("LSTM: in Spark's partitions", spark):
-            return fit_in_partitions(
-                spark, dataset.location, settings.lstm, settings.partitions, on_epoch,
-                lambda done, of: progress.update(f"{done:,} of {of:,} models"),
-            )  # fmt: skip
+        def on_models(done: int, of: int) -> None:
+            run().gauge("models", done)
+            progress.update(f"{done:,} of {of:,} models")
+
+        with progress.stage("LSTM", spark, "in Spark's partitions"):
+            return acted(fit_in_partitions(spark, dataset.location, settings.lstm, settings.partitions, on_epoch, on_models))
     from deep.spark import fit_on_spark
 
-    must_allow_cleartext(spark, settings.cluster)
+    must_train_on(spark, settings.cluster)
     ranks, gpu_each = ranks_on(spark, settings.cluster), settings.cluster.gpus_per_worker is not None
-    with progress.stage(f"LSTM: Horovod on Spark, {ranks} ranks" + (" with a GPU each" if gpu_each else ""), spark):
-        return fit_on_spark(spark, dataset.location, settings.lstm, ranks, on_epoch, file, least_ranks, gpu_each)
+    with progress.stage("LSTM", spark, f"Horovod on Spark, {ranks} ranks" + (" with a GPU each" if gpu_each else "")):
+        return acted(fit_on_spark(spark, dataset.location, settings.lstm, ranks, on_epoch, file, least_ranks, gpu_each))
+
+
+def acted(model: Maybe) -> Maybe:
+    """The model; the run is told the settings that acted, what was left open decided."""
+    if model is not None and model.card is not None:
+        run().note(settings={"lstm": model.card.settings})
+    return model
 
 
 def fit_missing(
@@ -125,6 +133,8 @@ def fit_missing(
     loaded = [None if folder is None else load(folder, dataset, kind) for folder, kind in ((hmm, "hmm"), (lstm, "lstm"))]
     if None in loaded:
         with session_on(settings.cluster, "hindcast compare") as spark:
+            if loaded[1] is None:
+                must_train_on(spark, settings.cluster)
             fits = (lambda: fit_hmm(spark, dataset, settings, progress), lambda: fit_lstm(dataset, settings, progress, spark))
             loaded = [model or fit() for model, fit in zip(loaded, fits, strict=True)]
     first, second = loaded
@@ -136,10 +146,10 @@ def _on_epoch(
 ) -> Callable[[dict[str, float]], None]:
     def show(record: dict[str, float]) -> None:
         told(record)
-        validation = record.get("validation_loss")
-        progress.update(
-            f"epoch {record['epoch']:.0f} of {settings.lstm.epochs}, loss {record['loss']:.4f}"
-            + ("" if validation is None else f", validation {validation:.4f}")
-        )
+        epoch, validation = int(record["epoch"]), record.get("validation_loss")
+        detail = f"epoch {epoch} of {settings.lstm.epochs}, loss {record['loss']:.4f}"
+        detail += "" if validation is None else f", validation {validation:.4f}"
+        numbers = {name: number for name, number in record.items() if name not in ("epoch", "seconds")}
+        progress.step("epoch", epoch, {"epoch": epoch, **numbers}, detail, record["seconds"])
 
     return show

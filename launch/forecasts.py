@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from forecasting.forecast import Forecaster
 from forecasting.rows import fields_of, rows_of, values_of
+from launch.runs import run
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.placing import placed_file
@@ -45,6 +46,8 @@ def write_forecasts(
             writer.write_table(table)
             rows, done = rows + table.num_rows, min(done + BATCH, len(windows))
             on_progress(f"{done:,} of {len(windows):,} windows")
+    run().wrote("forecasts", out)
+    run().count("forecast_rows", rows)
     return rows
 
 

@@ -17,6 +17,7 @@ from forecasting.card import read_card
 from forecasting.rows import fields_of
 from launch.batch import forecast_readings
 from launch.forecasts import must_be_table, writer_of
+from launch.runs import run
 from prep import storage
 from prep.manifest import MANIFEST
 from prep.placing import placed_file
@@ -53,6 +54,8 @@ def write_forecasts_of_readings(spark: SparkSession, model: Path, readings: str,
             lost = table.filter(pc.is_valid(table["reason"]))
             written.left_out.update(lost["reason"].to_pylist())
             written.rows += table.num_rows - lost.num_rows
+    run().wrote("forecasts", out)
+    run().count("forecast_rows", written.rows)
     written.series = written.rows // (card.horizon * len(card.channels))
     return written
 

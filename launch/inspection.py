@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launch.progress import console
+from launch.runs import run
 from prep import storage
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -52,6 +53,15 @@ def show(dataset: SequenceDataset) -> None:
         console.print(line, highlight=False)
     for table in (_splits(manifest), _columns(manifest), _counts(manifest)):
         console.print(table)
+
+
+def prepared(dataset: SequenceDataset) -> None:
+    """Tells the run that a dataset was put in its place, and how much is in it."""
+    run().wrote("dataset", dataset.location)
+    for split, counts in dataset.manifest.counts.items():
+        for name in ("readings", "windows"):
+            if counts.get(name):
+                run().count(name, counts[name], dataset=dataset.location.rpartition("/")[2], split=split)
 
 
 def verify_files(dataset: SequenceDataset) -> None:

@@ -1,15 +1,19 @@
-"""What long work shows while it runs: one live line on a terminal, nothing elsewhere."""
+"""What long work shows while it runs: one live line on a terminal, nothing elsewhere. The run is told the same."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.status import Status
+
+from launch.runs import run
+from prep.describing import described
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -24,13 +28,46 @@ class Progress:
     def __init__(self) -> None:
         self._status: Status | None = None
         self._stage = self._detail = ""
+        self._within: tuple[str, SparkSession | None] = ("", None)
 
     @contextmanager
-    def stage(self, text: str, spark: SparkSession | None = None) -> Iterator[None]:
-        """Shows `text` while the block runs, with the tasks of the Spark stages that run meanwhile, and then how long it took."""
-        if not console.is_terminal:
-            yield
-            return
+    def stage(self, name: str, spark: SparkSession | None = None, about: str = "") -> Iterator[None]:
+        """Shows `name: about` while the block runs, with the tasks of the Spark stages that run meanwhile, and then how long it
+        took. The run is told the name and what it is about apart: of one name there are many in the course of time. Spark's
+        jobs are described by them, where nothing narrower is said of a job."""
+        title = f"{name}: {about}" if about else name
+        before, self._within = self._within, (name, spark)
+        try:
+            with run().stage(name, about), ExitStack() as stack:
+                if spark is not None:
+                    stack.enter_context(described(spark.sparkContext, title))
+                if console.is_terminal and run().shows:
+                    stack.enter_context(self._shown(escape(title), spark))
+                yield
+        finally:
+            self._within = before
+
+    def update(self, detail: str) -> None:
+        """How far the current stage is: "1,024 of 2,785 windows"."""
+        self._detail = detail
+        if self._status is not None:
+            self._status.update(f"{self._stage}  [dim]{detail}[/]")
+
+    def enter(self, name: str) -> None:
+        """A part of the current stage begins, which ends where the next one does. Spark's jobs are described by it."""
+        run().enter(name)
+        stage, spark = self._within
+        if spark is not None:
+            spark.sparkContext.setJobDescription(f"{stage}: {name}")
+        self.update(name)
+
+    def step(self, name: str, number: int, numbers: Mapping[str, float], detail: str = "", seconds: float | None = None) -> None:
+        """One of many like it in the current stage is over (an iteration, an epoch), with what is known of it in numbers."""
+        run().step(name, number, numbers, seconds)
+        self.update(detail or f"{name} {number}")
+
+    @contextmanager
+    def _shown(self, text: str, spark: SparkSession | None) -> Iterator[None]:
         began, done = time.perf_counter(), threading.Event()
         self._stage, self._detail = text, ""
         with console.status(text) as self._status:
@@ -45,12 +82,6 @@ class Progress:
                     watcher.join(timeout=2 * POLL_SECONDS)
                 self._status = None
         console.print(f"[green]✓[/] {text} [dim]{time.perf_counter() - began:.1f} s[/]")
-
-    def update(self, detail: str) -> None:
-        """How far the current stage is: "iteration 7, log-likelihood −1.23"."""
-        self._detail = detail
-        if self._status is not None:
-            self._status.update(f"{self._stage}  [dim]{detail}[/]")
 
     def _watch(self, spark: SparkSession, done: threading.Event) -> None:
         tracker = spark.sparkContext.statusTracker()

@@ -17,6 +17,7 @@ from forecasting.report.quality_text import bars, box
 from forecasting.report.quality_words import lead, moment, plural, share, some
 from launch.cluster import session_on
 from launch.progress import Progress, console
+from launch.runs import run
 from launch.settings import Settings
 from prep.quality.findings import Correlations, Findings
 from prep.quality.survey import survey
@@ -40,13 +41,14 @@ def report(spec: Spec, settings: Settings, out: Path | None, overwrite: bool, pr
     attributes = () if spec.attributes.path or spec.attributes.table else spec.attributes.values
     with (
         session_on(settings.cluster, "hindcast readings") as spark,
-        progress.stage(f"looking at {spec.readings.name}", spark),
+        progress.stage("looking at readings", spark, spec.readings.name),
     ):
         findings = survey(load(spark, spec.readings, attributes=attributes, ordered=ordered), spec.grid, ordered=ordered)
     show(findings, spec)
     if out is not None:
         command = shlex.join(["hindcast", *sys.argv[1:]])
         write(findings, spec, out, created=datetime.now(UTC), command=command, overwrite=overwrite)
+        run().wrote("report", out)
         console.print(Text("report: ").append(str(out), "bold"))
     return findings
 

@@ -6,12 +6,12 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from launch.capacity import WAIT_SECONDS, await_executors, must_answer
 from prep.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,19 +20,24 @@ if TYPE_CHECKING:
 JAVA_VERSION = 17
 # Tasks run in the driver's own Java.
 LOCAL = r"local(\[.*\])?"
-EXECUTOR_SECONDS, SETTLED_SECONDS = 30.0, 1.5
+# Spark's page listens where this says, whatever the settings for the driver's address are: without it, everywhere.
+OWN_ADDRESS = "SPARK_LOCAL_IP", "127.0.0.1"
 # Petastorm speaks to pyarrow through interfaces since deprecated; its workers would say so once a file.
 QUIET_WORKERS = "ignore::FutureWarning:petastorm.fs_utils"
 
 
 @contextmanager
 def spark_session(
-    master: str | None = None, name: str = "hindcast", more: Mapping[str, str] | None = None
+    master: str | None = None,
+    name: str = "hindcast",
+    more: Mapping[str, str] | None = None,
+    wait_seconds: float = WAIT_SECONDS,
 ) -> Iterator[SparkSession]:
     """A session for the length of a `with`: a new one, or the one that this process has already, which then goes on.
 
     Under spark-submit the master and everything else come from there. Otherwise `master`, which defaults to all cores of this
-    machine, where Spark listens on the loopback address alone. Raises InputError where no Java is found.
+    machine, where Spark listens on the loopback address alone. Raises InputError where no Java is found, no master answers,
+    and where a cluster has no room for executors as they are asked for, or has given none within `wait_seconds`.
     """
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -47,28 +52,20 @@ def spark_session(
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # what spark-submit was told is in the Java that it started, once it is asked
         SparkContext._ensure_initialized()
     conf = SparkConf()
-    defaults = _defaults(conf.get("spark.master") or master or "local[*]", conf.get("spark.submit.pyFiles", ""))
+    master = conf.get("spark.master") or master or "local[*]"
+    must_answer(master)
+    if master.startswith("local"):
+        os.environ.setdefault(*OWN_ADDRESS)  # for the Java that is started below
+    defaults = _defaults(master, conf.get("spark.submit.pyFiles", ""))
     for key, value in {**defaults, **(more or {})}.items():
         conf.setIfMissing(key, value)
     session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
     try:
         if not re.fullmatch(LOCAL, conf.get("spark.master")):
-            _await_executors(session)
+            await_executors(session, wait_seconds)
         yield session
     finally:
         session.stop()
-
-
-def _await_executors(session: SparkSession) -> None:
-    """Gives a cluster's executors some seconds to register, until no more come: work is cut by how many cores there are."""
-    limit, count, since = time.monotonic() + EXECUTOR_SECONDS, 0, time.monotonic()
-    while time.monotonic() < limit:
-        found = session.sparkContext._jsc.sc().getExecutorMemoryStatus().size()  # the driver is one of them
-        if found != count:
-            count, since = found, time.monotonic()
-        elif count > 1 and time.monotonic() - since > SETTLED_SECONDS:
-            return
-        time.sleep(0.2)
 
 
 def _defaults(master: str, carried: str) -> dict[str, str]:

@@ -6,10 +6,13 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from classical.hmm.settings import HmmSettings
+from deep.serving import ports_of
 from deep.settings import LstmSettings, PartitionSettings
+from launch.capacity import WAIT_SECONDS
+from launch.runs import run
 from prep.errors import InputError
 from prep.spec import Spec, Table, override, read_settings, validate
 
@@ -29,16 +32,26 @@ class ClusterSettings(Table):
     ranks            of Horovod; None: one for each GPU, without these two, or one where Spark runs one task at a time
     least_ranks      where ranks are lost, a training goes on from its last checkpoint on as many as are left, and no fewer than
                      these; None: it ends
+    wait_seconds     that a cluster is given to come up with a first executor
     gpus_per_worker  of each of Spark's executors (of this machine, where Spark runs on it alone); each rank gets one
+    ports            "47000-47031": where the watch over ranks, Horovod's own servers and those that trials ask listen; None: any
     allow_cleartext  ranks may train where Spark encrypts what it sends, though what they send each other is not encrypted
     """
 
     master: str | None = None
     ranks: int | None = Field(default=None, ge=1)
     least_ranks: int | None = Field(default=None, ge=1)
+    wait_seconds: float = Field(default=WAIT_SECONDS, gt=0)
     gpus_per_worker: int | None = Field(default=None, ge=1)
+    ports: str | None = None
     allow_cleartext: bool = False
     on: Literal["horovod", "partitions", "local"] = "horovod"
+
+    @field_validator("ports")
+    @classmethod
+    def must_be_a_range(cls, ports: str | None) -> str | None:
+        ports_of(ports)
+        return ports
 
 
 class Settings(Table):
@@ -52,19 +65,24 @@ class Settings(Table):
 
 
 def load(path: str | Path | None, overrides: dict[str, str]) -> Settings:
-    """The settings of a file, if one is given, and of the command line. What the file says of readings is left to `load_spec`."""
+    """The settings of a file, if one is given, and of the command line. What the file says of readings is left to `load_spec`.
+    The run is told of them."""
     for field in overrides:
         if field.split(".")[0] in Spec.model_fields:
             raise InputError(
                 f"--{field}: decides what a dataset holds, and this one is prepared already. Give it to `hindcast prep`"
             )
-    return validate(Settings, _tables(path, overrides, Settings), where=str(path or "command line"))
+    settings = validate(Settings, _tables(path, overrides, Settings), where=str(path or "command line"))
+    run().note(settings=settings.model_dump(mode="json"))
+    return settings
 
 
 def load_spec(path: str | Path, overrides: dict[str, str]) -> tuple[Spec, Settings]:
     """What to prepare, and the settings that stand beside it."""
     others = {field: text for field, text in overrides.items() if field.split(".")[0] not in Spec.model_fields}
-    return validate(Spec, _tables(path, overrides, Spec), where=str(path)), load(path, others)
+    spec = validate(Spec, _tables(path, overrides, Spec), where=str(path))
+    run().note(settings=spec.model_dump(mode="json"))
+    return spec, load(path, others)
 
 
 def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from launch.environment import pack_environment
 from launch.package import write_package
 from launch.progress import Progress, console
-from launch.session import java_home, logging_conf
+from launch.session import OWN_ADDRESS, java_home, logging_conf
 from prep.errors import InputError
 
 COMMANDS = ("demo", "readings", "prep", "append", "fit", "tune", "forecast", "compare")
@@ -47,8 +47,11 @@ def submit(options: Sequence[str], command: Sequence[str], environment: bool, sh
     if show:
         console.print(shlex.join(arguments), soft_wrap=True, highlight=False, markup=False)
         return
+    variables = {**os.environ, "JAVA_HOME": str(java_home())}
+    if configured(options).get("spark.master", "local").startswith("local"):
+        variables.setdefault(*OWN_ADDRESS)
     # Signals and the exit status are spark-submit's from here on.
-    os.execve(program, arguments, {**os.environ, "JAVA_HOME": str(java_home())})
+    os.execve(program, arguments, variables)
 
 
 def arguments_of(options: Sequence[str], command: Sequence[str], package: Path, environment: Path | None) -> list[str]:

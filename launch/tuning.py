@@ -14,6 +14,7 @@ from rich.table import Table
 
 from deep.settings import LstmSettings
 from launch.progress import Progress, console
+from launch.runs import run
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.placing import holds, placed_folder
@@ -54,9 +55,11 @@ def tune(
 
     def show_progress(trial: int, losses: Sequence[float]) -> None:
         latest[trial] = len(losses)
-        progress.update(f"{sum(latest.values())} epochs of {len(latest)} trials; trial {trial}: {losses[-1]:.4f}")
+        detail = f"{sum(latest.values())} epochs of {len(latest)} trials; trial {trial}: {losses[-1]:.4f}"
+        numbers = {"trial": trial, "epoch": len(losses), "validation_loss": losses[-1]}
+        progress.step("epoch of a trial", sum(latest.values()), numbers, detail)
 
-    with progress.stage(f"tuning: {len(trials)} trials on Spark", spark):
+    with progress.stage("tuning", spark, f"{len(trials)} trials on Spark"):
         outcomes = search(spark, dataset, trials, grace, show_progress)
     rows = [_row(one, trials[one.trial], tried) for one in outcomes]
     best = min(outcomes, key=lambda one: one.loss)
@@ -66,6 +69,7 @@ def tune(
         _write(folder, rows, tried, {**about, "grace": grace, "test_split": UNTOUCHED, "best": found}, outcomes)
         if found is not None:
             (folder / BEST).write_text(_toml(trials[found], dataset, best), encoding="utf-8")
+    run().wrote("search", out)
     _show(rows, tried, found)
     if found is None:
         raise InputError(f"all {len(failed)} trials failed, {out / TRIALS} says how. The first: {failed[0].error}")

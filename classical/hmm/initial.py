@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from classical.hmm.model import HiddenMarkov
 from classical.hmm.structure import Structure
 from classical.hmm.vector import LANES
 from prep.blocks import Address, Block
+from prep.describing import described
 from prep.errors import InputError
 
 CERTAINTY = 0.9  # of a label: the rest is shared by all states, so that none begins empty
@@ -39,7 +40,12 @@ def sample(addresses: Sequence[Address], reader: Callable[[Address], Block], ste
         stop = np.minimum(spans.stop[kept], spans.start[kept] + share)
         return spans.values[kept], observed, spans.first[kept], spans.start[kept], stop
 
-    parts = map(some, chosen) if spark is None else spark.sparkContext.parallelize(chosen, len(chosen)).map(some).collect()
+    parts: Iterable[tuple[np.ndarray, ...]]
+    if spark is None:
+        parts = map(some, chosen)
+    else:
+        with described(spark.sparkContext, "EM: a sample to begin from"):
+            parts = spark.sparkContext.parallelize(chosen, len(chosen)).map(some).collect()
     values, observed, first, start, stop = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Spans(values, None if observed.all() else observed, np.arange(len(first)), first, start, stop)
 

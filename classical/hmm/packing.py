@@ -22,7 +22,8 @@ import pyarrow.compute as pc
 from classical.hmm.frames import must_be_weights, quoted, sequence_column, spans_of
 from classical.hmm.lanes import Spans, concatenated
 from classical.hmm.sequences import STEPS_AT_ONCE, Check, counts, must_count, sampled
-from classical.passing import Task, described
+from classical.passing import Task
+from prep.describing import described
 from prep.entries import boot, cache_directory
 from prep.errors import InputError
 from prep.keeping import GoneError, keep, mapped, remove
@@ -119,7 +120,8 @@ class Chunks:
         check, names = self._check, self._names if next(self._in_cache) else None
         rows = self._chosen.mapInArrow(lambda batches: _packed(batches, check, names), _PACKED).rdd
         self._persisted = rows.map(_parted).persist(StorageLevel.DISK_ONLY)
-        told: list[Row] = self._persisted.keys().collect()
+        with described(self._context, "packing sequences"):
+            told: list[Row] = self._persisted.keys().collect()
         for fault in sorted(chunk.fault for chunk in told if chunk.fault):
             raise InputError(fault)
         full = [chunk for chunk in told if chunk.steps]
@@ -156,7 +158,9 @@ class Chunks:
             self._unpersist()
             # Spark spreads tasks over all nodes that have a core to spare.
             for _ in range(REMOVALS):
-                nodes = nodes - set(self._context.parallelize(range(count), count).map(lambda _: _removed(names)).collect())
+                with described(self._context, "removing packed sequences"):
+                    removed = self._context.parallelize(range(count), count).map(lambda _: _removed(names)).collect()
+                nodes = nodes - set(removed)
                 if not nodes:
                     break
         except Exception as error:  # what the fit has found, or how it failed, is worth more

@@ -23,6 +23,7 @@ from deep.partitions.tasks import opened, prepare_worker
 from deep.settings import LstmSettings
 from deep.trained import Trained
 from prep.dataset import SequenceDataset
+from prep.describing import described
 from prep.errors import InputError
 
 DROPOUT_APART = 1000
@@ -85,7 +86,8 @@ def train_averaged(
     state, dropout = State(), dict[int, list[list[int]]]()
     while state.goes_on(settings):
         round_began = time.perf_counter()
-        results = _on_all(spark, shares, (job, replace(state, best=[], history=[]), dropout), train_share)
+        given = (job, replace(state, best=[], history=[]), dropout)
+        results = _on_all(spark, shares, given, train_share, f"epoch {state.epoch}: training")
         taken = {share.number: one for share, one in zip(shares, results, strict=True) if one is not None}
         if not taken:
             raise InputError("no training windows: the training split is shorter than a window, or all of it is broken by gaps")
@@ -94,7 +96,7 @@ def train_averaged(
         dropout = {number: one.dropout for number, one in taken.items()}
         record = _record(state.epoch, list(taken.values()))
         smooth = averaged([(one.windows, one.smooth) for one in taken.values()])
-        sums = _on_all(spark, shares, (job, smooth), validate_share)
+        sums = _on_all(spark, shares, (job, smooth), validate_share, f"epoch {state.epoch}: validation")
         if any(targets for _, targets, _ in sums):
             record["validation_loss"] = sum(total for total, _, _ in sums) / max(sum(targets for _, targets, _ in sums), 1.0)
         state.end_epoch({**record, "seconds": time.perf_counter() - round_began}, smooth)
@@ -189,8 +191,11 @@ def _record(epoch: int, taken: Sequence[Taken]) -> dict[str, float]:
     return {"epoch": float(epoch), "loss": loss, "learning_rate": taken[0].learning_rate}
 
 
-def _on_all(spark: SparkSession, shares: Sequence[Share], given: tuple[Any, ...], function: Callable[..., Any]) -> list[Any]:
-    """`function(share, *given)` of each share, a task each. Raises InputError with the partition's number where one does."""
+def _on_all(
+    spark: SparkSession, shares: Sequence[Share], given: tuple[Any, ...], function: Callable[..., Any], description: str
+) -> list[Any]:
+    """`function(share, *given)` of each share, a task each, in a job of this description. Raises InputError with the partition's
+    number where one does."""
     sent: Broadcast[tuple[Any, ...]] = spark.sparkContext.broadcast(given)
 
     def run(share: Share) -> tuple[Any, str]:
@@ -203,7 +208,8 @@ def _on_all(spark: SparkSession, shares: Sequence[Share], given: tuple[Any, ...]
             raise RuntimeError(f"partition {share.number}: {type(error).__name__}: {error}") from error
 
     try:
-        results = spark.sparkContext.parallelize(shares, len(shares)).map(run).collect()
+        with described(spark.sparkContext, description):
+            results = spark.sparkContext.parallelize(shares, len(shares)).map(run).collect()
     finally:
         sent.destroy()
     for share, (_, why) in zip(shares, results, strict=True):

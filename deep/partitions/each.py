@@ -17,6 +17,7 @@ from deep.settings import LstmSettings, PartitionSettings
 from deep.trained import Trained
 from prep.blocks import Address
 from prep.dataset import SequenceDataset
+from prep.describing import described
 from prep.errors import InputError
 
 # Small tasks end together, and say more often how far they are; a worker keeps its network from one to the next.
@@ -133,8 +134,10 @@ def train_each(
 
     outcomes = context.parallelize(shares, tasks).flatMap(train_share).persist(StorageLevel.DISK_ONLY)
     try:
-        watched(outcomes.count, lambda: on_models(min(done.value, len(works)), len(works)) if on_models else None)
-        yield from outcomes.toLocalIterator()
+        with described(context, f"training {len(works):,} models"):
+            watched(outcomes.count, lambda: on_models(min(done.value, len(works)), len(works)) if on_models else None)
+        with described(context, "fetching models"):
+            yield from outcomes.toLocalIterator()
     finally:
         outcomes.unpersist()
 

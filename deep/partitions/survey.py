@@ -9,6 +9,7 @@ from pyspark.sql import SparkSession
 
 from prep.blocks import Address, read
 from prep.dataset import SequenceDataset
+from prep.describing import described
 from prep.splits import SPLITS
 from prep.workers import settle
 
@@ -41,7 +42,8 @@ def survey(spark: SparkSession, dataset: SequenceDataset) -> Survey:
     if not places:
         return Survey(())
     tasks = min(len(places), 4 * spark.sparkContext.defaultParallelism)
-    return Survey(tuple(spark.sparkContext.parallelize(places, tasks).map(look).collect()))
+    with described(spark.sparkContext, "looking at row groups"):
+        return Survey(tuple(spark.sparkContext.parallelize(places, tasks).map(look).collect()))
 
 
 def places_of(dataset: SequenceDataset) -> list[tuple[str, Address]]:

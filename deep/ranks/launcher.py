@@ -25,6 +25,7 @@ from deep.ranks.processes import LOG_LINES, Processes
 from deep.ranks.rank import run_rank
 from deep.ranks.reins import LOOPBACK, reined
 from deep.ranks.watch import END, WHERE, Watch
+from deep.serving import PORTS, ports_of
 from prep.errors import InputError
 from prep.gpus import gpus_here, one_gpu_a_task
 from prep.slots import SLOTS_SECONDS, is_local, runs_tasks_itself, slots_within, threads_each
@@ -84,10 +85,15 @@ def run_on_ranks(
     _require_slots(spark, ranks, profile)
     host = LOOPBACK if local else conf.get("spark.driver.host")
     bind = LOOPBACK if local else conf.get("spark.driver.bindAddress", host)
+    ports = ports_of(conf.get(PORTS))
     environment = _environment(silence_seconds, threads_each(spark, ranks))
     gpus = "1" if profile else conf.get("spark.task.resource.gpu.amount")
     ended, log, processes = threading.Event(), deque[str](maxlen=LOG_LINES), Processes()
-    with ONE_RUN, Watch(bind, host) as watch, reined(ended, log, processes, local, f"{ranks} ranks of Horovod", profile):
+    with (
+        ONE_RUN,
+        Watch(bind, host, ports=ports) as watch,
+        reined(ended, log, processes, local, f"{ranks} ranks of Horovod", profile, ports),
+    ):
         deliver = partial(_deliver, watch, on_record or _nobody, on_checkpoint or _nobody)
         group = f"horovod.spark.run.{job_id.next_job_id() + 1}"
         given, nics = (watch.address, function, arguments, gpus, own_gpus), {"lo"} if local else None

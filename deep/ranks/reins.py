@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial, partialmethod
 from typing import Any
@@ -28,6 +28,7 @@ from pyspark.resource import ResourceProfile
 
 from deep.ranks.processes import Processes, Tail
 from deep.ranks.watch import probed
+from deep.serving import ANY, bound
 
 LOOPBACK = "127.0.0.1"
 
@@ -40,13 +41,15 @@ def reined(
     local: bool,
     description: str,
     profile: ResourceProfile | None,
+    ports: Sequence[int] = ANY,
 ) -> Iterator[None]:
     """Horovod's own globals, replaced for one run.
 
     Its signal handlers (they demand the main thread and swallow Ctrl-C ever after) give way to `ended`. What its threads raise is
     logged, not printed, and a thread that waits for a lost host does not keep this process from ending. What each rank prints,
-    and its exit code, go to `processes`. Where all is `local`, its servers listen on the loopback address alone. Its Spark job is
-    shown by the `description`, and its tasks get the resources of the `profile`.
+    and its exit code, go to `processes`. Where all is `local`, its servers listen on the loopback address alone; they and
+    those of its tasks listen on `ports`. Its Spark job is shown by the `description`, and its tasks get the resources of the
+    `profile`.
     """
     spark_thread = horovod.spark.runner._make_spark_thread
     replaced: list[tuple[Any, str, Any]] = [
@@ -54,7 +57,7 @@ def reined(
         (horovod.spark.gloo_run, "_exec_command_fn", partial(_starter, log, processes)),
         (horovod.runner.common.util.network, "shutil", Passing),
         (horovod.runner.common.util.network, "socket", Sockets()),
-        (horovod.spark.runner, "_make_mapper", partial(_mapper, local)),
+        (horovod.spark.runner, "_make_mapper", partial(_mapper, local, ports)),
         (
             horovod.spark.runner,
             "_make_spark_thread",
@@ -68,9 +71,9 @@ def reined(
     if not local:
         service = horovod.spark.driver.driver_service.SparkDriverService
         replaced += [(service, "get_common_interfaces", partialmethod(_network_interfaces, service.get_common_interfaces))]
-    else:
-        replaced += [(horovod.runner.http.http_server, "find_port", _loopback_port)]
-        replaced += [(horovod.runner.common.util.network, "find_port", _loopback_port)]
+    if local or ports != ANY:
+        replaced += [(horovod.runner.http.http_server, "find_port", partial(_found_port, local, ports))]
+        replaced += [(horovod.runner.common.util.network, "find_port", partial(_found_port, local, ports))]
     before = [getattr(module, name) for module, name, _ in replaced]
     for module, name, ours in replaced:
         setattr(module, name, ours)
@@ -173,9 +176,9 @@ def _lines(error: Any) -> list[str]:
     return [line for line in str(error).splitlines() if not line.startswith("\tat ")]
 
 
-def _loopback_port(make_server: Callable[[tuple[str, int]], Any]) -> tuple[Any, int]:
-    """In the place of Horovod's `find_port`, which binds all interfaces."""
-    server = make_server((LOOPBACK, 0))
+def _found_port(local: bool, ports: Sequence[int], make_server: Callable[[tuple[str, int]], Any]) -> tuple[Any, int]:
+    """In the place of Horovod's `find_port`, which takes any port, and binds all interfaces."""
+    server = bound(make_server, LOOPBACK if local else "", ports)
     return server, server.socket.getsockname()[1]
 
 
@@ -186,14 +189,16 @@ def _network_interfaces(service: Any, theirs: Callable[[Any], set[str]]) -> set[
     return found - {"lo", "lo0"} or found
 
 
-def _mapper(local: bool, driver_addresses: Any, settings: Any, use_gloo: bool, is_elastic: bool) -> Callable[..., Iterator[Any]]:
+def _mapper(
+    local: bool, ports: Sequence[int], driver_addresses: Any, settings: Any, use_gloo: bool, is_elastic: bool
+) -> Callable[..., Iterator[Any]]:
     """In the place of Horovod's `_make_mapper`: the same task, held back likewise in the process that runs it."""
     key = settings.key
 
     def mapper(index: int, _: Any) -> Iterator[Any]:
         threading.excepthook = partial(_excepthook, threading.__excepthook__, deque(maxlen=1))
-        if local:
-            horovod.runner.common.util.network.find_port = _loopback_port
+        if local or ports != ANY:
+            horovod.runner.common.util.network.find_port = partial(_found_port, local, ports)
         yield horovod.spark.runner._task_fn(index, driver_addresses, key, settings, use_gloo, is_elastic)
 
     return mapper

@@ -29,12 +29,12 @@ import socket
 import socketserver
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from deep.ranks.standing import Work, standing
-from deep.serving import Address, Server
+from deep.serving import ANY, Address, Server
 
 LONGEST_LINE = 1 << 20
 LONGEST_HELLO = 1 << 12
@@ -164,7 +164,8 @@ class Line:
 
 @dataclass
 class Watch:
-    """The driver's end: listens on `bind`, tells ranks to report to `host`. Records and checkpoints come in `told`, in order.
+    """The driver's end: listens on `bind`, on one of `ports`, tells ranks to report to `host`. Records and checkpoints come in
+    `told`, in order.
 
     moved   when a rank last came, took a step, read, told something
     worked  when one that is starting last did, or its main thread worked
@@ -175,12 +176,13 @@ class Watch:
     told: queue.SimpleQueue[dict[str, float] | bytes] = field(default_factory=queue.SimpleQueue)
     errors: list[Raised] = field(default_factory=list)
     places: dict[int, Place] = field(default_factory=dict)
+    ports: Sequence[int] = ANY
 
     def __enter__(self) -> Watch:
         self.moved = self.worked = time.monotonic()
         self.first_heard = float("inf")
         self._lines: dict[int, socket.socket] = {}
-        self._server = Server(self.bind, self.host, _handler(self))
+        self._server = Server(self.bind, self.host, _handler(self), self.ports)
         self.address = self._server.address
         self._server.start("watch")
         return self

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from deep.serving import Address, Server
+from deep.serving import ANY, Address, Server
 
 ANSWER_SECONDS = 10.0
 LONGEST_QUESTION = 1 << 20
@@ -53,15 +53,16 @@ def ask(address: Address, trial: int, losses: Sequence[float], end: str = "", se
 
 @dataclass
 class Desk:
-    """The driver's end: listens on `bind`, tells trials to ask at `host`. `decide(trial, losses, end)` says whether that trial
-    is to stop; it is called in a thread of the question's own."""
+    """The driver's end: listens on `bind`, on one of `ports`, tells trials to ask at `host`. `decide(trial, losses, end)` says
+    whether that trial is to stop; it is called in a thread of the question's own."""
 
     bind: str
     host: str
     decide: Callable[[int, tuple[float, ...], str], bool]
+    ports: Sequence[int] = ANY
 
     def __enter__(self) -> Desk:
-        self._server = Server(self.bind, self.host, _handler(self))
+        self._server = Server(self.bind, self.host, _handler(self), self.ports)
         self.address = self._server.address
         self._server.start("desk")
         return self

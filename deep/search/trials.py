@@ -17,10 +17,11 @@ from pyspark.sql import SparkSession
 
 from deep.search.median import Race
 from deep.search.questions import Desk, ask
-from deep.serving import Address
+from deep.serving import PORTS, Address, ports_of
 from deep.settings import LstmSettings
 from forecasting.inputs import must_be_numbers
 from prep.dataset import SequenceDataset
+from prep.describing import described
 from prep.errors import InputError
 from prep.gpus import see_gpus_of_task
 
@@ -86,10 +87,11 @@ def search(
     conf = spark.sparkContext.getConf()
     host = LOOPBACK if spark.sparkContext.master.startswith("local") else conf.get("spark.driver.host")
     bind = LOOPBACK if host == LOOPBACK else conf.get("spark.driver.bindAddress", host)
-    with Desk(bind, host, decide) as desk:
+    with Desk(bind, host, decide, ports_of(conf.get(PORTS))) as desk:
         address = desk.address
         tasks = spark.sparkContext.parallelize(list(enumerate(trials)), len(trials))
-        outcomes = tasks.map(lambda numbered: run_trial(numbered[0], numbered[1], seen, address)).collect()
+        with described(spark.sparkContext, f"{len(trials)} trials"):
+            outcomes = tasks.map(lambda numbered: run_trial(numbered[0], numbered[1], seen, address)).collect()
     return judged(outcomes, trials, grace)
 
 

@@ -14,8 +14,9 @@ from numba import config, cuda
 from classical.hmm.gpu import e_step
 from classical.hmm.gpu.e_step import OnGpu
 from classical.hmm.lanes import owned
-from classical.passing import Reader, Task, described
+from classical.passing import Reader, Task
 from prep.blocks import Address
+from prep.describing import described
 from prep.errors import InputError
 from prep.gpus import gpus_of_task, one_gpu_a_task
 from prep.slots import SLOTS_SECONDS, slots_within

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import socket
+from dataclasses import replace
+
+import pytest
+
+from launch import capacity
+from launch.capacity import Asked, Worker, misfit, must_answer, nothing_came
+from launch.cli import explain
+from prep.errors import InputError
+
+SMALL = Worker("small", cores=2, memory=2048)
+LARGE = Worker("large", cores=8, memory=6000, gpus=2)
+MASTER = "spark://h:7077"
+
+
+@pytest.mark.parametrize(
+    ("asked", "fault"),
+    [
+        (Asked(6001), "spark.executor.memory 6,001 MiB: is more than any worker of spark://h:7077 has"),
+        (Asked(1024, cores=9), "spark.executor.cores 9: is more cores than any worker"),
+        (Asked(1024, task_cores=9), "spark.task.cpus 9: is more cores than any worker"),
+        (Asked(1024, gpus=3), "spark.executor.resource.gpu.amount (cluster.gpus_per_worker) 3: is more than any worker"),
+        (Asked(1024, cores=4, most_cores=3), "spark.cores.max 3: is less than an executor is to have"),
+    ],
+)
+def test_what_no_worker_can_hold_is_named_with_what_the_workers_have(asked: Asked, fault: str) -> None:
+    said = misfit(asked, [SMALL, LARGE], MASTER)
+    assert said is not None
+    assert said.startswith(fault)
+    assert "large with cores 8, MiB 6,000, GPUs 2; small with cores 2, MiB 2,048." in said
+
+
+def test_what_only_two_workers_together_have_fits_none() -> None:
+    other = replace(LARGE, memory=1000)
+    said = misfit(Asked(2000, cores=4), [SMALL, other], MASTER)
+    assert said is not None
+    assert said.startswith("no worker of spark://h:7077 has all that an executor asks for")
+
+
+def test_what_others_have_taken_is_waited_for() -> None:
+    assert misfit(Asked(2048, cores=2), [SMALL], MASTER) is None
+    assert "Others may have taken what there is; the workers: small" in nothing_came(Asked(2048), [SMALL], MASTER, 5)
+    assert "It has no workers" in nothing_came(Asked(2048), [], MASTER, 5)
+    assert nothing_came(Asked(2048, cores=3), None, "yarn", 5).startswith(
+        "yarn has given no executor within 5 s; each was asked for with spark.executor.memory 2,048 MiB, spark.executor.cores 3."
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpu_each", "slots"),
+    [
+        (Asked(1024), False, 2 + 8),  # one executor a worker, with all cores
+        (Asked(1024, cores=1), False, 2 + 5),  # as many as there is memory for
+        (Asked(3000, cores=2), False, 2 * 2),
+        (Asked(1024, cores=2, task_cores=2), False, 1 + 4),
+        (Asked(1024, most_cores=3), False, 3),
+        (Asked(1024, cores=4, gpus=1), True, 2),
+        (Asked(1024, gpus=2), True, 2),
+        (Asked(7000), False, 0),
+    ],
+)
+def test_slots_of_a_whole_cluster(asked: Asked, gpu_each: bool, slots: int) -> None:
+    assert asked.slots_on([SMALL, LARGE], gpu_each) == slots
+
+
+def test_a_master_that_does_not_answer_is_named_at_once_and_one_of_two_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(capacity, "ANSWER_SECONDS", 0.1)
+    with socket.socket() as listening, socket.socket() as deaf:
+        for one in (listening, deaf):
+            one.bind(("127.0.0.1", 0))
+        listening.listen()
+        there, not_there = (f"127.0.0.1:{one.getsockname()[1]}" for one in (listening, deaf))
+        must_answer(f"spark://{not_there},{there}")
+        with pytest.raises(InputError, match=rf"^spark://{not_there}: no master answers there \(.*refused\)"):
+            must_answer(f"spark://{not_there}")
+    must_answer("local[2]")
+    with pytest.raises(InputError, match=r"^spark://host: expected the address of a master with its port"):
+        must_answer("spark://host")
+
+
+def test_what_java_raised_is_said_and_not_where() -> None:
+    error = RuntimeError("An error occurred while calling o1.x.\n: java.lang.IllegalStateException: stopped\n\tat a.b(C.java:1)")
+    assert explain(error)[0].startswith("RuntimeError: java.lang.IllegalStateException: stopped (a defect, or")
