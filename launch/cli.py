@@ -349,16 +349,26 @@ def main() -> None:
 
 
 def explain(error: Exception) -> tuple[str, bool]:
-    """What went wrong in a line, and whether the user can mend it. Of an error in a Spark task, what Python raised there."""
+    """What went wrong in a line, and whether the user can mend it. Of an error in a Spark task, what was raised, and where."""
+    lost = re.search(r"^.*Lost task \S+ in stage \S+ \(TID \d+\) \((\S+) executor \S+\): (.+)$", str(error), re.MULTILINE)
+    where = f" (in a Spark task{f' on {lost[1]}' if lost else ''}; --debug shows the traceback)"
     raised = re.findall(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
     in_task = [what for what in raised if what[0] not in ("Py4JJavaError", "PythonException", "SparkException")]
     if "Traceback" in str(error) and in_task:
         name, text = in_task[0]
-        return (text, True) if name == "InputError" else (f"{name}: {text} (in a Spark task; --debug shows the traceback)", False)
+        return (text, True) if name == "InputError" else (f"{name}: {text}{where}{_mend(text)}", False)
+    if lost:
+        return f"{lost[2]}{where}{_mend(lost[2])}", False
     lines = (str(error).strip() or type(error).__name__).splitlines()
     # What Java raised stands below the call that it was raised in.
     first = next((line.removeprefix(": ") for line in lines if not line.startswith("An error occurred while calling")), lines[0])
     return f"{type(error).__name__}: {first} (a defect, or a failing machine: --debug shows the traceback)", False
+
+
+def _mend(text: str) -> str:
+    if "No space left on device" not in text:
+        return ""
+    return ". Free some space there: Spark keeps its work in spark.local.dir, or in SPARK_LOCAL_DIRS of its workers"
 
 
 def fail(message: str, status: int, debug: bool) -> None:

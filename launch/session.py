@@ -22,6 +22,18 @@ JAVA_VERSION = 17
 LOCAL = r"local(\[.*\])?"
 # Spark's page listens where this says, whatever the settings for the driver's address are: without it, everywhere.
 OWN_ADDRESS = "SPARK_LOCAL_IP", "127.0.0.1"
+# On a cluster, a task that failed twice on an executor, or three times on a host, is tried elsewhere. By itself Spark gives it to
+# whoever is idle, and an executor that fails at once, such as one whose disk is full, always is: four times, and the job is lost.
+# All else that this option brings is out of reach: after two hiccups of a network it would take executors away from a whole
+# stage, and ranks would wait for slots that no longer count.
+NEVER = str(10**6)
+AFTER_FAILURES = {
+    "spark.excludeOnFailure.enabled": "true",
+    "spark.excludeOnFailure.task.maxTaskAttemptsPerExecutor": "2",
+    "spark.excludeOnFailure.task.maxTaskAttemptsPerNode": "3",
+    "spark.excludeOnFailure.stage.maxFailedTasksPerExecutor": NEVER,
+    "spark.excludeOnFailure.application.maxFailedTasksPerExecutor": NEVER,
+}
 # Petastorm speaks to pyarrow through interfaces since deprecated; its workers would say so once a file.
 QUIET_WORKERS = "ignore::FutureWarning:petastorm.fs_utils"
 
@@ -87,6 +99,8 @@ def _defaults(master: str, carried: str) -> dict[str, str]:
         here = re.fullmatch(LOCAL, master)
         paths = [place.removeprefix("file:") if here else place.rpartition("/")[2] for place in carried.split(",")]
         conf["spark.executorEnv.PYTHONPATH"] = os.pathsep.join(paths)
+    if not re.fullmatch(LOCAL, master):
+        conf |= AFTER_FAILURES
     if master.startswith("local"):
         conf |= {
             "spark.driver.host": "127.0.0.1",

@@ -8,6 +8,7 @@ that nobody watches should not end a training. A warning says so.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -27,6 +28,7 @@ from prep.errors import InputError
 WAIT_SECONDS = 60.0
 STALE_SECONDS = 60.0
 LOCKS = 64
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -121,20 +123,27 @@ def sweep(folder: Path, limit: int | None = None) -> None:
         held -= size
 
 
-@lru_cache
 def cache_directory() -> Path:
-    """Where this node keeps what it decodes: in HINDCAST_CACHE, Spark's local directory, or the temporary directory.
+    """Where this node keeps what it decodes: in HINDCAST_CACHE, Spark's local directory, or the temporary directory. Where the
+    disk is full, it may not be there.
 
-    Raises InputError where it cannot be made or belongs to someone else.
+    Raises InputError where it cannot be made for another reason, or belongs to someone else.
     """
     base = os.environ.get("HINDCAST_CACHE") or os.environ.get("SPARK_LOCAL_DIRS", "").split(",")[0] or tempfile.gettempdir()
     folder = Path(base) / f"hindcast-blocks-{os.getuid()}"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = folder.stat().st_uid
+        return _own(folder)
     except OSError as error:
+        if error.errno in FULL:
+            return folder
         raise InputError(f"{folder}: cannot be made: {error.strerror}. Set HINDCAST_CACHE to a directory of your own") from None
-    if owner != os.getuid():  # whoever can write into it decides what is read
+
+
+@lru_cache
+def _own(folder: Path) -> Path:
+    """It is made where it is not there."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():  # whoever can write into it decides what is read
         raise InputError(f"{folder}: belongs to another user. Set HINDCAST_CACHE to a directory of your own")
     # A split of many row groups stays mapped while windows of it are used; the usual soft limit is 1024 files.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

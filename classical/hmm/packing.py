@@ -309,9 +309,9 @@ def _removed(names: str) -> str | None:
     """The node that has none of them any more."""
     try:
         remove(cache_directory(), names)
-    except InputError:  # there is no cache here
+        return _node()
+    except (InputError, FileNotFoundError):  # there is no cache here
         return None
-    return _node()
 
 
 def _node() -> str:

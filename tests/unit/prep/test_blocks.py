@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import os
@@ -9,7 +10,6 @@ import pickle
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,11 +40,8 @@ FIELDS = (
 
 
 @pytest.fixture(autouse=True)
-def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _cache_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HINDCAST_CACHE", str(tmp_path / "cache"))
-    cache_directory.cache_clear()
-    yield
-    cache_directory.cache_clear()
 
 
 def content(fields: tuple[ArrayField, ...] = FIELDS, rows: int = ROWS) -> dict[str, np.ndarray]:
@@ -352,6 +349,29 @@ def test_without_room_it_is_read_into_memory_and_said(tmp_path: Path, monkeypatc
     assert entries() == []
     assert not list(cache_directory().glob(".making-*"))
     assert not keeping._held.keys() & set(entries())
+
+
+def test_without_room_for_the_cache_itself_it_is_read_into_memory_and_kept_once_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = content()
+    address = part(tmp_path / "part", columns)[0]
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "mkdir", lambda *_: raise_(OSError(errno.ENOSPC, "No space left on device")))
+        for _ in range(2):
+            with pytest.warns(RuntimeWarning, match="cannot be kept: No space left on device.*HINDCAST_CACHE"):
+                block = read(address)
+            np.testing.assert_array_equal(block.values, columns["values"][:4])
+        assert not cache_directory().exists()
+        patched.setattr(os, "mkdir", lambda *_: raise_(OSError(errno.EACCES, "Permission denied")))
+        with pytest.raises(InputError, match="cannot be made: Permission denied"):
+            read(address)
+    read(address)
+    assert len(entries()) == 1
+
+
+def raise_(error: OSError) -> None:
+    raise error
 
 
 def on_disk(descriptor: int) -> bool:
