@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -140,10 +141,10 @@ def jobs(spark: SparkSession) -> Callable[[], Counter[str]]:
     bus: Any = spark.sparkContext._jsc.sc().listenerBus()
 
     def listed() -> dict[int, str]:
-        bus.waitUntilEmpty(10_000)
+        bus.waitUntilEmpty(120_000)
         every = store.jobsList(None)
         told = (every.apply(number) for number in range(every.size()))
-        return {job.jobId(): job.description().getOrElse(None) or "" for job in told}
+        return {job.jobId(): job.description().get() if job.description().isDefined() else "" for job in told}
 
     before = listed()
     return lambda: Counter(text for job, text in listed().items() if job not in before)
@@ -162,7 +163,8 @@ def test_spark_says_of_every_job_what_it_is_for(
     watched("fit", "lstm", "jobs.seq", "--out", "averaged.lstm", *apart, "--partitions.models", "averaged")
     watched("tune", "jobs.seq", "--out", "search", "--settings", "spec.toml", "--try", "lstm.units=4,8", "--lstm.epochs", "1")
     found = jobs()
-    assert found[""] == 0, found
+    # Of a job that nobody describes Spark says nothing, or where in the code it was started.
+    assert not [text for text in found if not text or re.search(r"\.(java|py|scala):\d+", text)]
     for description in (
         "looking at readings: readings.csv", "preparing: reading", "preparing: writing rows", "appending: writing rows",
         "EM: a sample to begin from", "EM iteration 1", "EM iteration 3", "forecasting: readings.csv", "looking at row groups",
