@@ -20,6 +20,19 @@ if TYPE_CHECKING:
 JAVA_VERSION = 17
 # Tasks run in the driver's own Java.
 LOCAL = r"local(\[.*\])?"
+# On a cluster, a task that failed twice on an executor, or three times on a host, is tried elsewhere. By itself Spark gives it to
+# whoever is idle, and an executor that fails at once, such as one whose disk is full, always is: four times, and the job is lost.
+# All else that this option brings is put out of reach: after two hiccups of a network it would take executors away from a whole
+# stage, and ranks would wait for slots that no longer count.
+ATTEMPTS, NEVER = 4, str(10**6)
+AFTER_FAILURES = {
+    "spark.task.maxFailures": str(ATTEMPTS),
+    "spark.excludeOnFailure.enabled": "true",
+    "spark.excludeOnFailure.task.maxTaskAttemptsPerExecutor": "2",
+    "spark.excludeOnFailure.task.maxTaskAttemptsPerNode": str(ATTEMPTS - 1),
+    "spark.excludeOnFailure.stage.maxFailedTasksPerExecutor": NEVER,
+    "spark.excludeOnFailure.application.maxFailedTasksPerExecutor": NEVER,
+}
 EXECUTOR_SECONDS, SETTLED_SECONDS = 30.0, 1.5
 # Petastorm speaks to pyarrow through interfaces since deprecated; its workers would say so once a file.
 QUIET_WORKERS = "ignore::FutureWarning:petastorm.fs_utils"
@@ -47,7 +60,11 @@ def spark_session(
     if "PYSPARK_GATEWAY_PORT" in os.environ:  # what spark-submit was told is in the Java that it started, once it is asked
         SparkContext._ensure_initialized()
     conf = SparkConf()
-    defaults = _defaults(conf.get("spark.master") or master or "local[*]", conf.get("spark.submit.pyFiles", ""))
+    master = conf.get("spark.master") or master or "local[*]"
+    defaults = _defaults(master, conf.get("spark.submit.pyFiles", ""))
+    # With fewer attempts than one host may fail, Spark refuses to start.
+    if not re.fullmatch(LOCAL, master) and int(conf.get("spark.task.maxFailures", str(ATTEMPTS))) >= ATTEMPTS:
+        defaults |= AFTER_FAILURES
     for key, value in {**defaults, **(more or {})}.items():
         conf.setIfMissing(key, value)
     session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
