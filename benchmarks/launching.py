@@ -23,13 +23,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from deep.settings import LstmSettings
 from launch.session import java_home, spark_session
 from launch.submit import spark_submit
 from prep.dataset import SequenceDataset
 from prep.pipeline import prepare
 from prep.spec import Spec
-from prep.synthetic import draw, write_readings
 
 HINDCAST = Path(sys.executable).with_name("hindcast")
 MAIN = Path(__file__).resolve().parents[1] / "launch" / "__main__.py"
@@ -64,10 +65,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        write_readings(draw(20, 500, seed=0), folder / "readings.csv", folder / "regimes.csv", seed=0)
+        write(folder / "readings.csv")
         tables = {
-            "readings": {"path": str(folder / "readings.csv"), "timestamp": "time", "series": "sensor", "bad_rows": "quarantine"},
-            "grid": {"step": "1h", "duplicates": "first"},
+            "readings": {"path": str(folder / "readings.csv"), "timestamp": "time", "series": "sensor"},
             "windows": {"context": 24, "horizon": 12},
         }
         report("spark-submit, whole commands", commands(folder), asked.rounds)
@@ -77,6 +77,14 @@ def main() -> None:
         with spark_session("local[2]", "launching") as spark:
             spark.range(2).count()
             report("Horovod on Spark, two ranks, whole calls", calls(spark, dataset), asked.rounds)
+
+
+def write(file: Path) -> None:
+    """20 sensors, 500 hours."""
+    rng, hours = np.random.default_rng(0), np.datetime64("2025-01-01T00") + np.arange(500)
+    times = np.datetime_as_string(hours, "s")
+    lines = [f"{t},s{n},{rng.normal():.3f}" for n in range(20) for t in times]
+    file.write_text("\n".join(["time,sensor,heat", *lines]) + "\n")
 
 
 def commands(folder: Path) -> dict[str, Callable[[], float]]:

@@ -24,13 +24,14 @@ LOCAL = r"local(\[.*\])?"
 OWN_ADDRESS = "SPARK_LOCAL_IP", "127.0.0.1"
 # On a cluster, a task that failed twice on an executor, or three times on a host, is tried elsewhere. By itself Spark gives it to
 # whoever is idle, and an executor that fails at once, such as one whose disk is full, always is: four times, and the job is lost.
-# All else that this option brings is out of reach: after two hiccups of a network it would take executors away from a whole
+# All else that this option brings is put out of reach: after two hiccups of a network it would take executors away from a whole
 # stage, and ranks would wait for slots that no longer count.
-NEVER = str(10**6)
+ATTEMPTS, NEVER = 4, str(10**6)
 AFTER_FAILURES = {
+    "spark.task.maxFailures": str(ATTEMPTS),
     "spark.excludeOnFailure.enabled": "true",
     "spark.excludeOnFailure.task.maxTaskAttemptsPerExecutor": "2",
-    "spark.excludeOnFailure.task.maxTaskAttemptsPerNode": "3",
+    "spark.excludeOnFailure.task.maxTaskAttemptsPerNode": str(ATTEMPTS - 1),
     "spark.excludeOnFailure.stage.maxFailedTasksPerExecutor": NEVER,
     "spark.excludeOnFailure.application.maxFailedTasksPerExecutor": NEVER,
 }
@@ -69,6 +70,9 @@ def spark_session(
     if master.startswith("local"):
         os.environ.setdefault(*OWN_ADDRESS)  # for the Java that is started below
     defaults = _defaults(master, conf.get("spark.submit.pyFiles", ""))
+    # With fewer attempts than one host may fail, Spark refuses to start.
+    if not re.fullmatch(LOCAL, master) and int(conf.get("spark.task.maxFailures", str(ATTEMPTS))) >= ATTEMPTS:
+        defaults |= AFTER_FAILURES
     for key, value in {**defaults, **(more or {})}.items():
         conf.setIfMissing(key, value)
     session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
@@ -99,8 +103,6 @@ def _defaults(master: str, carried: str) -> dict[str, str]:
         here = re.fullmatch(LOCAL, master)
         paths = [place.removeprefix("file:") if here else place.rpartition("/")[2] for place in carried.split(",")]
         conf["spark.executorEnv.PYTHONPATH"] = os.pathsep.join(paths)
-    if not re.fullmatch(LOCAL, master):
-        conf |= AFTER_FAILURES
     if master.startswith("local"):
         conf |= {
             "spark.driver.host": "127.0.0.1",

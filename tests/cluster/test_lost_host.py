@@ -1,4 +1,5 @@
-"""A worker's network is cut while ranks step together. Horovod and Spark would wait for it; the watch does not."""
+"""A worker's network is cut. While ranks step together, Horovod and Spark would wait for it: the watch does not. Preparation and
+EM wait until Spark finds out, and lose nothing."""
 
 from __future__ import annotations
 
@@ -12,10 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-if TYPE_CHECKING:
-    from tests.cluster.conftest import Hosts
+from prep.dataset import SequenceDataset
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+if TYPE_CHECKING:
+    from tests.cluster.conftest import Hosts, Standalone
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
 def started(hosts: Hosts, program: str, folder: Path) -> tuple[subprocess.Popen[bytes], Iterator[str]]:
@@ -56,3 +59,43 @@ def test_a_run_goes_on_without_the_host_that_it_lost(hosts: Hosts, tmp_path: Pat
     assert "on host2" in log
     assert "Goes on with 1 ranks, from its last checkpoint" in log
     assert driver.wait(timeout=30) == 0
+
+
+# A host is lost where the master has not heard of its worker, or the driver of its executor, for so long: by default a minute,
+# looked at once a minute, and two.
+SOON = {"spark.worker.timeout": "10"}
+soon = pytest.mark.parametrize("hosts", [SOON], indirect=True, ids=["soon"])
+
+
+def command(hosts: Hosts, folder: Path, *words: str) -> subprocess.Popen[bytes]:
+    """A command on the driver's host, whose files are in the folder."""
+    with (hosts.folder / "command.log").open("wb") as log:
+        return hosts.start(
+            "driver", sys.executable, "-m", "launch", *words, "--cluster.master", hosts.master,
+            cwd=folder, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
+
+def assert_ends_well(hosts: Hosts, driver: subprocess.Popen[bytes]) -> None:
+    status, log = driver.wait(timeout=400), (hosts.folder / "command.log").read_text()
+    assert status == 0, log[-4000:]
+    assert "host2" in log or "10.77.0.12" in log, "Spark tells which one was lost"
+
+
+@soon
+def test_em_loses_a_host_and_ends_with_the_same_numbers(hosts: Hosts, standalone: Standalone, local_hmm: Path) -> None:
+    fit = ["fit", "hmm", "d.seq", "--settings", "spec.toml", "--out", "host.hmm"]
+    driver = command(hosts, standalone.folder, *fit)
+    standalone.until_checkpoint("host.hmm", driver)
+    hosts.cut("host2")
+    assert_ends_well(hosts, driver)
+    standalone.assert_same_hmm("host.hmm", local_hmm)
+
+
+@soon
+def test_preparation_loses_a_host_and_no_reading(hosts: Hosts, standalone: Standalone, dataset: SequenceDataset) -> None:
+    driver = command(hosts, standalone.folder, "prep", "spec.toml", "host.seq")
+    hosts.until_persisted("host2", driver)
+    hosts.cut("host2")
+    assert_ends_well(hosts, driver)
+    assert SequenceDataset.open(standalone.folder / "host.seq").digest == dataset.digest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,11 +20,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 
-def assert_ends_well(driver: subprocess.Popen[str]) -> None:
-    out, err = driver.communicate(timeout=200)
-    assert driver.returncode == 0, out[-2000:] + err[-4000:]
-
-
 def fit(kind: str, standalone: Standalone, out: str, *more: str) -> list[str]:
     return ["hindcast", "fit", kind, "d.seq", "--settings", "spec.toml", "--out", out, "--cluster.master", standalone.url, *more]
 
@@ -34,7 +28,7 @@ def test_preparation_loses_an_executor_and_no_reading(standalone: Standalone, da
     before = standalone.launched
     driver = standalone.start("hindcast", "prep", "spec.toml", "lost.seq", "--cluster.master", standalone.url)
     standalone.kill_executor("one")
-    assert_ends_well(driver)
+    standalone.assert_ends_well(driver)
     assert standalone.launched == before + 3, "two, and one in the place of the lost"
     assert SequenceDataset.open(standalone.folder / "lost.seq").digest == dataset.digest
 
@@ -42,9 +36,9 @@ def test_preparation_loses_an_executor_and_no_reading(standalone: Standalone, da
 def test_em_loses_a_worker_and_ends_with_the_same_numbers(standalone: Standalone, local_hmm: Path) -> None:
     driver = standalone.start(*fit("hmm", standalone, "worker.hmm"))
     standalone.until_checkpoint("worker.hmm", driver)
-    standalone.kill_worker("two")
+    standalone.kill("two")
     try:
-        assert_ends_well(driver)
+        standalone.assert_ends_well(driver)
     finally:
         standalone.start_worker("two")
     standalone.assert_same_hmm("worker.hmm", local_hmm)
@@ -60,19 +54,83 @@ def test_em_loses_its_driver_and_goes_on_to_the_same_numbers(standalone: Standal
     standalone.assert_same_hmm("driver.hmm", local_hmm)
 
 
-def test_ranks_lose_an_executor_and_a_resumed_training_ends_with_the_same_weights(standalone: Standalone, lstm: Path) -> None:
-    driver = standalone.start(*fit("lstm", standalone, "lost"))
-    standalone.until_checkpoint("lost", driver)
-    standalone.kill_executor("one")
+def weights(standalone: Standalone, *models: str) -> set[str]:
+    return {load_lstm(standalone.folder / model).card.settings["weights_sha256"] for model in models}
+
+
+@pytest.mark.parametrize("lost", ["executor", "worker"])
+def test_ranks_lose_an_executor_and_a_resumed_training_ends_with_the_same_weights(
+    standalone: Standalone, lstm: Path, lost: str
+) -> None:
+    driver = standalone.start(*fit("lstm", standalone, f"{lost}.lstm"))
+    standalone.until_checkpoint(f"{lost}.lstm", driver)
     began = time.monotonic()
-    _, err = driver.communicate(timeout=90)
-    assert time.monotonic() - began < 60
+    try:
+        if lost == "worker":
+            standalone.kill("one")
+        else:
+            standalone.kill_executor("one")
+        _, err = driver.communicate(timeout=90)
+        assert time.monotonic() - began < 60
+    finally:
+        if lost == "worker":
+            standalone.start_worker("one")
     assert driver.returncode == 1
     assert re.search(r"rank \d on \S+ .*(ended|is lost|raised)", err), err
-    assert not (standalone.folder / "lost").exists()
-    standalone.run(*fit("lstm", standalone, "lost", "--resume"))
-    digests = {load_lstm(place).card.settings["weights_sha256"] for place in (lstm, standalone.folder / "lost")}
-    assert len(digests) == 1
+    assert not (standalone.folder / f"{lost}.lstm").exists()
+    standalone.run(*fit("lstm", standalone, f"{lost}.lstm", "--resume"))
+    assert len(weights(standalone, "lstm", f"{lost}.lstm")) == 1
+
+
+def test_ranks_lose_a_worker_and_go_on_without_it(standalone: Standalone, dataset: SequenceDataset) -> None:
+    driver = standalone.start(*fit("lstm", standalone, "fewer", "--cluster.least_ranks", "1"))
+    standalone.until_checkpoint("fewer", driver)
+    standalone.kill("two")
+    try:
+        _, err = driver.communicate(timeout=240)
+    finally:
+        standalone.start_worker("two")
+    assert driver.returncode == 0, err[-4000:]
+    assert re.search(r"rank \d on \S+ .*(ended|is lost|raised)", err), err
+    assert "Goes on with 1 ranks, from its last checkpoint" in err
+    card = load_lstm(standalone.folder / "fewer").card
+    assert card.settings["ranks"] == 1
+    assert [record["epoch"] for record in card.history] == [*range(1, 31)]
+
+
+def test_ranks_lose_their_driver_and_a_resumed_training_ends_with_the_same_weights(standalone: Standalone, lstm: Path) -> None:
+    driver = standalone.start(*fit("lstm", standalone, "driver.lstm"))
+    standalone.until_checkpoint("driver.lstm", driver)
+    ranks = standalone.ranks()
+    assert len(ranks) >= 2
+    driver.kill()
+    standalone.until_ended(ranks, 60)
+    driver.communicate(timeout=30)
+    assert not (standalone.folder / "driver.lstm").exists()
+    standalone.run(*fit("lstm", standalone, "driver.lstm", "--resume"))
+    assert len(weights(standalone, "lstm", "driver.lstm")) == 1
+
+
+def test_em_ends_without_a_master(standalone: Standalone, local_hmm: Path) -> None:
+    driver = standalone.start(*fit("hmm", standalone, "master.hmm"))
+    standalone.until_checkpoint("master.hmm", driver)
+    standalone.kill("master")
+    try:
+        standalone.assert_ends_well(driver)
+    finally:
+        standalone.restart_master()
+    standalone.assert_same_hmm("master.hmm", local_hmm)
+
+
+def test_partitions_lose_an_executor_and_no_model(standalone: Standalone, models: Path) -> None:
+    before, in_partitions = standalone.launched, ("--cluster.on", "partitions", "--lstm.epochs", "10")
+    driver = standalone.start(*fit("lstm", standalone, "lost.models", *in_partitions), FORCE_COLOR="1")
+    standalone.until_said(driver, "[1-3] of 4 models")
+    standalone.kill_executor("one")
+    standalone.assert_ends_well(driver)
+    assert standalone.launched == before + 3, "two, and one in the place of the lost"
+    found, known = (json.loads((place / "models.json").read_text()) for place in (standalone.folder / "lost.models", models))
+    assert found == known, "the digests of all weights are among it"
 
 
 LOSING_AN_EXECUTOR = """

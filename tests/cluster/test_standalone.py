@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import sysconfig
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 ROOT = Path(__file__).resolve().parents[2]
+MODELS = ["hmm", "lstm", "linear", "repeat-last", "seasonal-naive"]
 FIT_HMM = ["fit", "hmm", "d.seq", "--settings", "spec.toml", "--out"]
 
 
@@ -40,7 +42,9 @@ def test_a_cluster_prepares_what_one_machine_does(dataset: SequenceDataset, stan
 @pytest.mark.usefixtures("ran_there")
 def test_spark_submit_runs_em_and_gets_what_one_machine_gets(standalone: Standalone, local_hmm: Path) -> None:
     main = str(ROOT / "launch" / "__main__.py")
-    standalone.run("spark-submit", "--master", standalone.url, main, *FIT_HMM, "cluster.hmm")
+    # So few attempts are not enough for the exclusion that is the default, and Spark would refuse both together.
+    submit = ["spark-submit", "--master", standalone.url, "--conf", "spark.task.maxFailures=2"]
+    standalone.run(*submit, main, *FIT_HMM, "cluster.hmm")
     standalone.assert_same_hmm("cluster.hmm", local_hmm)
 
 
@@ -78,6 +82,34 @@ def test_readings_are_forecast_on_a_cluster_as_on_one_machine(standalone: Standa
     cluster, local = (pq.read_table(standalone.folder / f"{name}.parquet").sort_by(order) for name in ("cluster", "local"))
     assert len(local) == 4 * 8
     assert cluster.equals(local)
+
+
+@pytest.mark.usefixtures("ran_there")
+def test_partitions_of_a_cluster_train_the_models_of_one_machine(standalone: Standalone, models: Path) -> None:
+    fit = ["hindcast", "fit", "lstm", "d.seq", "--settings", "spec.toml", "--out", "cluster.models"]
+    standalone.run(*fit, "--cluster.on", "partitions", "--lstm.epochs", "10", "--cluster.master", standalone.url)
+    found, known = (json.loads((place / "models.json").read_text()) for place in (standalone.folder / "cluster.models", models))
+    assert len(known["models"]) == 4
+    assert found == known, "the digests of all weights are among it"
+
+
+@pytest.mark.usefixtures("ran_there")
+def test_a_comparison_on_a_cluster_has_the_numbers_of_one_machine(standalone: Standalone, dataset: SequenceDataset) -> None:
+    scores, tables = {}, {}
+    for where, out in ((standalone.url, "cluster.report"), ("local[2]", "local.report")):
+        compare = ["hindcast", "compare", "d.seq", "--settings", "spec.toml", "--out", out, "--lstm.epochs", "3"]
+        printed = standalone.run(*compare, "--cluster.master", where).splitlines()
+        tables[out] = sorted(line.split()[:4] for line in printed if line.strip().startswith(tuple(MODELS)))
+        scores[out] = json.loads((standalone.folder / out / "scores.json").read_text())
+    cluster, local = scores.values()
+    assert cluster["models"].keys() == set(MODELS)
+    assert cluster["digest"] == local["digest"] == dataset.digest
+    for name, numbers in local["models"].items():
+        found = cluster["models"][name]
+        for of in ("mse", "mae", "mase", "parameters", "mae_in_sensor_units", "mse_by_step"):
+            assert found[of] == (pytest.approx(numbers[of], rel=1e-8) if name == "hmm" else numbers[of]), (name, of)
+    assert len(tables["local.report"]) == len(MODELS)
+    assert tables["cluster.report"] == tables["local.report"]
 
 
 def test_horovod_trains_across_both_workers(lstm: Path) -> None:

@@ -1,0 +1,47 @@
+"""A worker's disk is full, before or in the middle of the work: it ends as on one machine, by the other worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from prep.dataset import SequenceDataset
+
+if TYPE_CHECKING:
+    from tests.cluster.conftest import Disk, Standalone
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_preparation_on_a_full_disk_loses_no_reading(
+    standalone: Standalone, small_disk: Disk, dataset: SequenceDataset, when: str
+) -> None:
+    out = f"full-{when}.seq"
+    if when == "before":
+        small_disk.fill()
+    driver = standalone.start("hindcast", "prep", "spec.toml", out, "--cluster.master", standalone.url)
+    if when == "meanwhile":
+        small_disk.until_persisted(driver)
+        small_disk.fill()
+    standalone.assert_ends_well(driver)
+    assert SequenceDataset.open(standalone.folder / out).digest == dataset.digest
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_em_on_a_full_disk_ends_with_the_same_numbers(
+    standalone: Standalone, small_disk: Disk, local_hmm: Path, when: str
+) -> None:
+    out = f"full-{when}.hmm"
+    if when == "before":
+        small_disk.fill()
+    driver = standalone.start(
+        "hindcast", "fit", "hmm", "d.seq", "--settings", "spec.toml", "--out", out, "--cluster.master", standalone.url
+    )
+    if when == "meanwhile":
+        standalone.until_checkpoint(out, driver)
+        small_disk.fill()
+    standalone.assert_ends_well(driver)
+    standalone.assert_same_hmm(out, local_hmm)
