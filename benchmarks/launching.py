@@ -88,10 +88,11 @@ def write(file: Path) -> None:
 
 
 def commands(folder: Path) -> dict[str, Callable[[], float]]:
-    script, readings = folder / "counting.py", folder / "readings.csv"
+    script, readings, spec = folder / "counting.py", folder / "readings.csv", folder / "spec.toml"
     script.write_text(COUNTING)
+    spec.write_text(f'[readings]\npath = "{readings}"\ntimestamp = "time"\nseries = "sensor"\n')
     submit = [str(spark_submit()), *ON_TWO]
-    ours = ["readings", str(readings), "--readings.timestamp", "time", "--readings.series", "sensor"]
+    ours = ["readings", str(spec)]
     return {
         "bare: a script that counts": lambda: whole([*submit, str(script), str(readings)]),
         "hindcast": lambda: whole([str(HINDCAST), *ours, "--cluster.master", "local[2]"]),
