@@ -24,20 +24,26 @@ _OF_EXECUTOR = os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def one_gpu_a_task(spark: SparkSession) -> ResourceProfile | None:
-    """The resources of a stage whose tasks get a GPU each, so that other stages go on using every core; None in local[…], which
-    schedules none.
+    """As `gpus_a_task`, with one GPU."""
+    return gpus_a_task(spark, 1)
+
+
+def gpus_a_task(spark: SparkSession, gpus: int | None = None) -> ResourceProfile | None:
+    """The resources of a stage whose tasks get so many GPUs each, or all of their executor's, so that other stages go on using
+    every core; None in local[…], which schedules none.
 
     Raises InputError where Spark's executors have no GPUs.
     """
     if runs_tasks_itself(spark):
         return None
     conf = spark.sparkContext.getConf()
-    if not int(conf.get("spark.executor.resource.gpu.amount", "0")):
+    there = int(conf.get("spark.executor.resource.gpu.amount", "0"))
+    if not there:
         raise InputError(
-            "ranks were to get a GPU each, and Spark's executors have none: set cluster.gpus_per_worker, or "
+            "tasks were to get GPUs, and Spark's executors have none: set cluster.gpus_per_worker, or "
             "spark.executor.resource.gpu.amount and .discoveryScript where executors are asked for"
         )
-    requests = TaskResourceRequests().cpus(int(conf.get("spark.task.cpus", "1"))).resource("gpu", 1)
+    requests = TaskResourceRequests().cpus(int(conf.get("spark.task.cpus", "1"))).resource("gpu", gpus or there)
     profile = ResourceProfileBuilder().require(requests).build
     # Spark counts the slots of profiles that it knows.
     manager = spark.sparkContext._jsc.sc().resourceProfileManager()

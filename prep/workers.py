@@ -1,14 +1,19 @@
-"""What slows Spark's Python workers down, and is of no use to them."""
+"""Spark's Python workers: rid of what slows them down, and found again by those that left something in them."""
 
 from __future__ import annotations
 
 import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path, PurePath
+from typing import Any
 from zipfile import ZipFile
+
+APART = "HINDCAST_WORKERS"
 
 
 @lru_cache
@@ -21,6 +26,20 @@ def settle() -> None:
     forget_archives()
     gc.collect()
     gc.freeze()
+
+
+@contextmanager
+def workers_apart(context: Any, name: str) -> Iterator[None]:
+    """Jobs that are started meanwhile have Python workers of their own, and find what the last of the same name left in them.
+
+    After a task its worker waits for the next, and of all that wait Spark takes the one that has waited longest: by turns a task
+    would come to as many processes as an executor has cores. Workers of another environment it keeps apart.
+    """
+    context.environment[APART] = name
+    try:
+        yield
+    finally:
+        del context.environment[APART]
 
 
 def forget_archives() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -81,15 +81,9 @@ def fit_hmm(
         for number in range(settings.restarts)
     ]
     driver_wall, driver_cpu = time.perf_counter(), time.process_time()
-    placing: Any = nullcontext((addresses, {"spark": spark, "partitions": partitions, "reader": reader}))
+    placing: AbstractContextManager[Any] = nullcontext((addresses, {"spark": spark, "partitions": partitions, "reader": reader}))
     if gpus:
-        from classical.hmm.gpu import e_step
-        from classical.hmm.gpu.placing import on_gpus
-
-        if fault := e_step.fault(begins[0]):
-            notes.append(f"E-steps were taken by processors: {fault}")
-        else:
-            placing = on_gpus(dataset, reader, begins[0].emission.order, spark)
+        placing = _on_gpus(begins[0], dataset, reader, spark, notes) or placing
     with placing as (data, how):
         fits = em.fit_several(
             begins, data, iterations=settings.iterations, tolerance=settings.tolerance, **how,
@@ -105,6 +99,19 @@ def fit_hmm(
         notes.append(f"the likeliest of {len(fits)} restarts, whose log-likelihoods were {', '.join(map(str, last))}")
     model = model.ordered("share")
     return FittedHmm(model, settings, history, seconds, cpu_seconds, (*notes, *repairs(model)))
+
+
+def _on_gpus(
+    model: HiddenMarkov[Any], dataset: SequenceDataset, reader: Reader, spark: Any, notes: list[str]
+) -> AbstractContextManager[Any] | None:
+    """See `gpu.placing.on_gpus`; None, and a note, where there are no kernels for the model."""
+    from classical.hmm.gpu import e_step
+    from classical.hmm.gpu.placing import on_gpus
+
+    if fault := e_step.fault(model):
+        notes.append(f"E-steps were taken by processors: {fault}")
+        return None
+    return on_gpus(dataset, reader, model.emission.order, spark)
 
 
 def checkpoint_of(file: Path, dataset: SequenceDataset, settings: HmmSettings, resume: bool) -> FileCheckpoint:

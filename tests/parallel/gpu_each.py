@@ -1,22 +1,28 @@
 """What the test starts as a driver: ranks with a made-up GPU each. Not a test itself.
 
-python gpu_each.py DISCOVERY DATASET: two executors of three cores, whose GPUs are those that the script prints. Prints as JSON
-the slots of other stages, those with a GPU, how many ranks there are by default, what each rank saw, what was said to one too
-many, and the log-likelihoods of a hidden Markov model fitted to the dataset on these GPUs, which numba simulates, and without.
+python gpu_each.py DISCOVERY DATASET READS: two executors of three cores, whose GPUs are those that the script prints. Prints as
+JSON the slots of other stages, those with a GPU, how many ranks there are by default, what each rank saw, what was said to one
+too many, and the log-likelihoods of a hidden Markov model fitted to the dataset on these GPUs, which numba simulates, and
+without. Into the folder READS goes a file for each time that the fit on GPUs read a part of the dataset.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
+import tempfile
+import time
+from functools import partial
 
-from classical.hmm.fitting import fit_hmm
+from classical.hmm import fitting
 from classical.hmm.settings import HmmSettings
 from deep.ranks import launcher
 from deep.ranks.launcher import run_on_ranks
 from deep.ranks.watch import Line
 from launch.cluster import ranks_on, session_on
 from launch.settings import ClusterSettings
+from prep.blocks import Address, Block, read
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.gpus import one_gpu_a_task
@@ -24,9 +30,13 @@ from prep.slots import task_slots
 
 
 def seen(line: Line) -> tuple[int, str]:
-    import os
-
     return os.getppid(), os.environ["CUDA_VISIBLE_DEVICES"]
+
+
+def noted(folder: str, address: Address) -> Block:
+    if "HINDCAST_WORKERS" in os.environ:  # and not for the sample that a fit begins with
+        tempfile.mkstemp(dir=folder)
+    return read(address)
 
 
 if __name__ == "__main__":
@@ -42,7 +52,10 @@ if __name__ == "__main__":
             run_on_ranks(spark, seen, ranks=ranks + 1, silence_seconds=60, gpu_each=True)
         except InputError as error:
             found["refused"] = str(error)
-        dataset, settings = SequenceDataset.open(sys.argv[2]), HmmSettings(states=2, order=2, iterations=2, tolerance=0.0)
-        for gpus in (True, False):
-            found[f"hmm, gpus {gpus}"] = fit_hmm(dataset, settings, spark=spark, gpus=gpus).history.log_likelihood
+        dataset, settings = SequenceDataset.open(sys.argv[2]), HmmSettings(states=2, order=2, iterations=3, tolerance=0.0)
+        # As many idle workers as there are cores, any of which an iteration could come to.
+        spark.sparkContext.parallelize(range(6), 6).map(lambda _: time.sleep(2)).collect()
+        for gpus, reader in ((False, read), (True, partial(noted, sys.argv[3]))):
+            fitting.reader_for = lambda dataset, reader=reader: reader
+            found[f"hmm, gpus {gpus}"] = fitting.fit_hmm(dataset, settings, spark=spark, gpus=gpus).history.log_likelihood
     print(json.dumps(found))

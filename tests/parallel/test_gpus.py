@@ -35,7 +35,9 @@ def test_every_rank_has_a_gpu_of_its_own_and_other_stages_have_every_core(spark:
     script = tmp_path / "gpus"
     script.write_text("""#!/bin/sh\necho '{"name": "gpu", "addresses": ["0", "1"]}'\n""")
     script.chmod(0o755)
-    command = [sys.executable, str(Path(__file__).with_name("gpu_each.py")), str(script), dataset.location]
+    reads = tmp_path / "reads"
+    reads.mkdir()
+    command = [sys.executable, str(Path(__file__).with_name("gpu_each.py")), str(script), dataset.location, str(reads)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("CUDA_VISIBLE_DEVICES", None)
     ran = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
@@ -45,8 +47,9 @@ def test_every_rank_has_a_gpu_of_its_own_and_other_stages_have_every_core(spark:
     addresses = sorted(address for _, address in found["seen"])
     assert addresses == ["0", "0", "1", "1"]  # two executors have two each
     assert found["refused"].startswith("5 ranks ask for 5 task slots with a GPU each, and Spark (local-cluster[2,3,1024]) has 4")
-    assert len(found["hmm, gpus True"]) == 2
+    assert len(found["hmm, gpus True"]) == 3
     assert found["hmm, gpus True"] == pytest.approx(found["hmm, gpus False"], rel=1e-12)
+    assert len(list(reads.iterdir())) == len(dataset.addresses("train", 4))  # once each, in three iterations
 
 
 def test_on_one_machine_ranks_take_its_gpus_in_turn(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,13 +113,19 @@ def _density_kernel(K: int, masked: bool) -> Any:
                             error[k] -= here * weights[c, lag, k]
                     for k in range(K):
                         total[k] += constant[k, c] - 0.5 * error[k] * error[k] * precision[k, c]
-            if inside:
-                write_relative(total, b, peaks, row, lane)
-            else:
-                for k in range(K):
-                    b[row, k, lane] = 0.0
+            write_relative(total, inside, b, peaks, row, lane)
 
     return density
+
+
+@cuda.jit(device=True)
+def _lay(x: Any, centre: Any, row: Any, steps: Any, first: Any, c: Any, thread: Any, span: Any, into: Any) -> None:
+    """Writes `span` readings from the `first` on, of `steps` that begin at a row, lane by lane `into` (WIDTH · span,), and 0
+    where there are no more. By all threads of a block together."""
+    for number in range(thread, WIDTH * span, SQUARE * SQUARE):
+        lane, step = number % WIDTH, number // WIDTH
+        here = first + step
+        into[lane * span + step] = x[row + here, c, lane] - centre if here < steps else 0.0
 
 
 @lru_cache
@@ -157,17 +163,9 @@ def _products_kernel(per: int, masked: bool) -> Any:
         for tile in range(cuda.blockIdx.z, len(section), cuda.gridDim.z):
             s, t0 = section[tile], first[tile]
             row, longest = begins[s] + t0, ends[s * WIDTH]
-            for number in range(thread, WIDTH * span, SQUARE * SQUARE):
-                lane, step = number % WIDTH, number // WIDTH
-                for which in range(2):
-                    here = step + (p if which == 0 else q) * side
-                    value = 0.0
-                    if t0 + here < longest + order:
-                        value = x[row + s * order + here, c, lane] - centre[c]
-                    if which == 0:
-                        down[lane * span + step] = value
-                    else:
-                        across[lane * span + step] = value
+            there, steps = row + s * order, longest + order - t0
+            _lay(x, centre[c], there, steps, p * side, c, thread, span, down)
+            _lay(x, centre[c], there, steps, q * side, c, thread, span, across)
             for number in range(thread, WIDTH * TILE, SQUARE * SQUARE):
                 lane, step = number % WIDTH, number // WIDTH
                 value = 0.0

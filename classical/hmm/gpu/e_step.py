@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,6 +22,9 @@ from classical.hmm.lanes import Spans
 from classical.hmm.model import HiddenMarkov, Statistics
 from prep.errors import InputError
 
+# b and gamma (steps, states, WIDTH), peaks (steps, WIDTH), on the GPU.
+Room = tuple[Any, Any, Any]
+
 
 class Kernels(Protocol):
     """Of one emission, with its parameters on the GPU."""
@@ -33,44 +36,43 @@ class Kernels(Protocol):
         """Of a batch, into `b` (steps, states, WIDTH) and `peaks` (steps, WIDTH): see `lattice.forward_kernel`."""
 
     def sums(self, batch: Batch, gamma: Any) -> np.ndarray:
-        """What `Emission.add_sums` sums, over all places."""
+        """What `Emission.statistics` takes, of all places: as one lane, where a processor's sums are of lanes."""
 
 
 class OnGpu:
-    """Sequences in a GPU's memory, until they are let go. `bytes`: what they need there."""
+    """Sequences in the memory of one of this process's GPUs, until they are let go. `bytes`: what they need there."""
 
-    def __init__(self, spans: Spans, order: int) -> None:
-        self.spans, self.batches = spans.after_history(order), list(lay_out(spans, order))
+    def __init__(self, spans: Spans, order: int, gpu: int = 0) -> None:
+        self.spans, self.batches, self.gpu = spans.after_history(order), list(lay_out(spans, order)), gpu
         self.bytes = sum(batch.bytes for batch in self.batches)
 
     def e_step(self, model: HiddenMarkov[Any]) -> Statistics:
         """The statistics that `model.e_step` makes of the same sequences on a processor, to rounding.
 
         Sequences with a frame that underflows are done there, in logs; and all of these, where dependent channels have gaps.
-        Raises InputError as that does. The model must be one that `fault` finds nothing wrong with.
+        The thread that asks must have chosen the GPU. The model must be one that `fault` finds nothing wrong with. Raises
+        InputError as `model.e_step` does.
         """
         emission, K = model.emission, model.states
         found, expected = self.spans.values.shape[2], emission.channels
         if found != expected:
             raise InputError(f"found readings of {found} channels, and the model has {expected}")
-        kernels = FAMILIES[type(emission).__name__](emission)
+        kernels = FAMILIES[type(emission)](emission)
         if kernels.needs_complete() and any(batch.observed is not None for batch in self.batches):
             return model.e_step(self.spans)
-        chain = np.zeros((K, K + 1))
-        sums, log_likelihood, lost = None, 0.0, [np.empty(0, np.int64)]
-        for batch in self.batches:
-            smoothed = _Smoothing(model, kernels, batch)
+        chain, sums, log_likelihood, lost = np.zeros((K, K + 1)), emission.no_sums(), 0.0, [np.empty(0, np.int64)]
+        for number, batch in enumerate(self.batches):
+            smoothed = _Smoothing(model, kernels, batch, _room(self.gpu, K, batch.steps))
             chain += smoothed.chain
             log_likelihood += smoothed.log_likelihood
-            found = kernels.sums(batch, smoothed.gamma)
-            sums = found if sums is None else sums + found
+            of_batch = kernels.sums(batch, smoothed.gamma)
+            sums = sums + of_batch if number else of_batch
             lost.append(smoothed.lost)
-        emission_sums = emission.no_sums() if sums is None else sums.reshape(*sums.shape, 1) if _in_lanes(emission) else sums
         steps = self.spans.lengths
         weight = np.ones(len(steps)) if self.spans.weight is None else self.spans.weight
         statistics = Statistics(
-            chain[:, K].copy(), chain[:, :K].copy(), emission.statistics(emission_sums), log_likelihood,
-            float((weight * steps).sum()), float(weight[steps > 0].sum()),
+            chain[:, K].copy(), chain[:, :K].copy(), emission.statistics(sums), log_likelihood, float((weight * steps).sum()),
+            float(weight[steps > 0].sum()),
         )  # fmt: skip
         again = np.concatenate(lost)
         if len(again) == 0:
@@ -83,9 +85,10 @@ class OnGpu:
 
 def fault(model: HiddenMarkov[Any]) -> str | None:
     """Why GPUs cannot take E-steps of this model, in words; None where they can."""
-    family = type(model.emission).__name__
+    family = type(model.emission)
     if family not in FAMILIES:
-        return f"GPUs have kernels for {' and '.join(FAMILIES)} emissions, and none for {family}"
+        known = " and ".join(one.__name__ for one in FAMILIES)
+        return f"GPUs have kernels for {known} emissions, and none for {family.__name__}"
     if model.states > MOST_STATES:
         return f"GPUs take at most {MOST_STATES} states, and the model has {model.states}"
     return None
@@ -95,21 +98,16 @@ def _of_gaussian(emission: Gaussian) -> Kernels:
     return Diagonal(emission) if emission.covariance in ("spherical", "diag") else Full(emission)
 
 
-FAMILIES: dict[str, Any] = {Gaussian.__name__: _of_gaussian, Autoregressive.__name__: Regressions}
-
-
-def _in_lanes(emission: Emission) -> bool:
-    """Whether its sums are of each lane of a processor."""
-    return not isinstance(emission, Autoregressive)
+FAMILIES: dict[type[Emission], Callable[[Any], Kernels]] = {Gaussian: _of_gaussian, Autoregressive: Regressions}
 
 
 class _Smoothing:
     """Forward-backward of a batch: gamma, weighted, on the GPU; expected transitions and starts (states, states + 1); the
     log-likelihood; and which sequences it was not right for, which have no part in any of these."""
 
-    def __init__(self, model: HiddenMarkov[Any], kernels: Kernels, batch: Batch) -> None:
+    def __init__(self, model: HiddenMarkov[Any], kernels: Kernels, batch: Batch, room: Room) -> None:
         K = model.states
-        self.b, self.gamma, self.peaks = _room(K, batch.steps)
+        self.b, self.gamma, self.peaks = room
         self.transition, self.start = cuda.to_device(model.transition), cuda.to_device(model.start)
         self.shape = min(BLOCKS, batch.sections), (WIDTH, warps(K))
         sparse = logs.sparse(model.transition)
@@ -147,15 +145,22 @@ class _Smoothing:
         return added_up(sums), largest.copy_to_host().max(axis=1)
 
 
-@lru_cache(1)
-def _room(K: int, steps: int) -> tuple[Any, Any, Any]:
-    """Arrays for a batch, (steps, states, WIDTH) twice and (steps, WIDTH)."""
-    return cuda.device_array((steps, K, WIDTH)), cuda.device_array((steps, K, WIDTH)), cuda.device_array((steps, WIDTH))
+def _room(gpu: int, K: int, steps: int) -> Room:
+    """Of a batch, in memory that each GPU keeps for the next one, and that grows to the largest."""
+    wide, narrow = steps * K * WIDTH, steps * WIDTH
+    if gpu not in _memory or len(_memory[gpu]) < 2 * wide + narrow:
+        _memory.pop(gpu, None)  # before there is more, so that it need not be there twice
+        _memory[gpu] = cuda.device_array(2 * wide + narrow)
+    b, gamma, peaks = (_memory[gpu][part] for part in (slice(wide), slice(wide, 2 * wide), slice(2 * wide, 2 * wide + narrow)))
+    return b.reshape(steps, K, WIDTH), gamma.reshape(steps, K, WIDTH), peaks.reshape(steps, WIDTH)
 
 
 def forget_room() -> None:
-    """Gives the memory of the lattice back."""
-    _room.cache_clear()
+    """Gives the memory of the lattice back, on every GPU."""
+    _memory.clear()
+
+
+_memory: dict[int, Any] = {}
 
 
 def _chosen(spans: Spans, which: np.ndarray) -> Spans:

@@ -11,7 +11,7 @@ from numba import cuda, float64
 from classical.hmm.emissions.gaussian import Gaussian
 from classical.hmm.gpu.lattice import BLOCKS, WIDTH, registers, warps
 from classical.hmm.gpu.layout import ROWS, Batch, rows_of_threads
-from classical.hmm.gpu.parts import added_up, compiled, write_relative
+from classical.hmm.gpu.parts import added_up, compiled, over_lanes, write_relative
 
 
 class Diagonal:
@@ -30,12 +30,12 @@ class Diagonal:
         _diagonal_kernel(b.shape[1], batch.observed is not None)[blocks, threads](*of, *self.standardising, b, peaks)
 
     def sums(self, batch: Batch, gamma: Any) -> np.ndarray:
-        """(3, states, channels)"""
+        """(3, states, channels, 1)"""
         K, C = gamma.shape[1], batch.values.shape[1]
         out = cuda.device_array((min(BLOCKS, batch.steps), 3, K, C))
         kernel = _diagonal_sums_kernel(K, C, batch.observed is not None)
         kernel[len(out), (WIDTH, warps(K))](batch.values, batch.mask, gamma, self.centre, out)
-        return added_up(out)
+        return added_up(out)[..., None]
 
 
 class Full:
@@ -54,11 +54,11 @@ class Full:
         _full_kernel(b.shape[1], batch.values.shape[1])[blocks, threads](*of, *self.whitening, b, peaks)
 
     def sums(self, batch: Batch, gamma: Any) -> np.ndarray:
-        """(states, channels + 1, channels + 1), on the diagonal and below it"""
+        """(states, channels + 1, channels + 1, 1), on the diagonal and below it"""
         K, C = gamma.shape[1], batch.values.shape[1]
         out = cuda.device_array((min(BLOCKS // (C + 1) + 1, batch.steps), K, C + 1, C + 1))
         _full_sums_kernel(K, C)[(len(out), C + 1), (WIDTH, warps(K))](batch.values, gamma, self.centre, out)
-        return np.tril(added_up(out))
+        return np.tril(added_up(out))[..., None]
 
 
 @lru_cache
@@ -71,19 +71,16 @@ def _diagonal_kernel(K: int, masked: bool) -> Any:
         total = cuda.local.array(K, float64)
         lane, row = cuda.threadIdx.x, cuda.blockIdx.x * ROWS + cuda.threadIdx.y
         if row < len(b):
-            if row - begins[section[row]] < ends[section[row] * WIDTH + lane]:
-                for k in range(K):
-                    total[k] = 0.0
-                for c in range(x.shape[1]):
-                    if not masked or observed[row, c, lane] != 0:
-                        here = x[row, c, lane] - centre[c]
-                        for k in range(K):
-                            y = here * inverse[k, c] - shift[k, c]
-                            total[k] += constant[k, c] - 0.5 * y * y
-                write_relative(total, b, peaks, row, lane)
-            else:
-                for k in range(K):
-                    b[row, k, lane] = 0.0
+            inside = row - begins[section[row]] < ends[section[row] * WIDTH + lane]
+            for k in range(K):
+                total[k] = 0.0
+            for c in range(x.shape[1]):
+                if inside and (not masked or observed[row, c, lane] != 0):
+                    here = x[row, c, lane] - centre[c]
+                    for k in range(K):
+                        y = here * inverse[k, c] - shift[k, c]
+                        total[k] += constant[k, c] - 0.5 * y * y
+            write_relative(total, inside, b, peaks, row, lane)
 
     return diagonal
 
@@ -119,10 +116,7 @@ def _diagonal_sums_kernel(K: int, C: int, masked: bool) -> Any:
                     scratch[first, lane] = summed[turn, n, c]
                     cuda.syncthreads()
                     if lane == 0 and first + turn * step < K:
-                        total = 0.0
-                        for v in range(WIDTH):
-                            total += scratch[first, v]
-                        out[cuda.blockIdx.x, n, first + turn * step, c] = total
+                        out[cuda.blockIdx.x, n, first + turn * step, c] = over_lanes(scratch, first)
                     cuda.syncthreads()
 
     return diagonal_sums
@@ -137,20 +131,17 @@ def _full_kernel(K: int, C: int) -> Any:
         total, here = cuda.local.array(K, float64), cuda.local.array(C, float64)
         lane, row = cuda.threadIdx.x, cuda.blockIdx.x * ROWS + cuda.threadIdx.y
         if row < len(b):
-            if row - begins[section[row]] < ends[section[row] * WIDTH + lane]:
-                for c in range(C):
-                    here[c] = x[row, c, lane] - centre[c]
-                for k in range(K):
-                    total[k] = constant[k]
-                    for i in range(C):
-                        y = -shift[k, i]
-                        for j in range(i + 1):
-                            y += here[j] * W[k, i, j]
-                        total[k] -= 0.5 * y * y
-                write_relative(total, b, peaks, row, lane)
-            else:
-                for k in range(K):
-                    b[row, k, lane] = 0.0
+            inside = row - begins[section[row]] < ends[section[row] * WIDTH + lane]
+            for c in range(C):
+                here[c] = x[row, c, lane] - centre[c]
+            for k in range(K):
+                total[k] = constant[k]
+                for i in range(C):
+                    y = -shift[k, i]
+                    for j in range(i + 1):
+                        y += here[j] * W[k, i, j]
+                    total[k] -= 0.5 * y * y
+            write_relative(total, inside, b, peaks, row, lane)
 
     return full
 
@@ -184,10 +175,7 @@ def _full_sums_kernel(K: int, C: int) -> Any:
                 scratch[first, lane] = summed[turn, j]
                 cuda.syncthreads()
                 if lane == 0 and first + turn * step < K:
-                    total = 0.0
-                    for v in range(WIDTH):
-                        total += scratch[first, v]
-                    out[cuda.blockIdx.x, first + turn * step, i, j] = total
+                    out[cuda.blockIdx.x, first + turn * step, i, j] = over_lanes(scratch, first)
                 cuda.syncthreads()
 
     return full_sums

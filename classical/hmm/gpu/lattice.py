@@ -14,7 +14,7 @@ from typing import Any
 from numba import cuda, float64
 
 from classical.hmm.gpu.layout import WIDTH
-from classical.hmm.gpu.parts import compiled
+from classical.hmm.gpu.parts import compiled, over_lanes
 from classical.hmm.lattice import TINY
 
 BLOCKS = 2048  # at most: more sections are taken in turn, so that few sums are left to be added up
@@ -115,11 +115,8 @@ def backward_kernel(K: int, sparse: bool) -> Any:
     ) -> None:
         ahead = cuda.shared.array((2, K, WIDTH), float64)
         summed = cuda.local.array((turns, columns), float64)
-        highest, alphas, betas = (
-            cuda.local.array(turns, float64),
-            cuda.local.array(turns, float64),
-            cuda.local.array(turns, float64),
-        )
+        alphas, betas = cuda.local.array(turns, float64), cuda.local.array(turns, float64)
+        highest = cuda.local.array(turns, float64)
         lane, first = cuda.threadIdx.x, cuda.threadIdx.y
         for turn in range(turns):
             for j in range(columns):
@@ -167,10 +164,7 @@ def backward_kernel(K: int, sparse: bool) -> Any:
             cuda.syncthreads()
             if lane == 0:
                 for k in range(first, K, step):
-                    total = 0.0
-                    for v in range(WIDTH):
-                        total += ahead[0, k, v]
-                    sums[cuda.blockIdx.x, k, j] = total
+                    sums[cuda.blockIdx.x, k, j] = over_lanes(ahead[0], k)
             cuda.syncthreads()
 
     return backward

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from classical.hmm.gpu.layout import SIMULATED
+from classical.hmm.gpu.layout import SIMULATED, WIDTH
 
 THREADS = 8 if SIMULATED else 256
 
@@ -29,14 +29,28 @@ def added_up(parts: Any) -> np.ndarray:
 
 
 @cuda.jit(device=True)
-def write_relative(logs: Any, b: Any, peaks: Any, row: Any, lane: Any) -> None:
-    """Log densities of the states (states,) as densities relative to the likeliest state's, whose log goes into `peaks`."""
-    peak = logs[0]
-    for k in range(1, len(logs)):
-        peak = max(peak, logs[k])
-    for k in range(len(logs)):
-        b[row, k, lane] = math.exp(logs[k] - peak)
-    peaks[row, lane] = peak
+def write_relative(logs: Any, inside: Any, b: Any, peaks: Any, row: Any, lane: Any) -> None:
+    """Log densities of the states (states,) as densities relative to the likeliest state's, whose log goes into `peaks`; 0 where
+    it is not `inside` its place's steps."""
+    if inside:
+        peak = logs[0]
+        for k in range(1, len(logs)):
+            peak = max(peak, logs[k])
+        for k in range(len(logs)):
+            b[row, k, lane] = math.exp(logs[k] - peak)
+        peaks[row, lane] = peak
+    else:
+        for k in range(len(logs)):
+            b[row, k, lane] = 0.0
+
+
+@cuda.jit(device=True)
+def over_lanes(of_lanes: Any, row: Any) -> Any:
+    """The sum of a row of (rows, WIDTH), always in the same order."""
+    total = 0.0
+    for lane in range(WIDTH):
+        total += of_lanes[row, lane]
+    return total
 
 
 @cuda.jit

@@ -1,25 +1,31 @@
-"""Where a dataset's sequences lie while GPUs take the E-steps of a fit: each in the memory of the one that read it first."""
+"""Where a dataset's sequences lie while GPUs take the E-steps of a fit: each in the memory of the GPU it was first sent to."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
-from numba import config, cuda
+from numba import cuda
 
+from classical.additive import pairwise_sum
 from classical.hmm.gpu import e_step
 from classical.hmm.gpu.e_step import OnGpu
+from classical.hmm.gpu.layout import SIMULATED
 from classical.hmm.lanes import owned
+from classical.hmm.model import Elsewhere, HiddenMarkov, Statistics
 from classical.passing import Reader, Task
 from prep.blocks import Address
 from prep.describing import described
 from prep.errors import InputError
-from prep.gpus import gpus_of_task, one_gpu_a_task
+from prep.gpus import gpus_a_task, gpus_of_task
 from prep.slots import SLOTS_SECONDS, slots_within
+from prep.workers import workers_apart
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -28,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 KEPT = 0.4  # of a GPU's memory, for sequences that stay; the lattice of a batch may take half
+Found = TypeVar("Found")
 
 
 @contextmanager
@@ -39,8 +46,8 @@ def on_gpus(
 
     Raises InputError where Spark's executors have no GPUs, or this process sees none.
     """
-    fit, profile = uuid4().hex, None if spark is None else one_gpu_a_task(spark)
-    placed = Placed(reader, order, fit)
+    profile = None if spark is None else gpus_a_task(spark)
+    placed = Placed(reader, order, uuid4().hex)
     if spark is None or profile is None:
         must_see_a_gpu()
         try:
@@ -48,12 +55,13 @@ def on_gpus(
         finally:
             let_go()
         return
-    gpus = slots_within(spark, 1, SLOTS_SECONDS, profile)
-    if not gpus:
+    executors = slots_within(spark, 1, SLOTS_SECONDS, profile)  # a task takes all GPUs of one
+    if not executors:
         raise InputError(f"Spark ({spark.sparkContext.master}) has given no executor with GPUs within {SLOTS_SECONDS:g} s")
-    addresses = dataset.addresses("train", gpus)
+    gpus = int(spark.sparkContext.getConf().get("spark.executor.resource.gpu.amount"))
+    addresses = dataset.addresses("train", executors * gpus)
     # Spark remembers where it has computed what it keeps, and sends the next iteration's tasks there.
-    rdd = spark.sparkContext.parallelize(addresses, min(len(addresses), gpus)).map(lambda one: one).persist()
+    rdd = spark.sparkContext.parallelize(addresses, min(len(addresses), executors)).map(lambda one: one).persist()
     on_executors = _OnExecutors(rdd.withResources(profile), placed)
     try:
         yield on_executors, {}
@@ -76,7 +84,7 @@ def must_see_a_gpu() -> None:
 
 @dataclass(frozen=True)
 class Placed:
-    """A reader whose blocks stay on the GPU of the task, or of the process, that read them, as long as there is room.
+    """A reader whose blocks stay on a GPU of this process, as long as there is room.
 
     reader  what makes a block of an address
     order   how many steps before it each step is conditioned on
@@ -87,46 +95,82 @@ class Placed:
     order: int
     fit: str
 
-    def __call__(self, address: Address) -> OnGpu:
-        gpu = _select()
-        if _held.fit != self.fit:
-            let_go()
-            _held.fit = self.fit
+    def __call__(self, address: Address, gpu: int = 0) -> OnGpu:
+        """On the GPU of this number, which this thread must have chosen."""
+        _held.belong_to(self.fit)
         found = _held.sequences.get((gpu, address))
         if found is None:
-            found = OnGpu(owned(self.reader(address)), self.order)
+            found = OnGpu(owned(self.reader(address)), self.order, gpu)
             _, total = cuda.current_context().get_memory_info()
             # What came first stays: every pass reads all in the same order, so what was used least lately comes next.
-            if sum(one.bytes for (where, _), one in _held.sequences.items() if where == gpu) + found.bytes <= KEPT * total:
+            if _held.bytes_on(gpu) + found.bytes <= KEPT * total:
                 _held.sequences[gpu, address] = found
         return found
+
+    def on_all(self, addresses: Iterable[Address], gpus: Sequence[int]) -> Iterator[Elsewhere]:
+        """As many at a time as there are GPUs, one on each."""
+        _held.belong_to(self.fit)
+        rest = iter(addresses)
+        while few := list(islice(rest, len(gpus))):
+            yield _Together(_on_each(gpus, few, self))
 
 
 def let_go() -> None:
     """Gives the memory back that fits have kept in this process."""
-    _held.sequences.clear()
-    e_step.forget_room()
-    _held.fit = ""
+    _held.belong_to("")
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Sequences on several GPUs, which take their E-steps at the same time."""
+
+    parts: Sequence[OnGpu]
+
+    def e_step(self, model: HiddenMarkov[Any]) -> Statistics:
+        gpus = [one.gpu for one in self.parts]
+        total: Statistics = pairwise_sum(_on_each(gpus, self.parts, lambda one, gpu: one.e_step(model)))
+        return total
+
+
+def _on_each(gpus: Sequence[int], given: Sequence[Any], function: Callable[[Any, int], Found]) -> list[Found]:
+    """`function(one, gpu)` of each that is given, in a thread for which its GPU is chosen: the calls of one wait for no other."""
+
+    def chosen(one: Any, gpu: int) -> Found:
+        cuda.select_device(gpu)
+        return function(one, gpu)
+
+    if len(given) == 1:
+        return [chosen(given[0], gpus[0])]
+    with ThreadPoolExecutor(len(given), thread_name_prefix="hindcast-gpu") as pool:
+        return list(pool.map(chosen, given, gpus))
 
 
 @dataclass
 class _Held:
+    """What this process keeps on its GPUs, and of which fit that is."""
+
     fit: str = ""
     sequences: dict[tuple[int, Address], OnGpu] = field(default_factory=dict)
+
+    def belong_to(self, fit: str) -> None:
+        if self.fit != fit:
+            self.sequences.clear()
+            e_step.forget_room()
+            self.fit = fit
+
+    def bytes_on(self, gpu: int) -> int:
+        return sum(one.bytes for (where, _), one in list(self.sequences.items()) if where == gpu)
 
 
 _held = _Held()
 
 
-def _select() -> int:
-    """The number of the GPU that this task was given, which numba then uses; 0 outside of tasks."""
-    given = gpus_of_task()
-    if config.ENABLE_CUDASIM or not given:
-        return 0
+def _gpus_of_task() -> list[int]:
+    """By the numbers that they have in this process."""
+    if SIMULATED:  # there is one
+        return [0]
     must_see_a_gpu()
-    number = int(given[0]) if given[0].isdecimal() else _numbered(given[0])
-    cuda.select_device(number)
-    return number
+    return [int(address) if address.isdecimal() else _numbered(address) for address in gpus_of_task()]
 
 
 def _numbered(uuid: str) -> int:
@@ -138,21 +182,22 @@ def _numbered(uuid: str) -> int:
 
 @dataclass(frozen=True)
 class _OnExecutors:
-    """An RDD of addresses, each read by the task that has a GPU for it: a `Spread`."""
+    """An RDD of addresses, with a task for each executor, whose one process keeps what it reads: a `Spread`."""
 
     rdd: Any
-    reader: Placed
+    placed: Placed
 
     def through(self, task: Task, description: str) -> list[Any]:
-        reader = self.reader
-        with described(self.rdd.context, description):
-            found: list[Any] = self.rdd.mapPartitions(lambda addresses: task(reader(one) for one in addresses)).collect()
+        placed = self.placed
+        with described(self.rdd.context, description), workers_apart(self.rdd.context, placed.fit):
+            on_gpus = self.rdd.mapPartitions(lambda addresses: task(placed.on_all(addresses, _gpus_of_task())))
+            found: list[Any] = on_gpus.collect()
         return found
 
     def release(self) -> None:
-        """Where tasks run again; from other workers it goes when Spark ends them, after a minute without work."""
+        """Workers that no task comes to any more, Spark ends after a minute."""
         try:
-            with described(self.rdd.context, "GPUs' memory is given back"):
+            with described(self.rdd.context, "GPUs' memory is given back"), workers_apart(self.rdd.context, self.placed.fit):
                 self.rdd.foreachPartition(lambda _: let_go())
             self.rdd.unpersist()
         except Exception as error:  # what the fit has found, or how it failed, is worth more

@@ -14,6 +14,7 @@ from classical.hmm.emissions.gaussian import Gaussian
 from classical.hmm.emissions.student import Student
 from classical.hmm.gpu import autoregressive, e_step, layout
 from classical.hmm.gpu.e_step import OnGpu, fault
+from classical.hmm.gpu.placing import _on_each, _Together
 from classical.hmm.lanes import Spans
 from classical.hmm.model import HiddenMarkov, Statistics
 from prep.errors import InputError
@@ -62,23 +63,31 @@ def regressions(rng: np.random.Generator, order: int, filled: bool = False) -> A
     return Autoregressive(rng.normal(0, 1, (K, C)), weights, rng.uniform(0.5, 2, (K, C)), np.full(C, 1e-9), filled=filled)
 
 
-def checked(model: HiddenMarkov[Any], given: Spans) -> OnGpu:
+def must_agree_on(model: HiddenMarkov[Any], given: Spans) -> OnGpu:
     on_gpu = OnGpu(given, model.emission.order)
     must_agree(model.e_step(on_gpu), model.e_step(given))
     return on_gpu
+
+
+def lost(model: HiddenMarkov[Any], on_gpu: OnGpu) -> list[int]:
+    """Which sequences are left to the processor."""
+    (batch,) = on_gpu.batches
+    room = e_step._room(0, model.states, batch.steps)
+    found: list[int] = e_step._Smoothing(model, e_step.FAMILIES[Gaussian](model.emission), batch, room).lost.tolist()
+    return found
 
 
 @pytest.mark.parametrize("missing", [0.0, 0.2])
 @pytest.mark.parametrize("covariance", ["spherical", "diag", "full", "tied"])
 def test_gaussian_statistics_agree(covariance: str, missing: float) -> None:
     rng = np.random.default_rng(0)
-    checked(HiddenMarkov(*chain(rng), gaussian(rng, covariance)), spans(rng, missing))
+    must_agree_on(HiddenMarkov(*chain(rng), gaussian(rng, covariance)), spans(rng, missing))
 
 
 @pytest.mark.parametrize(("missing", "filled"), [(0.0, False), (0.2, False), (0.2, True)])
 def test_autoregressive_statistics_agree(missing: float, filled: bool) -> None:
     rng = np.random.default_rng(1)
-    checked(HiddenMarkov(*chain(rng), regressions(rng, 2, filled)), spans(rng, missing))
+    must_agree_on(HiddenMarkov(*chain(rng), regressions(rng, 2, filled)), spans(rng, missing))
 
 
 def test_products_in_several_squares_and_shares_agree(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,18 +95,18 @@ def test_products_in_several_squares_and_shares_agree(monkeypatch: pytest.Monkey
     rng = np.random.default_rng(2)
     monkeypatch.setattr(autoregressive, "MOST_PER", 1)
     monkeypatch.setattr(autoregressive, "BLOCKS", 2 * 3 * K * C)
-    checked(HiddenMarkov(*chain(rng), regressions(rng, 6)), spans(rng, 0.05, rows=9, length=40))
+    must_agree_on(HiddenMarkov(*chain(rng), regressions(rng, 6)), spans(rng, 0.05, rows=9, length=40))
 
 
 def test_states_that_share_a_warp_agree() -> None:
     rng = np.random.default_rng(3)
-    checked(HiddenMarkov(*chain(rng, 10), gaussian(rng, states=10)), spans(rng, rows=5, length=6))
+    must_agree_on(HiddenMarkov(*chain(rng, 10), gaussian(rng, states=10)), spans(rng, rows=5, length=6))
 
 
 def test_batches_agree_with_all_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(4)
     monkeypatch.setattr(layout, "MOST_STEPS", 50)
-    on_gpu = checked(HiddenMarkov(*chain(rng), gaussian(rng)), spans(rng, rows=layout.WIDTH + 5))
+    on_gpu = must_agree_on(HiddenMarkov(*chain(rng), gaussian(rng)), spans(rng, rows=layout.WIDTH + 5))
     assert len(on_gpu.batches) == 2
 
 
@@ -118,9 +127,8 @@ def test_what_underflows_is_done_again_by_the_processor() -> None:
     given = spans(rng)
     given.values[2, 5] = 80.0
     model = HiddenMarkov(np.array([1.0, 0, 0]), np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]]), emission)
-    on_gpu = checked(model, given)
-    smoothing = e_step._Smoothing(model, e_step.FAMILIES["Gaussian"](emission), on_gpu.batches[0])
-    assert smoothing.lost.tolist() == [2]
+    on_gpu = must_agree_on(model, given)
+    assert lost(model, on_gpu) == [2]
 
 
 def test_a_sparse_chain_that_forgets_a_state_too_early_is_done_again_by_the_processor() -> None:
@@ -133,9 +141,28 @@ def test_a_sparse_chain_that_forgets_a_state_too_early_is_done_again_by_the_proc
     where = np.zeros(4, np.int64)
     given = Spans(values, None, np.arange(4), where, where, where + 8, rng.uniform(0.5, 2, 4))
     model = HiddenMarkov(np.array([1.0, 0.0]), np.array([[0.9, 0.1], [0.0, 1.0]]), emission)
-    on_gpu = checked(model, given)
-    smoothing = e_step._Smoothing(model, e_step.FAMILIES["Gaussian"](emission), on_gpu.batches[0])
-    assert smoothing.lost.tolist() == [1]
+    on_gpu = must_agree_on(model, given)
+    assert lost(model, on_gpu) == [1]
+
+
+def test_the_lattice_grows_to_the_largest_and_is_given_back() -> None:
+    rng = np.random.default_rng(12)
+    e_step.forget_room()
+    for states, rows in ((K, 5), (2 * K, 9), (K, 9)):
+        must_agree_on(HiddenMarkov(*chain(rng, states), gaussian(rng, states=states)), spans(rng, rows=rows))
+        assert len(e_step._memory) == 1
+    e_step.forget_room()
+    assert not e_step._memory
+
+
+@pytest.mark.skipif(layout.SIMULATED, reason="numba simulates one GPU, for one thread at a time")
+def test_threads_take_e_steps_at_the_same_time() -> None:
+    rng = np.random.default_rng(13)
+    model, given = HiddenMarkov(*chain(rng), gaussian(rng)), [spans(rng), spans(rng, 0.2)]
+    parts = [OnGpu(one, 0, number) for number, one in enumerate(given)]  # each with a lattice of its own, on the one GPU
+    for found, one in zip(_on_each([0, 0], parts, lambda part, _: part.e_step(model)), given, strict=True):
+        must_agree(found, model.e_step(one))
+    must_agree(_Together(parts[:1]).e_step(model), model.e_step(given[0]))
 
 
 def test_a_sequence_without_weight_says_nothing() -> None:
@@ -153,7 +180,7 @@ def test_a_sequence_without_weight_says_nothing() -> None:
 
 def test_sequences_that_are_all_history_say_nothing() -> None:
     rng = np.random.default_rng(9)
-    checked(HiddenMarkov(*chain(rng), regressions(rng, 12)), spans(rng))
+    must_agree_on(HiddenMarkov(*chain(rng), regressions(rng, 12)), spans(rng))
 
 
 def test_what_there_are_no_kernels_for_is_told() -> None:
