@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from prep.dataset import SequenceDataset
-
-if TYPE_CHECKING:
-    from tests.cluster.conftest import Standalone
+from tests.cluster.standalone import Standalone
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from prep.dataset import SequenceDataset
-
-if TYPE_CHECKING:
-    from tests.cluster.conftest import Disk, Standalone
+from tests.cluster.disk import Disk
+from tests.cluster.standalone import Standalone
+from tests.cluster.waiting import until_persisted
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -24,7 +23,7 @@ def test_preparation_on_a_full_disk_loses_no_reading(
         small_disk.fill()
     driver = standalone.start("hindcast", "prep", "spec.toml", out, "--cluster.master", standalone.url)
     if when == "meanwhile":
-        small_disk.until_persisted(driver)
+        until_persisted(small_disk.folder, driver)
         small_disk.fill()
     standalone.assert_ends_well(driver)
     assert SequenceDataset.open(standalone.folder / out).digest == dataset.digest

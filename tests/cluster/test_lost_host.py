@@ -9,14 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from prep.dataset import SequenceDataset
-
-if TYPE_CHECKING:
-    from tests.cluster.conftest import Hosts, Standalone
+from tests.cluster.hosts import Hosts
+from tests.cluster.standalone import Standalone
+from tests.cluster.waiting import until_persisted
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -95,7 +94,7 @@ def test_em_loses_a_host_and_ends_with_the_same_numbers(hosts: Hosts, standalone
 @soon
 def test_preparation_loses_a_host_and_no_reading(hosts: Hosts, standalone: Standalone, dataset: SequenceDataset) -> None:
     driver = command(hosts, standalone.folder, "prep", "spec.toml", "host.seq")
-    hosts.until_persisted("host2", driver)
+    until_persisted(hosts.disk("host2"), driver)
     hosts.cut("host2")
     assert_ends_well(hosts, driver)
     assert SequenceDataset.open(standalone.folder / "host.seq").digest == dataset.digest

@@ -7,15 +7,12 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from deep.forecaster import load as load_lstm
 from prep.dataset import SequenceDataset
-
-if TYPE_CHECKING:
-    from tests.cluster.conftest import Standalone
+from tests.cluster.standalone import Standalone
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 

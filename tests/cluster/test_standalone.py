@@ -8,16 +8,13 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import pytest
 
 from deep.forecaster import load as load_lstm
 from prep.dataset import SequenceDataset
-
-if TYPE_CHECKING:
-    from tests.cluster.conftest import Standalone
+from tests.cluster.standalone import Standalone
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 

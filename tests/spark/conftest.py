@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from pyspark.sql import SparkSession
 
 from launch.cli import main
-
-Run = Callable[..., tuple[int, str]]
+from tests.spark.running import Run
 
 
 @pytest.fixture
-def run(
-    spark: SparkSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[int, str]]:
-    """Runs a command as a user types it; its exit status, and all that it printed."""
-
+def run(spark: SparkSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     def command(*arguments: object) -> tuple[int, str]:
         monkeypatch.setattr("sys.argv", ["hindcast", *map(str, arguments)])
         monkeypatch.setenv("COLUMNS", "300")

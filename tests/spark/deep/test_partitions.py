@@ -24,8 +24,7 @@ from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.pipeline import prepare
 from prep.spec import Spec
-
-Run = Callable[..., tuple[int, str]]
+from tests.spark.running import Run
 
 STEPS = 120
 GOOD = ("a/b", "../up", "ünï.cödé")

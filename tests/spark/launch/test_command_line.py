@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,7 @@ import pytest
 
 from launch.models import load_any
 from prep.windows import Given
-
-Run = Callable[..., tuple[int, str]]
+from tests.spark.running import Run
 
 SPEC = """
 [readings]

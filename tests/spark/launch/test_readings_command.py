@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-Run = Callable[..., tuple[int, str]]
+from tests.spark.running import Run
 
 
 def settings(folder: Path, readings: Path, timestamp: str = "timestamp") -> Path:

@@ -6,7 +6,6 @@ import csv
 import json
 import shutil
 import tomllib
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +20,7 @@ from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.pipeline import prepare
 from prep.spec import Spec
-
-Run = Callable[..., tuple[int, str]]
+from tests.spark.running import Run
 
 BASE = {"units": 8, "segment": 12, "batch": 64, "epochs": 3, "dropout": 0.2}
 SETTINGS = "[lstm]\n" + "\n".join(f"{name} = {value}" for name, value in BASE.items())

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-Run = Callable[..., tuple[int, str]]
+from tests.spark.running import Run
 
 SPEC = """
 [readings]
