@@ -15,6 +15,7 @@ from launch.capacity import WAIT_SECONDS, await_executors, must_answer
 from prep.errors import InputError
 
 if TYPE_CHECKING:
+    from pyspark import SparkConf
     from pyspark.sql import SparkSession
 
 JAVA_VERSION = 17
@@ -69,12 +70,11 @@ def spark_session(
     must_answer(master)
     if master.startswith("local"):
         os.environ.setdefault(*OWN_ADDRESS)  # for the Java that is started below
-    defaults = _defaults(master, conf.get("spark.submit.pyFiles", ""))
-    # With fewer attempts than one host may fail, Spark refuses to start.
-    if not re.fullmatch(LOCAL, master) and int(conf.get("spark.task.maxFailures", str(ATTEMPTS))) >= ATTEMPTS:
-        defaults |= AFTER_FAILURES
-    for key, value in {**defaults, **(more or {})}.items():
+    for key, value in {**_defaults(master, conf.get("spark.submit.pyFiles", "")), **(more or {})}.items():
         conf.setIfMissing(key, value)
+    if not re.fullmatch(LOCAL, master):
+        SparkContext._ensure_initialized(conf=conf)  # its Java has read spark-defaults.conf
+        _try_elsewhere(conf, SparkConf())
     session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
     try:
         if not re.fullmatch(LOCAL, conf.get("spark.master")):
@@ -82,6 +82,16 @@ def spark_session(
         yield session
     finally:
         session.stop()
+
+
+def _try_elsewhere(conf: SparkConf, said: SparkConf) -> None:
+    """Adds AFTER_FAILURES to a session's settings, as far as the user has `said` nothing of them."""
+    # With fewer attempts than one host may fail, Spark refuses to start.
+    if int(conf.get("spark.task.maxFailures", said.get("spark.task.maxFailures", str(ATTEMPTS)))) < ATTEMPTS:
+        return
+    for key, value in AFTER_FAILURES.items():
+        if not said.contains(key):
+            conf.setIfMissing(key, value)
 
 
 def _defaults(master: str, carried: str) -> dict[str, str]:

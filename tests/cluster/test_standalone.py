@@ -45,6 +45,32 @@ def test_spark_submit_runs_em_and_gets_what_one_machine_gets(standalone: Standal
     standalone.assert_same_hmm("cluster.hmm", local_hmm)
 
 
+SETTINGS = """
+import json, sys
+from launch.session import spark_session
+
+with spark_session(sys.argv[1]) as spark:
+    print(json.dumps(dict(spark.sparkContext.getConf().getAll())))
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "enabled", "attempts"),
+    [
+        ({}, "true", "4"),
+        ({"spark.excludeOnFailure.enabled": "false", "spark.task.maxFailures": "6"}, "false", "6"),
+        ({"spark.task.maxFailures": "2"}, None, "2"),
+    ],
+)
+def test_what_spark_defaults_conf_says_goes_before_ours(
+    standalone: Standalone, tmp_path: Path, said: dict[str, str], enabled: str | None, attempts: str
+) -> None:
+    (tmp_path / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in said.items()))
+    found = json.loads(standalone.run(sys.executable, "-c", SETTINGS, standalone.url, SPARK_CONF_DIR=str(tmp_path)))
+    assert found.get("spark.excludeOnFailure.enabled") == enabled
+    assert found["spark.task.maxFailures"] == attempts
+
+
 @pytest.fixture
 def bare(standalone: Standalone, tmp_path: Path) -> str:
     """The Python of an environment with everything but Hindcast."""
