@@ -6,8 +6,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,8 +50,9 @@ def spark_session(
     """A session for the length of a `with`: a new one, or the one that this process has already, which then goes on.
 
     Under spark-submit the master and everything else come from there. Otherwise `master`, which defaults to all cores of this
-    machine, where Spark listens on the loopback address alone. Raises InputError where no Java is found, no master answers,
-    and where a cluster has no room for executors as they are asked for, or has given none within `wait_seconds`.
+    machine, where Spark listens on the loopback address alone. The Java that a process's first session starts runs those that
+    follow, too. Raises InputError where no Java is found, no master answers, and where a cluster has no room for executors as
+    they are asked for, or has given none within `wait_seconds`.
     """
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -63,25 +64,37 @@ def spark_session(
     if SparkContext._active_spark_context is not None:
         yield SparkSession.builder.getOrCreate()
         return
-    if "PYSPARK_GATEWAY_PORT" in os.environ:  # what spark-submit was told is in the Java that it started, once it is asked
+    submitted = "PYSPARK_GATEWAY_PORT" in os.environ
+    if submitted:  # what spark-submit was told is in the Java that it started, once it is asked
         SparkContext._ensure_initialized()
     conf = SparkConf()
     master = conf.get("spark.master") or master or "local[*]"
     must_answer(master)
     if master.startswith("local"):
         os.environ.setdefault(*OWN_ADDRESS)  # for the Java that is started below
-    for key, value in {**_defaults(master, conf.get("spark.submit.pyFiles", "")), **(more or {})}.items():
+    ours = {**_defaults(master, conf.get("spark.submit.pyFiles", "")), **(more or {})}
+    for key, value in ours.items():
         conf.setIfMissing(key, value)
     if not re.fullmatch(LOCAL, master):
         SparkContext._ensure_initialized(conf=conf)  # its Java has read spark-defaults.conf
         _try_elsewhere(conf, SparkConf())
-    session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
-    try:
+    with ExitStack() as afterwards:
+        if not submitted:
+            afterwards.callback(_forget, ours)
+        session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
+        afterwards.callback(session.stop)
         if not re.fullmatch(LOCAL, conf.get("spark.master")):
             await_executors(session, wait_seconds)
         yield session
-    finally:
-        session.stop()
+
+
+def _forget(settings: Iterable[str]) -> None:
+    """Java outlives its sessions, and tells the next one what it was started with: these it does not."""
+    from pyspark import SparkContext
+
+    if SparkContext._jvm is not None:
+        for key in settings:
+            SparkContext._jvm.java.lang.System.clearProperty(key)
 
 
 def _try_elsewhere(conf: SparkConf, said: SparkConf) -> None:

@@ -71,6 +71,24 @@ def test_what_spark_defaults_conf_says_goes_before_ours(
     assert found["spark.task.maxFailures"] == attempts
 
 
+TWO_SESSIONS = """
+import json, sys
+from launch.session import spark_session
+
+found = []
+for master, more in (("local[1]", {"spark.hindcast.ports": "1-2"}), (sys.argv[1], {})):
+    with spark_session(master, more=more) as spark:
+        conf = spark.sparkContext.getConf()
+        found.append([spark.sparkContext.master, conf.get("spark.hindcast.ports"), spark.range(4).count()])
+print(json.dumps(found))
+"""
+
+
+def test_a_second_session_is_where_it_was_asked_for(standalone: Standalone) -> None:
+    found = json.loads(standalone.run(sys.executable, "-c", TWO_SESSIONS, standalone.url))
+    assert found == [["local[1]", "1-2", 4], [standalone.url, None, 4]]
+
+
 @pytest.fixture
 def bare(standalone: Standalone, tmp_path: Path) -> str:
     """The Python of an environment with everything but Hindcast."""
