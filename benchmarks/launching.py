@@ -2,8 +2,8 @@
 
     python benchmarks/launching.py [--rounds 3]
 
-    spark-submit        a script that reads a small CSV and counts it, by spark-submit; `hindcast readings` of the same file by
-                        itself, by plain spark-submit, and by `hindcast submit`, all on local[2]: whole commands
+    spark-submit        a script that calls `prepare` on a small CSV, by spark-submit; `hindcast prep` of the same by itself, by
+                        plain spark-submit, and by `hindcast submit`, all on local[2]: whole commands
     horovodrun          two ranks that import TensorFlow, join and sum a number; `fit lstm` on two ranks, to its first step
     Horovod on Spark    the same sum by horovod.spark.run, and a step by `fit_on_spark`, in a session that is there already
 
@@ -29,18 +29,18 @@ from deep.settings import LstmSettings
 from launch.session import java_home, spark_session
 from launch.submit import spark_submit
 from prep.dataset import SequenceDataset
-from prep.pipeline import prepare
-from prep.spec import Spec
 
 HINDCAST = Path(sys.executable).with_name("hindcast")
 MAIN = Path(__file__).resolve().parents[1] / "launch" / "__main__.py"
 ON_TWO = ["--master", "local[2]"]
 LIMIT = 300  # seconds of any command
-COUNTING = """
-import sys
+PREPARING = """
+import sys, tomllib
 from pyspark.sql import SparkSession
-spark = SparkSession.builder.getOrCreate()
-print(spark.read.csv(sys.argv[1], header=True).count())
+from prep.pipeline import prepare
+from prep.spec import Spec
+spark = SparkSession.builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()
+prepare(spark, Spec.model_validate(tomllib.load(open(sys.argv[1], "rb"))), sys.argv[2], overwrite=True)
 spark.stop()
 """
 JOINING = """
@@ -66,13 +66,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write(folder / "readings.csv")
-        tables = {
-            "readings": {"path": str(folder / "readings.csv"), "timestamp": "time", "series": "sensor"},
-            "windows": {"context": 24, "horizon": 12},
-        }
         report("spark-submit, whole commands", commands(folder), asked.rounds)
-        with spark_session("local[2]", "launching") as spark:
-            dataset = prepare(spark, Spec.model_validate(tables), folder / "fleet.seq")
+        dataset = SequenceDataset.open(folder / "fleet.seq")
         report("horovodrun, two ranks, to the first step", ranks(folder, dataset), asked.rounds)
         with spark_session("local[2]", "launching") as spark:
             spark.range(2).count()
@@ -88,13 +83,16 @@ def write(file: Path) -> None:
 
 
 def commands(folder: Path) -> dict[str, Callable[[], float]]:
-    script, readings, spec = folder / "counting.py", folder / "readings.csv", folder / "spec.toml"
-    script.write_text(COUNTING)
-    spec.write_text(f'[readings]\npath = "{readings}"\ntimestamp = "time"\nseries = "sensor"\n')
-    submit = [str(spark_submit()), *ON_TWO]
-    ours = ["readings", str(spec)]
+    script, spec = folder / "preparing.py", folder / "spec.toml"
+    script.write_text(PREPARING)
+    spec.write_text(
+        f'[readings]\npath = "{folder / "readings.csv"}"\ntimestamp = "time"\nseries = "sensor"\n'
+        "[windows]\ncontext = 24\nhorizon = 12\n"
+    )
+    submit, what = [str(spark_submit()), *ON_TWO], [str(spec), str(folder / "fleet.seq")]
+    ours = ["prep", *what, "--overwrite"]
     return {
-        "bare: a script that counts": lambda: whole([*submit, str(script), str(readings)]),
+        "bare: a script that calls prepare": lambda: whole([*submit, str(script), *what]),
         "hindcast": lambda: whole([str(HINDCAST), *ours, "--cluster.master", "local[2]"]),
         "spark-submit launch/__main__.py": lambda: whole([*submit, str(MAIN), *ours]),
         "hindcast submit": lambda: whole([str(HINDCAST), "submit", *ON_TWO, "--", *ours]),
