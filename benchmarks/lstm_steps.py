@@ -1,7 +1,8 @@
 """What a training step costs: with the feed against arrays in memory, and on two ranks against one.
 
     python benchmarks/lstm_steps.py feed DATASET       the same step on batches of the feed, and on one batch that lies in memory
-    python benchmarks/lstm_steps.py scaling DATASET    two ranks with a batch each against one, one thread a rank in both
+    python benchmarks/lstm_steps.py scaling DATASET [--batch 256 1024 4096]
+                                                       two ranks with so many sequences each against one, a thread a rank in both
 
 Steps are paired: each measured one stands beside one of its peer in time, and the ratio is the median of the pairs.
 """
@@ -19,7 +20,7 @@ import numpy as np
 
 from prep.dataset import SequenceDataset
 
-STEPS, TURNS = 30, 16
+STEPS, TURNS, SECONDS = 30, 16, 20
 
 
 def feed(location: str) -> None:
@@ -58,15 +59,15 @@ def feed(location: str) -> None:
     print(f"by turn: median {np.median(ratios):.3f}, {min(ratios):.3f} to {max(ratios):.3f}")
 
 
-def scaling(location: str) -> None:
+def scaling(location: str, batch: int) -> None:
     """One rank, two ranks, and as the machine's own limit two processes that know nothing of each other; a thread each."""
     times: dict[str, list[float]] = {"one rank": [], "two ranks": [], "two processes": []}
     for _ in range(3):
-        times["one rank"].append(_timed(location, [1])[0])
-        times["two ranks"].append(_timed(location, [2])[0])
-        times["two processes"].append(max(_timed(location, [1, 1])))
+        times["one rank"].append(_timed(location, batch, [1])[0])
+        times["two ranks"].append(_timed(location, batch, [2])[0])
+        times["two processes"].append(max(_timed(location, batch, [1, 1])))
     one = np.array(times.pop("one rank"))
-    print(f"a step of one rank's batch, alone: {np.median(one) * 1e3:.1f} ms")
+    print(f"a step of {batch} sequences on one rank, alone: {np.median(one) * 1e3:.1f} ms")
     for name, seconds in times.items():
         found = one / seconds
         print(
@@ -75,13 +76,13 @@ def scaling(location: str) -> None:
         )
 
 
-def _timed(location: str, runs: list[int]) -> list[float]:
+def _timed(location: str, batch: int, runs: list[int]) -> list[float]:
     """Seconds a step of runs of so many ranks each, at the same time."""
     environment = {**os.environ, "TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     started = [
         subprocess.Popen(
-            [*_horovodrun(ranks), sys.executable, __file__, "rank", location], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            text=True, env=environment,
+            [*_horovodrun(ranks), sys.executable, __file__, "rank", location, "--batch", str(batch)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
         )
         for ranks in runs
     ]  # fmt: skip
@@ -98,7 +99,7 @@ def _horovodrun(ranks: int) -> list[str]:
     return [str(Path(sys.executable).with_name("horovodrun")), "-np", str(ranks), "--gloo"]
 
 
-def rank(location: str) -> None:
+def rank(location: str, batch: int) -> None:
     """Prints the median seconds of a step, from rank 0."""
     from deep.collective import HorovodRanks
     from deep.local import train_on
@@ -106,7 +107,7 @@ def rank(location: str) -> None:
 
     collective = HorovodRanks()
     seconds = [time.perf_counter()]
-    settings = LstmSettings(epochs=1, batch_of="rank", max_seconds=15)
+    settings = LstmSettings(epochs=1000, patience=1000, batch=batch, batch_of="rank", max_seconds=SECONDS)
     train_on(SequenceDataset.open(location), settings, collective, on_step=lambda *at: seconds.append(time.perf_counter()))
     if collective.rank == 0:
         print(f"seconds a step: {float(np.median(np.diff(seconds)[10:]))}", flush=True)
@@ -116,8 +117,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("feed", "scaling", "rank"))
     parser.add_argument("dataset")
+    parser.add_argument("--batch", type=int, nargs="+", default=[256, 1024, 4096], help="sequences a rank and step")
     asked = parser.parse_args()
-    {"feed": feed, "scaling": scaling, "rank": rank}[asked.what](asked.dataset)
+    if asked.what == "feed":
+        feed(asked.dataset)
+    else:
+        for batch in asked.batch:
+            (scaling if asked.what == "scaling" else rank)(asked.dataset, batch)
 
 
 if __name__ == "__main__":
