@@ -154,7 +154,8 @@ def test_a_bucket_is_never_made(tmp_path: Path) -> None:
 
 
 def test_large_files_come_in_pieces(base: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "CHUNK_BYTES", 1000)
+    for name in ("CHUNK_BYTES", "LOCAL_CHUNK_BYTES"):
+        monkeypatch.setattr(storage, name, 1000)
     content = np.random.default_rng(0).bytes(2500)
     file = put(base, "large", content)
     assert storage.read_bytes(file) == content
