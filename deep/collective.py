@@ -9,7 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-
 # Horovod's ranks ask each other in every so many milliseconds whether there is something to sum, by default in each. Where that
 # takes its time from the cores that compute, fewer questions are worth the longer wait for an answer.
 CYCLE_ON_CORES = "3"

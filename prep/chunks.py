@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +26,7 @@ from prep.stepping import step_of
 CHUNK_STEPS = 1 << 16
 CHUNK_BYTES = 1 << 22
 HALOS_IN_CHUNK = 16
+BATCH_BYTES = 1 << 20  # of short pieces that are sent together: a batch costs as much as a piece
 # What a row is: a reading, a row of the first, second … joined table, or a step that was on the grid before, as it was then.
 READINGS, KEPT = 0, -1
 # The seam of a series of which nothing is in the dataset yet.
@@ -143,9 +145,11 @@ def _placed(frame: DataFrame, source: int, plan: Plan) -> DataFrame:
 
 def _assembler(plan: Plan, examine: Callable[[Piece], str]) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def assemble(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        held, size = list[dict[str, Any]](), 0
         for series, chunk, rows in grouped(batches):
             for piece in assembled(series, chunk, rows, plan):
                 made = piece.chunk
+                arrays = {n: np.ascontiguousarray(getattr(made, n)).tobytes() for n in ("values", "covariates", "labels")}
                 row = {
                     "series": series,
                     "first": made.first,
@@ -155,9 +159,15 @@ def _assembler(plan: Plan, examine: Callable[[Piece], str]) -> Callable[[Iterabl
                     "last": piece.last,
                     "record": examine(piece),
                     "steps": len(made.values),
-                    **{name: np.ascontiguousarray(getattr(made, name)).tobytes() for name in ("values", "covariates", "labels")},
+                    **arrays,
                 }
-                yield pa.RecordBatch.from_pylist([row])
+                held.append(row)
+                size += sum(map(len, arrays.values()))
+                if size >= BATCH_BYTES:
+                    yield pa.RecordBatch.from_pylist(held)
+                    held, size = [], 0
+        if held:
+            yield pa.RecordBatch.from_pylist(held)
 
     return assemble
 

@@ -36,6 +36,8 @@ def calendar_names(features: Sequence[CalendarFeature]) -> tuple[str, ...]:
 
 def calendar(micros: np.ndarray, features: Sequence[CalendarFeature], time_zone: str) -> np.ndarray:
     """The features of times (steps,), microseconds since the epoch: (steps, 2 · features) float64, a sine and a cosine each."""
+    if not features:
+        return np.empty((len(micros), 0))
     local = pd.DatetimeIndex(micros.astype("datetime64[us]"), tz="UTC").tz_convert(time_zone)
     hour = local.hour + local.minute / 60 + local.second / 3600
     counts = {
@@ -47,6 +49,4 @@ def calendar(micros: np.ndarray, features: Sequence[CalendarFeature], time_zone:
         "month": local.month - 1,
     }
     angles = [2 * np.pi * np.asarray(counts[feature], float) / PERIODS[feature] for feature in features]
-    return (
-        np.stack([wave(angle) for angle in angles for wave in (np.sin, np.cos)], axis=1) if angles else np.empty((len(micros), 0))
-    )
+    return np.stack([wave(angle) for angle in angles for wave in (np.sin, np.cos)], axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,44 +55,71 @@ def unischema(arrays: tuple[ArrayField, ...]) -> Unischema:
     )
 
 
-def encode(segment: Segment, how: Encoding) -> Iterator[pa.RecordBatch]:
-    """The rows of a segment, scaled, some megabytes at a time."""
+def encode(segments: Iterable[Segment], how: Encoding) -> Iterator[pa.RecordBatch]:
+    """The rows of segments, scaled, some megabytes at a time: of many short ones together, of a long one in several batches."""
+    held, size = list[dict[str, np.ndarray]](), 0
+    for columns in (columns for segment in segments for columns in _columns(segment, how)):
+        held.append(columns)
+        size += sum(columns[field.name].nbytes for field in how.arrays)
+        if size >= BATCH_BYTES:
+            yield _batch(held, how)
+            held, size = [], 0
+    if held:
+        yield _batch(held, how)
+
+
+def _columns(segment: Segment, how: Encoding) -> Iterator[dict[str, np.ndarray]]:
+    """The rows of a segment, some megabytes at a time: field → (rows,), or of arrays (rows, …)."""
     rows = rows_of(how.layout, segment.starts, segment.own)
     steps = _steps(segment, how)
     size = max(1, BATCH_BYTES // sum(int(np.prod(field.shape)) * np.dtype(field.dtype).itemsize for field in how.arrays))
-    for some in np.split(np.arange(len(rows.start)), range(size, len(rows.start), size)):
+    for begin in range(0, len(rows.start), size):
+        some = slice(begin, begin + size)
         start, stop = rows.start[some], rows.stop[some]
-        times = how.grid.origin_micros + (segment.first + start) * how.grid.step_micros
         columns = {
-            "split": pa.array([segment.split] * len(some)),
-            "series": pa.array([segment.series] * len(some)),
-            "start": pa.array(times, pa.timestamp("us", tz="UTC")),
-            "windows": pa.array(rows.windows[some], pa.int32()),
-            "own_start": pa.array(rows.own_start[some] - start, pa.int32()),
-            "own_stop": pa.array(stop - start, pa.int32()),
+            "split": np.full(len(start), segment.split, object),
+            "series": np.full(len(start), segment.series, object),
+            "start": how.grid.origin_micros + (segment.first + start) * how.grid.step_micros,
+            "windows": rows.windows[some],
+            "own_start": rows.own_start[some] - start,
+            "own_stop": stop - start,
         }
         for field in how.arrays:
             if field.name == "attributes":
                 attributes = np.array(how.attributes[segment.series], field.dtype)
-                arrays = np.broadcast_to(attributes, (len(some), *field.shape))
+                columns[field.name] = np.broadcast_to(attributes, (len(start), *field.shape))
             else:
-                arrays = padded(steps[field.name], start, stop, how.layout.length, -1 if field.name == "labels" else 0)
-            columns[field.name] = npy_column(np.ascontiguousarray(arrays))
-        yield pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+                padding = -1 if field.name == "labels" else 0
+                columns[field.name] = padded(steps[field.name], start, stop, how.layout.length, padding)
+        yield columns
+
+
+def _batch(held: Sequence[dict[str, np.ndarray]], how: Encoding) -> pa.RecordBatch:
+    types = {"split": pa.string(), "series": pa.string(), "start": pa.timestamp("us", tz="UTC")}
+    arrays = {field.name for field in how.arrays}
+    columns = {}
+    for name in held[0]:
+        together = np.concatenate([columns[name] for columns in held])
+        columns[name] = npy_column(together) if name in arrays else pa.array(together, types.get(name, pa.int32()))
+    return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 
 
 def _steps(segment: Segment, how: Encoding) -> dict[str, np.ndarray]:
     """What is stored of each step, by field: (steps, width). A covariate that is not known is at its centre."""
-    times = how.grid.origin_micros + (segment.first + np.arange(len(segment.values))) * how.grid.step_micros
-    features = calendar(times, how.calendar.features, how.calendar.time_zone)
-    covariates = np.concatenate([how.covariate_scaling.apply(segment.covariates, segment.series), features], axis=1)
-    return {
+    stored = {field.name for field in how.arrays}
+    steps = {
         "values": how.scaling.apply(segment.values, segment.series).astype("<f4"),
         "observed": segment.observed.astype("u1"),
-        "covariates": np.nan_to_num(covariates).astype("<f4"),
-        "covariates_observed": (~np.isnan(covariates)).astype("u1"),
-        "labels": np.nan_to_num(segment.labels, nan=-1).astype("<i4"),
     }
+    if "covariates" in stored:
+        times = how.grid.origin_micros + (segment.first + np.arange(len(segment.values))) * how.grid.step_micros
+        features = calendar(times, how.calendar.features, how.calendar.time_zone)
+        covariates = np.concatenate([how.covariate_scaling.apply(segment.covariates, segment.series), features], axis=1)
+        steps["covariates"] = np.nan_to_num(covariates).astype("<f4")
+        steps["covariates_observed"] = (~np.isnan(covariates)).astype("u1")
+    if "labels" in stored:
+        steps["labels"] = np.nan_to_num(segment.labels, nan=-1).astype("<i4")
+    return steps
 
 
 def padded(steps: np.ndarray, start: np.ndarray, stop: np.ndarray, length: int, padding: int) -> np.ndarray:

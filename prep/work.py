@@ -79,10 +79,10 @@ class Work:
         )
 
         def encode_all(batches: Batches) -> Iterator[pa.RecordBatch]:
-            for chunk, seam in chunks_of(batches, plan):
-                for part in parts(chunk, cut):
-                    for segment in segments(chunk, part, cut, seam):
-                        yield from encode(segment, how)
+            chunks = chunks_of(batches, plan)
+            yield from encode(
+                (one for chunk, seam in chunks for part in parts(chunk, cut) for one in segments(chunk, part, cut, seam)), how
+            )
 
         rows = self.kept.mapInArrow(encode_all, spark_schema(manifest.arrays))
         expected = {name: sum(counts[name] for counts in self.ledger.counts.values()) for name in ("windows", "steps")}
