@@ -16,6 +16,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from prep.batching import by_bytes
 from prep.companions import as_of
 from prep.grid import Grid
 from prep.resampling import Rules, resample
@@ -26,11 +27,12 @@ from prep.stepping import step_of
 CHUNK_STEPS = 1 << 16
 CHUNK_BYTES = 1 << 22
 HALOS_IN_CHUNK = 16
-BATCH_BYTES = 1 << 20  # of short pieces that are sent together: a batch costs as much as a piece
+BATCH_BYTES = 1 << 20  # of short pieces, which are sent together: each batch costs some time
 # What a row is: a reading, a row of the first, second … joined table, or a step that was on the grid before, as it was then.
 READINGS, KEPT = 0, -1
 # The seam of a series of which nothing is in the dataset yet.
 NO_SEAM = -(1 << 62)
+ARRAYS = ("values", "covariates", "labels")
 PIECE_SCHEMA = (
     "series string, first long, begin long, end long, seam long, last boolean, record string, steps long, "
     "values binary, covariates binary, labels binary"
@@ -144,32 +146,29 @@ def _placed(frame: DataFrame, source: int, plan: Plan) -> DataFrame:
 
 
 def _assembler(plan: Plan, examine: Callable[[Piece], str]) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    def assemble(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        held, size = list[dict[str, Any]](), 0
-        for series, chunk, rows in grouped(batches):
-            for piece in assembled(series, chunk, rows, plan):
-                made = piece.chunk
-                arrays = {n: np.ascontiguousarray(getattr(made, n)).tobytes() for n in ("values", "covariates", "labels")}
-                row = {
-                    "series": series,
-                    "first": made.first,
-                    "begin": made.begin,
-                    "end": made.end,
-                    "seam": piece.seam,
-                    "last": piece.last,
-                    "record": examine(piece),
-                    "steps": len(made.values),
-                    **arrays,
-                }
-                held.append(row)
-                size += sum(map(len, arrays.values()))
-                if size >= BATCH_BYTES:
-                    yield pa.RecordBatch.from_pylist(held)
-                    held, size = [], 0
-        if held:
-            yield pa.RecordBatch.from_pylist(held)
+    def assemble(given: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        found = (piece for series, chunk, rows in grouped(given) for piece in assembled(series, chunk, rows, plan))
+        rows = (_row(piece, examine(piece)) for piece in found)
+        for some in by_bytes(rows, lambda row: sum(len(row[name]) for name in ARRAYS), BATCH_BYTES):
+            yield pa.RecordBatch.from_pylist(some)
 
     return assemble
+
+
+def _row(piece: Piece, record: str) -> dict[str, Any]:
+    """As PIECE_SCHEMA has it."""
+    made = piece.chunk
+    return {
+        "series": made.series,
+        "first": made.first,
+        "begin": made.begin,
+        "end": made.end,
+        "seam": piece.seam,
+        "last": piece.last,
+        "record": record,
+        "steps": len(made.values),
+        **{name: np.ascontiguousarray(getattr(made, name)).tobytes() for name in ARRAYS},
+    }
 
 
 @dataclass(frozen=True)

@@ -23,11 +23,6 @@ DISCOVERY_SECONDS = 60
 _OF_EXECUTOR = os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
-def one_gpu_a_task(spark: SparkSession) -> ResourceProfile | None:
-    """As `gpus_a_task`, with one GPU."""
-    return gpus_a_task(spark, 1)
-
-
 def gpus_a_task(spark: SparkSession, gpus: int | None = None) -> ResourceProfile | None:
     """The resources of a stage whose tasks get so many GPUs each, or all of their executor's, so that other stages go on using
     every core; None in local[…], which schedules none.

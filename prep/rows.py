@@ -11,6 +11,7 @@ from petastorm.codecs import NdarrayCodec, ScalarCodec
 from petastorm.unischema import Unischema, UnischemaField
 from pyspark.sql.types import IntegerType, StringType, TimestampType
 
+from prep.batching import by_bytes
 from prep.blocks import ArrayField, npy_header
 from prep.companions import calendar
 from prep.grid import Grid
@@ -57,15 +58,9 @@ def unischema(arrays: tuple[ArrayField, ...]) -> Unischema:
 
 def encode(segments: Iterable[Segment], how: Encoding) -> Iterator[pa.RecordBatch]:
     """The rows of segments, scaled, some megabytes at a time: of many short ones together, of a long one in several batches."""
-    held, size = list[dict[str, np.ndarray]](), 0
-    for columns in (columns for segment in segments for columns in _columns(segment, how)):
-        held.append(columns)
-        size += sum(columns[field.name].nbytes for field in how.arrays)
-        if size >= BATCH_BYTES:
-            yield _batch(held, how)
-            held, size = [], 0
-    if held:
-        yield _batch(held, how)
+    columns = (columns for segment in segments for columns in _columns(segment, how))
+    for some in by_bytes(columns, lambda one: sum(one[field.name].nbytes for field in how.arrays), BATCH_BYTES):
+        yield _batch(some, how)
 
 
 def _columns(segment: Segment, how: Encoding) -> Iterator[dict[str, np.ndarray]]:
@@ -94,12 +89,12 @@ def _columns(segment: Segment, how: Encoding) -> Iterator[dict[str, np.ndarray]]
         yield columns
 
 
-def _batch(held: Sequence[dict[str, np.ndarray]], how: Encoding) -> pa.RecordBatch:
+def _batch(some: Sequence[dict[str, np.ndarray]], how: Encoding) -> pa.RecordBatch:
     types = {"split": pa.string(), "series": pa.string(), "start": pa.timestamp("us", tz="UTC")}
     arrays = {field.name for field in how.arrays}
     columns = {}
-    for name in held[0]:
-        together = np.concatenate([columns[name] for columns in held])
+    for name in some[0]:
+        together = np.concatenate([one[name] for one in some])
         columns[name] = npy_column(together) if name in arrays else pa.array(together, types.get(name, pa.int32()))
     return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 
