@@ -94,8 +94,6 @@ def workers(series: int, settings: LstmSettings) -> None:
             for count in seconds:
                 master = f"local-cluster[{count},1,2048]"
                 with spark_session(master, "benchmark", {"spark.executor.memory": "1g"}) as spark:
-                    if spark.sparkContext.master != master:
-                        raise SystemExit(f"this was to run on {master}, and runs on {spark.sparkContext.master}")
                     spark.range(count, numPartitions=count).count()
                     began = time.perf_counter()
                     together(spark, dataset, settings)

@@ -64,11 +64,11 @@ def ranks_on(spark: SparkSession, cluster: ClusterSettings) -> int:
 
 
 def _gpus(spark: SparkSession, per_worker: int) -> int:
-    from prep.gpus import gpus_here, one_gpu_a_task
+    from prep.gpus import gpus_a_task, gpus_here
 
     if on_demand(spark):
         raise InputError("cluster.ranks: executors come on demand here, with any number of GPUs; say how many ranks there are")
-    profile = one_gpu_a_task(spark)
+    profile = gpus_a_task(spark, 1)
     if profile is None:
         return min(len(gpus_here(1)), per_worker)
     slots = slots_within(spark, 1, SLOTS_SECONDS, profile)

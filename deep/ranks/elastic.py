@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from deep.ranks.faults import RankError
 from deep.ranks.launcher import OnCheckpoint, OnRecord, run_on_ranks
 from prep.errors import InputError
-from prep.gpus import one_gpu_a_task
+from prep.gpus import gpus_a_task
 from prep.slots import SLOTS_SECONDS, slots_within, task_slots
 
 # Spark counts the slots of a lost host until it misses it too: after its network timeout, which it looks at once a minute.
@@ -44,7 +44,7 @@ def run_elastic(
     of a run that ends twice without a new checkpoint between, or where fewer slots than `least_ranks` are left.
     """
     last, count, failed_from = checkpoint, ranks, object()
-    profile = one_gpu_a_task(spark) if gpu_each else None
+    profile = gpus_a_task(spark, 1) if gpu_each else None
 
     def keep(data: bytes) -> None:
         nonlocal last

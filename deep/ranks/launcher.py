@@ -27,7 +27,7 @@ from deep.ranks.reins import LOOPBACK, reined
 from deep.ranks.watch import END, WHERE, Watch
 from deep.serving import PORTS, ports_of
 from prep.errors import InputError
-from prep.gpus import gpus_here, one_gpu_a_task
+from prep.gpus import gpus_a_task, gpus_here
 from prep.slots import SLOTS_SECONDS, is_local, runs_tasks_itself, slots_within, threads_each
 
 __all__ = ["OnCheckpoint", "OnRecord", "RankError", "run_on_ranks"]
@@ -80,7 +80,7 @@ def run_on_ranks(
     asked for one, or a rank raised one; RankError for all else that ends a run.
     """
     conf, local = spark.sparkContext.getConf(), is_local(spark)
-    profile = one_gpu_a_task(spark) if gpu_each else None
+    profile = gpus_a_task(spark, 1) if gpu_each else None
     own_gpus = gpus_here(ranks) if gpu_each and profile is None else None
     _require_slots(spark, ranks, profile)
     host = LOOPBACK if local else conf.get("spark.driver.host")

@@ -25,7 +25,7 @@ from launch.settings import ClusterSettings
 from prep.blocks import Address, Block, read
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
-from prep.gpus import one_gpu_a_task
+from prep.gpus import gpus_a_task
 from prep.slots import task_slots
 
 
@@ -45,7 +45,7 @@ if __name__ == "__main__":
     more |= {"spark.worker.resource.gpu.amount": "2", "spark.worker.resource.gpu.discoveryScript": script}
     with session_on(cluster, "gpus", more) as spark:
         ranks = ranks_on(spark, cluster)
-        found = {"slots": task_slots(spark), "gpu slots": task_slots(spark, one_gpu_a_task(spark)), "ranks": ranks}
+        found = {"slots": task_slots(spark), "gpu slots": task_slots(spark, gpus_a_task(spark, 1)), "ranks": ranks}
         found["seen"] = run_on_ranks(spark, seen, ranks=ranks, silence_seconds=60, gpu_each=True)
         launcher.SLOTS_SECONDS = 1.0  # all executors are there
         try:

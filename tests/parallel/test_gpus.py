@@ -13,7 +13,7 @@ from pyspark.sql import SparkSession
 
 from deep.ranks.launcher import run_on_ranks
 from prep.errors import InputError
-from prep.gpus import one_gpu_a_task
+from prep.gpus import gpus_a_task
 from prep.pipeline import prepare
 from prep.spec import Spec
 from prep.synthetic import draw, write_readings
@@ -57,7 +57,7 @@ def test_on_one_machine_ranks_take_its_gpus_in_turn(spark: SparkSession, monkeyp
         return os.environ.get("CUDA_VISIBLE_DEVICES")
 
     monkeypatch.setattr("deep.ranks.launcher.gpus_here", lambda ranks: ["0", "1", "2"])
-    assert one_gpu_a_task(spark) is None
+    assert gpus_a_task(spark, 1) is None
     assert run_on_ranks(spark, seen, ranks=2, silence_seconds=60, gpu_each=True) == ["0", "1"]
 
 

@@ -48,7 +48,7 @@ def test_where_gpus_come_on_demand_the_number_of_ranks_is_the_users_to_say() -> 
 
 
 def test_where_no_executor_with_gpus_comes_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("prep.gpus.one_gpu_a_task", lambda there: "profile")
+    monkeypatch.setattr("prep.gpus.gpus_a_task", lambda there, gpus: "profile")
     monkeypatch.setattr("launch.cluster.slots_within", lambda there, wanted, seconds, profile: 0)
     with pytest.raises(InputError, match=r"^cluster\.gpus_per_worker: Spark \(spark://h:1\) has given no executor with GPUs"):
         ranks_on(spark("spark://h:1"), ClusterSettings(gpus_per_worker=2))
