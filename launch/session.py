@@ -75,12 +75,12 @@ def spark_session(
     ours = {**_defaults(master, conf.get("spark.submit.pyFiles", "")), **(more or {})}
     for key, value in ours.items():
         conf.setIfMissing(key, value)
-    if not re.fullmatch(LOCAL, master):
-        SparkContext._ensure_initialized(conf=conf)  # its Java has read spark-defaults.conf
-        _try_elsewhere(conf, SparkConf())
     with ExitStack() as afterwards:
         if not submitted:
             afterwards.callback(_forget, ours)
+        if not re.fullmatch(LOCAL, master):
+            SparkContext._ensure_initialized(conf=conf)  # its Java has read spark-defaults.conf
+            _try_elsewhere(conf, SparkConf())
         session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
         afterwards.callback(session.stop)
         if not re.fullmatch(LOCAL, conf.get("spark.master")):
@@ -98,9 +98,18 @@ def _forget(settings: Iterable[str]) -> None:
 
 
 def _try_elsewhere(conf: SparkConf, said: SparkConf) -> None:
-    """Adds AFTER_FAILURES to a session's settings, as far as the user has `said` nothing of them."""
+    """Adds AFTER_FAILURES to a session's settings, as far as the user has `said` nothing of them.
+
+    Raises InputError where spark.task.maxFailures is no number.
+    """
+    attempts = conf.get("spark.task.maxFailures", said.get("spark.task.maxFailures", str(ATTEMPTS)))
+    if not attempts.isdecimal():
+        raise InputError(
+            f"spark.task.maxFailures: found {attempts!r}, expected a whole number; mend it in spark-defaults.conf, or where "
+            "spark-submit is told"
+        )
     # With fewer attempts than one host may fail, Spark refuses to start.
-    if int(conf.get("spark.task.maxFailures", said.get("spark.task.maxFailures", str(ATTEMPTS)))) < ATTEMPTS:
+    if int(attempts) < ATTEMPTS:
         return
     for key, value in AFTER_FAILURES.items():
         if not said.contains(key):

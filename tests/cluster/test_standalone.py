@@ -71,6 +71,16 @@ def test_what_spark_defaults_conf_says_goes_before_ours(
     assert found["spark.task.maxFailures"] == attempts
 
 
+def test_a_number_of_attempts_that_is_none_is_told(standalone: Standalone, tmp_path: Path) -> None:
+    (tmp_path / "spark-defaults.conf").write_text("spark.task.maxFailures many\n")
+    command = ["hindcast", "prep", "spec.toml", "attempts.seq", "--cluster.master", standalone.url]
+    driver = standalone.start(*command, SPARK_CONF_DIR=str(tmp_path))
+    said = " ".join(driver.communicate(timeout=120)[1].split())
+    assert driver.returncode != 0
+    assert "spark.task.maxFailures: found 'many', expected a whole number; mend it in spark-defaults.conf" in said
+    assert not (standalone.folder / "attempts.seq").exists()
+
+
 TWO_SESSIONS = """
 import json, sys
 from launch.session import spark_session
