@@ -14,13 +14,14 @@ import os
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
 from prep.dataset import SequenceDataset
 
-STEPS, TURNS, SECONDS = 30, 16, 20
+STEPS, TURNS, SECONDS, WARM = 30, 16, 20, 5
 
 
 def feed(location: str) -> None:
@@ -105,12 +106,14 @@ def rank(location: str, batch: int) -> None:
     from deep.local import train_on
     from deep.settings import LstmSettings
 
-    collective = HorovodRanks()
-    seconds = [time.perf_counter()]
+    collective, at = HorovodRanks(), list[tuple[int, int, float]]()
     settings = LstmSettings(epochs=1000, patience=1000, batch=batch, batch_of="rank", max_seconds=SECONDS)
-    train_on(SequenceDataset.open(location), settings, collective, on_step=lambda *at: seconds.append(time.perf_counter()))
+    dataset = SequenceDataset.open(location)
+    train_on(dataset, settings, collective, on_step=lambda epoch, step: at.append((epoch, step, time.perf_counter())))
     if collective.rank == 0:
-        print(f"seconds a step: {float(np.median(np.diff(seconds)[10:]))}", flush=True)
+        # Validation tells of its steps too, by the number of the last one of training.
+        seconds = [end - begin for (epoch, step, begin), (*next_, end) in pairwise(at) if next_ == [epoch, step + 1]]
+        print(f"seconds a step: {float(np.median(seconds[WARM:]))}", flush=True)
 
 
 def main() -> None:

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-# Horovod's ranks ask each other in every so many milliseconds whether there is something to sum, by default in each. Where that
-# takes its time from the cores that compute, fewer questions are worth the longer wait for an answer.
+# Every so many milliseconds Horovod's ranks ask each other whether there is something to sum; by default in each. Where that takes
+# its time from the cores that compute, fewer questions are worth the longer wait for an answer (docs/lstm.md has measurements).
 CYCLE_ON_CORES = "3"
 
 
