@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-# Every so many milliseconds Horovod's ranks ask each other whether there is something to sum; by default in each. Where that takes
-# its time from the cores that compute, fewer questions are worth the longer wait for an answer (docs/lstm.md has measurements).
+# Every so many milliseconds Horovod's ranks ask each other whether there is something to sum; by default in each. Where that
+# takes its time from the cores that compute, fewer questions are worth the longer wait for an answer: docs/lstm.md.
 CYCLE_ON_CORES = "3"
 
 
