@@ -1,6 +1,6 @@
 """Readings in a Spark DataFrame, forecast by a saved model, against what one would write without Hindcast.
 
-    python benchmarks/batch_forecasting.py [--series 3000] [--kind lstm] [--rows 60]
+    python benchmarks/batch_forecasting.py [--series 3000] [--kind lstm] [--network segment] [--rows 60]
 
 Of every series the last context is forecast, over a horizon: the readings lie in a Parquet file, in the order of time. Each way
 is run with workers that have the model already, and once before that, when they load it. Seconds are those of the quickest run;
@@ -11,7 +11,11 @@ CPU seconds, of all processes together, say more where a machine is shared.
                 quicker for one window
     ours        launch.batch.forecast_readings, rows counted by Spark and thrown away
     pandas      the same from the same file in one process: read_parquet, pivot, forward fill, one forecast, a table of rows
-    in memory   the same number of windows as one array that is there already, scaled: one call in one process, with all cores
+    in memory   the same number of windows as one array that is there already, scaled: one call in one process, with all cores;
+                and Keras's own `predict` of it
+
+A dataset has its windows already: every window of one split, from the opened dataset to a Parquet file of forecasts, is compared
+with the same calls on its windows in memory.
 
 What is in our time is measured by pipelines that end earlier: reading and the shuffle up to Python; the grid; forecasts; rows.
 """
@@ -37,9 +41,12 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from deep.forecaster import LstmForecaster
+from forecasting.forecast import Forecaster
 from forecasting.rows import rows_of
 from forecasting.values import forecast_values
 from launch.batch import forecast_readings
+from launch.forecasts import write_forecasts
 from launch.models import load_any
 from launch.session import spark_session
 from launch.shipping import loaded, ship
@@ -76,7 +83,7 @@ def write(file: Path, series: int, steps: int) -> None:
             writer.write_table(pa.Table.from_arrays(columns, schema=pa.schema(kinds)))
 
 
-def fitted(spark: SparkSession, kind: str, folder: Path) -> Path:
+def fitted(spark: SparkSession, kind: str, network: str, folder: Path) -> Path:
     """A model of a few series: how well it forecasts is not asked here."""
     write(folder / "few.parquet", 4, 1500)
     dataset = prepare(
@@ -87,7 +94,7 @@ def fitted(spark: SparkSession, kind: str, folder: Path) -> Path:
         from deep.local import fit_local
         from deep.settings import LstmSettings
 
-        fit_local(dataset, LstmSettings(epochs=1, max_seconds=5)).save(model)
+        fit_local(dataset, LstmSettings.model_validate({"network": network, "epochs": 1, "max_seconds": 5})).save(model)
     else:
         save_hmm(dataset, model)
     return model
@@ -144,7 +151,7 @@ def by_row(spark: SparkSession, model: Path, frame: DataFrame, rows: int, predic
         window = (np.array([row[1:] for row in readings[-CONTEXT:]]) - centre) / scale
         given = np.zeros((1, CONTEXT, CHANNELS), np.float32)
         given[0, -len(window) :] = window
-        mean = one.network.predict(given, verbose=0) if predict else one.forecast(Given.of(given)).mean  # type: ignore[union-attr]
+        mean = predicted(one, Given.of(given)) if predict else one.forecast(Given.of(given)).mean
         return (mean[0] * scale + centre).ravel().tolist()
 
     some = frame.where(F.col("sensor").isin([f"sensor-{n}" for n in range(rows)]))
@@ -192,17 +199,38 @@ def partly(spark: SparkSession, model: Path, frame: DataFrame, how_far: str) -> 
     return incoming(spark, frame, card.preparation).mapInArrow(work, "found long")
 
 
+def predicted(model: LstmForecaster, given: Given) -> np.ndarray:
+    return model.network.predict(model.inputs.arrays(given), verbose=0)
+
+
+def of_a_dataset(model: Forecaster, folder: Path, times: int) -> None:
+    dataset = SequenceDataset.open(folder / "few.seq")
+    windows = dataset.windows("train")
+    given = windows.batch(np.arange(len(windows))).given
+    ways: dict[str, Callable[[], Any]] = {
+        "to a file of forecasts": lambda: write_forecasts(model, dataset, "train", folder / "out.parquet", True, lambda _: None),
+        "in memory, one call": lambda: model.forecast(given),
+    }
+    if isinstance(model, LstmForecaster):
+        ways["in memory, Keras predict"] = partial(predicted, model, given)
+    print(f"a dataset's {len(windows):,} windows")
+    for name, way in ways.items():
+        _, one = spent(way, times)
+        print(f"{name:<36}{one.seconds:>10.2f} s{one.cpu:>10.2f} CPU s")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--series", type=int, default=3000)
     parser.add_argument("--rows", type=int, default=60)
     parser.add_argument("--kind", choices=("lstm", "hmm"), default="lstm")
+    parser.add_argument("--network", choices=("segment", "plain"), default="segment")
     parser.add_argument("--times", type=int, default=3)
     chosen = parser.parse_args()
     cores = os.cpu_count() or 1
     with tempfile.TemporaryDirectory() as name, spark_session(f"local[{cores}]", "batch forecasting") as spark:
         folder = Path(name)
-        model = fitted(spark, chosen.kind, folder)
+        model = fitted(spark, chosen.kind, chosen.network, folder)
         write(folder / "readings.parquet", chosen.series, CONTEXT + EXTRA)
         frame = spark.read.parquet(str(folder / "readings.parquet"))
         found = forecast_readings(model, frame).where("reason is null").agg(F.countDistinct("series")).first()
@@ -218,8 +246,12 @@ def main() -> None:
         _, memory = spent(lambda: one.forecast(array), chosen.times)
         _, pandas = spent(lambda: by_pandas(one, folder / "readings.parquet"), chosen.times)
         table = [("in memory, one call", memory, 1.0), ("pandas, one process", pandas, 1.0), ("ours", ours, 1.0)]
-        plain = chosen.kind == "lstm" and isinstance(getattr(one, "network").input_shape, tuple)  # noqa: B009
-        for what, predict in (("by row, forecaster", False), *([("by row, Keras predict", True)] if plain else [])):
+        if isinstance(one, LstmForecaster):
+            table.insert(1, ("in memory, Keras predict", spent(partial(predicted, one, array), chosen.times)[1], 1.0))
+        for what, predict in (
+            ("by row, forecaster", False),
+            *([("by row, Keras predict", True)] if chosen.kind == "lstm" else []),
+        ):
             _, by = spent(partial(ran_by_row, spark, model, frame, chosen.rows, predict), 1)
             table.append((f"{what}, {chosen.rows} series", by, windows / chosen.rows))
         print(f"{'of all windows':<36}{'seconds':>10}{'of ours':>10}{'CPU s':>10}{'of ours':>10}")
@@ -235,6 +267,7 @@ def main() -> None:
             _, one_stage = spent(partial(ran_partly, spark, model, frame, stage), chosen.times)
             print(f"ours up to {stage:<10}{one_stage.seconds:>8.2f} s, {one_stage.cpu:.2f} CPU s")
         print(f"ours, first run: {first.seconds:.1f} s, {first.cpu:.1f} CPU s")
+        of_a_dataset(one, folder, chosen.times)
 
 
 if __name__ == "__main__":
