@@ -34,7 +34,7 @@ from deep.settings import LstmSettings
 from deep.started import started_by_horovod
 from prep.dataset import SequenceDataset
 
-STEPS, TURNS, SECONDS, WARM, PART_STEPS = 30, 16, 20, 5, 100
+STEPS, TURNS, SECONDS, WARM, PART_STEPS = 30, 32, 20, 5, 100
 PARTS = "gradients", "their sum", "their application"
 
 

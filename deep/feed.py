@@ -24,7 +24,7 @@ from deep.inputs import Inputs
 from deep.mixing import mixed, partners
 from prep.windows import Windows
 
-AHEAD = 4
+AT_A_TIME = 4
 
 
 @dataclass(frozen=True)
@@ -142,14 +142,14 @@ def validation_feed(windows: Windows, inputs: Inputs, share: Share) -> Iterator[
 
 
 def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, made in a thread of their own while a step is taken. What that thread raises is raised here.
+    """The same batches, made in a thread of their own while steps are taken. What that thread raises is raised here.
 
     A batch is a few copies out of mapped blocks. tf.data, which asks Python for each and copies it once more, takes four times as
-    long for it as the copies do.
+    long for it as the copies do. Several are made at a time: waking the thread for each disturbs steps more than its work does.
     """
-    ready, over = queue.Queue[Batch | BaseException | None](AHEAD), threading.Event()
+    ready, over = queue.Queue[list[Batch] | BaseException | None](1), threading.Event()
 
-    def put(item: Batch | BaseException | None) -> None:
+    def put(item: list[Batch] | BaseException | None) -> None:
         while not over.is_set():
             try:
                 ready.put(item, timeout=0.1)
@@ -158,13 +158,19 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
                 continue
 
     def make() -> None:
+        made: list[Batch] = []
         try:
             for batch in batches:
                 if over.is_set():
                     return
-                put(tf.nest.map_structure(tf.constant, batch))
+                made.append(tf.nest.map_structure(tf.constant, batch))
+                if len(made) == AT_A_TIME:
+                    put(made)
+                    made = []
+            put(made)
             put(None)
-        except BaseException as error:  # carried to the thread that takes the steps
+        except BaseException as error:  # carried to the thread that takes the steps, after what was made before
+            put(made)
             put(error)
 
     thread = threading.Thread(target=make, name="feed", daemon=True)
@@ -173,7 +179,7 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
         while (item := ready.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            yield item
+            yield from item
     finally:
         over.set()
         thread.join()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deep.feed import AHEAD, Epoch, Rows, Share, order, take, training_feed, validation_feed
+from deep.feed import AT_A_TIME, Epoch, Rows, Share, order, take, training_feed, validation_feed
 from deep.inputs import Inputs
 from deep.mixing import mixed
 from prep.windows import Windows
@@ -178,17 +178,23 @@ def test_what_is_prepared_ahead_is_little_and_ends_with_who_takes_it(
     assert len(feeding()) == 1
     batches.close()
     assert not feeding()
-    assert len(made) <= 1 + AHEAD + 1
+    assert len(made) <= 3 * AT_A_TIME  # one lot is taken from, one is ready, and one is in the making
 
 
-def test_what_goes_wrong_while_preparing_is_raised_where_it_is_taken(
-    over: Callable[..., Windows], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("good", [0, 1, AT_A_TIME, AT_A_TIME + 1])
+def test_what_goes_wrong_while_preparing_is_raised_where_it_would_have_been_taken(
+    good: int, over: Callable[..., Windows], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(windows: Windows, inputs: Inputs, rows: Rows) -> None:
-        raise OSError("the disk is gone")
+    def fail(windows: Windows, inputs: Inputs, rows: Rows) -> tuple[dict[str, Any], float, float]:
+        if rows.windows[0] == good:
+            raise OSError("the disk is gone")
+        return {}, 0.0, 0.0
 
     monkeypatch.setattr("deep.feed.take", fail)
     windows = over(np.arange(12.0)[:, None], 2, 1)
+    batches = validation_feed(windows, inputs_for(windows), Share(10, 1, 0, 1))
+    for _ in range(good):
+        next(batches)
     with pytest.raises(OSError, match="the disk is gone"):
-        next(validation_feed(windows, inputs_for(windows), Share(10, 4, 0, 1)))
+        next(batches)
     assert not feeding()
