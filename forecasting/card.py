@@ -64,7 +64,7 @@ class Card(BaseModel):
             "horizon": (self.horizon, layout.horizon),
             "lead": (self.lead, layout.lead),
             "scaling": (self.scaling.overall, dataset.scaling.overall),
-            "scaling of each series": (bool(self.scaling.by_series), bool(dataset.scaling.by_series)),
+            "scaling of each series": (self.scaling.each_series, dataset.scaling.each_series),
         }
         for what, (ours, theirs) in pairs.items():
             if ours != theirs:

@@ -80,8 +80,8 @@ def _contexts(block: Block, wanted: Wanted) -> Contexts:
         reasons[holed] = _lacking(known[holed], filled[holed], end[holed], block.older[holed], wanted)
     if wanted.preparation.grid.duplicates == "error":
         reasons[twice] = "two readings of one time"
-    if wanted.scaling.by_series and wanted.preparation.unseen == "error":
-        reasons[np.array([name not in wanted.scaling.by_series for name in block.names])] = "no training data to be scaled by"
+    if wanted.scaling.each_series and wanted.preparation.unseen == "error":
+        reasons[wanted.scaling.by_series.places(block.names) < 0] = "no training data to be scaled by"
     reasons = np.where(block.faults == "", reasons, "a reading whose " + block.faults + " is not understood")
     good, bad = np.flatnonzero(reasons == ""), np.flatnonzero(reasons != "")
     steps = end[good, None] - wanted.context + 1 + np.arange(wanted.context)

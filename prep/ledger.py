@@ -40,7 +40,7 @@ class Ledger:
         matter.
         """
         return {
-            series: merge(found for _, found in sorted(pieces, key=lambda piece: piece[0]))
+            series: merge(found for _, found in sorted(pieces, key=lambda piece: piece[0])) if len(pieces) > 1 else pieces[0][1]
             for series, pieces in sorted(self.moments.items())
         }
 

@@ -22,10 +22,10 @@ from prep.joins import load_attributes, load_join
 from prep.layout import Layout, best_windows_per_row
 from prep.ledger import Ledger
 from prep.manifest import FORMAT, OUTSIDE, VERSION, Manifest
-from prep.quantiles import Quartiles, quartiles
+from prep.quantiles import quartiles
 from prep.readings import Readings
 from prep.rules import fills_of, order_matters, rules_of
-from prep.scaling import Moments, Scaling, affine, merge
+from prep.scaling import Affine, AffineOfEach, Moments, Scaling, affine, merge
 from prep.segments import Cut
 from prep.spec import Spec, duration_micros
 from prep.splits import SPLITS, Border, SeriesSplit, assign
@@ -255,34 +255,35 @@ def refuse_empty_splits(spec: Spec, borders: dict[str, Border], ledger: Ledger, 
 def _scalings(spec: Spec, columns: Columns, work: Work) -> tuple[Scaling, Scaling]:
     """Of the channels, and of the joined covariates."""
     by_series = work.ledger.of_series()
-    everyone: dict[str, Moments] = {"": merge(by_series.values())}
+    groups: dict[str, Moments] = {"": merge(by_series.values())}
     if spec.scaling.per == "series":
-        everyone |= by_series
+        groups |= by_series
         unseen = sorted({name for names in work.ledger.series.values() for name in names} - {*by_series})
         if unseen and spec.scaling.unseen == "error":
             raise InputError(
                 f"series {unseen[0]!r} has no reading in the training split to be scaled by ({len(unseen)} series have none); "
                 "scale them like all others: --scaling.unseen global"
             )
-    found: Quartiles = {}
+    scaled, statistics = columns.scaled, Moments.stacked(groups.values())
+    found = np.zeros((3, *statistics.mean.shape))
     if spec.scaling.method == "robust":
-        found = quartiles(lambda wanted: work.tally(wanted, spec.scaling.per == "series"))
-    scaled = columns.scaled
-    channels = len(columns.channels)
+        of_each = quartiles(lambda wanted: work.tally(wanted, spec.scaling.per == "series"))
+        for place, group in enumerate(groups):
+            for column in range(len(scaled)):
+                found[:, place, column] = of_each.get((group, column), 0.0)  # nothing was measured of it
 
     def scaling(part: slice) -> Scaling:
-        maps = {
-            name: affine(spec.scaling.method, statistics.of(part), _quartiles(found, name, len(scaled))[:, part], scaled[part])
-            for name, statistics in everyone.items()
-        }
-        return Scaling(method=spec.scaling.method, overall=maps.pop(""), by_series=maps)
+        centre, scale = affine(spec.scaling.method, statistics.of(part), found[..., part], scaled[part])
+        overall = Affine(centre=tuple(centre[0].tolist()), scale=tuple(scale[0].tolist()))
+        names = [*groups][1:] if len(overall.centre) else []
+        return Scaling(
+            method=spec.scaling.method,
+            overall=overall,
+            by_series=AffineOfEach.of(names, centre[1:], scale[1:]),
+        )
 
+    channels = len(columns.channels)
     return scaling(slice(None, channels)), scaling(slice(channels, None))
-
-
-def _quartiles(found: Quartiles, group: str, columns: int) -> np.ndarray:
-    """(3, columns); zeros where none were asked for, or nothing was measured."""
-    return np.stack([found.get((group, column), np.zeros(3)) for column in range(columns)], axis=1)
 
 
 def counts_of(source: Source, ledger: Ledger, columns: Columns, borders: dict[str, Border]) -> dict[str, dict[str, int]]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass
-from typing import Literal
+from dataclasses import astuple, dataclass, fields
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, model_validator
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Of the measured values of each channel: count, mean, sum of squared deviations, minimum, maximum; arrays (channels,)."""
+    """Of the measured values of each channel: count, mean, sum of squared deviations, minimum, maximum; arrays (channels,), or
+    (groups, channels) of several groups of values.
+    """
 
     count: np.ndarray
     mean: np.ndarray
@@ -23,7 +27,13 @@ class Moments:
 
     def of(self, channels: slice) -> Moments:
         """Of some of the channels."""
-        return Moments(*(field[channels] for field in astuple(self)))
+        return Moments(*(field[..., channels] for field in astuple(self)))
+
+    @classmethod
+    def stacked(cls, groups: Iterable[Moments]) -> Self:
+        """Of several groups, side by side."""
+        several = list(groups)
+        return cls(*(np.stack([getattr(group, field.name) for group in several]) for field in fields(cls)))
 
 
 def moments(values: np.ndarray, observed: np.ndarray) -> Moments:
@@ -42,7 +52,7 @@ def moments(values: np.ndarray, observed: np.ndarray) -> Moments:
 
 def merge(parts: Iterable[Moments]) -> Moments:
     """Of all the values together. Sums are exactly rounded, so the order of the parts does not matter."""
-    count, mean, squares, low, high = (np.stack(field) for field in zip(*map(astuple, parts), strict=True))
+    count, mean, squares, low, high = astuple(Moments.stacked(parts))
     total = count.sum(axis=0)
     overall = _exact_sum(count * mean) / np.maximum(total, 1)
     return Moments(total, overall, _exact_sum(squares + count * (mean - overall) ** 2), low.min(axis=0), high.max(axis=0))
@@ -60,22 +70,80 @@ class Affine(BaseModel):
     scale: tuple[float, ...]
 
 
+def _decoded(numbers: Any) -> Any:
+    return base64.b64decode(numbers, validate=True) if isinstance(numbers, str) else numbers
+
+
+def _encoded(numbers: bytes) -> str:
+    return base64.b64encode(numbers).decode()
+
+
+Numbers = Annotated[bytes, BeforeValidator(_decoded), PlainSerializer(_encoded, when_used="json")]
+
+
+class AffineOfEach(BaseModel):
+    """A map for each of some series: `centre` and `scale`, (names, channels) float64, little-endian, row by row.
+
+    In JSON they are base64. A million maps as objects of numbers were 319 MB, and took 20 s to read.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    names: tuple[str, ...] = ()
+    centre: Numbers = b""
+    scale: Numbers = b""
+
+    @classmethod
+    def of(cls, names: Sequence[str], centre: np.ndarray, scale: np.ndarray) -> Self:
+        """`centre` and `scale`: (names, channels)."""
+        return cls(names=tuple(names), centre=centre.astype("<f8").tobytes(), scale=scale.astype("<f8").tobytes())
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.names)}
+
+    def places(self, series: Iterable[str]) -> np.ndarray:
+        """Where each series is among the names; -1 where it is not."""
+        return np.array([self._places.get(str(name), -1) for name in series], np.int64)
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray]:
+        """(centre, scale), each (names, channels): views."""
+        centre, scale = (np.frombuffer(numbers, "<f8").reshape(len(self.names), -1) for numbers in (self.centre, self.scale))
+        return centre, scale
+
+
 class Scaling(BaseModel):
     """How channels were scaled: by one affine map, or one for each series and `overall` where a series has no training data."""
 
     model_config = ConfigDict(frozen=True)
     method: Literal["standard", "robust", "minmax", "none"]
     overall: Affine
-    by_series: dict[str, Affine] = {}
+    by_series: AffineOfEach = AffineOfEach()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        names, channels = self.by_series.names, len(self.overall.centre)
+        expected = 8 * len(names) * channels
+        for name, numbers in (("centre", self.by_series.centre), ("scale", self.by_series.scale)):
+            if len(numbers) != expected:
+                raise ValueError(
+                    f"by_series.{name} has {len(numbers)} bytes, and {len(names)} x {channels} float64 were expected"
+                )
+        return self
+
+    @property
+    def each_series(self) -> bool:
+        """Whether series have maps of their own."""
+        return bool(self.by_series.names)
 
     def of(self, series: Sequence[str] | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(centre, scale), each (len(series), channels) float64."""
-        maps = [self.by_series.get(str(name), self.overall) for name in series]
-        shape = (len(maps), len(self.overall.centre))
-        return (
-            np.array([affine.centre for affine in maps]).reshape(shape),
-            np.array([affine.scale for affine in maps]).reshape(shape),
-        )
+        shape = (len(series), len(self.overall.centre))
+        centre, scale = (np.broadcast_to(numbers, shape).copy() for numbers in (self.overall.centre, self.overall.scale))
+        if self.each_series:
+            places = self.by_series.places(series)
+            own, (centres, scales) = places >= 0, self.by_series.arrays()
+            centre[own], scale[own] = centres[places[own]], scales[places[own]]
+        return centre, scale
 
     def apply(self, values: np.ndarray, series: str) -> np.ndarray:
         """`values` (steps, channels) of a series, scaled; float64."""
@@ -83,15 +151,15 @@ class Scaling(BaseModel):
         return (values - centre) / scale
 
 
-def affine(method: str, statistics: Moments, quartiles: np.ndarray, scaled: np.ndarray) -> Affine:
-    """The map of each channel: to mean 0 and deviation 1 ("standard"), median 0 and an interquartile range of 1 ("robust"), or
-    the range [0, 1] ("minmax"); none for "none", and where `scaled` (channels,) is False.
+def affine(method: str, statistics: Moments, quartiles: np.ndarray, scaled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(centre, scale) of each channel, shaped as the statistics: to mean 0 and deviation 1 ("standard"), median 0 and an
+    interquartile range of 1 ("robust"), or the range [0, 1] ("minmax"); none for "none", and where `scaled` (channels,) is False.
 
-    `quartiles` (3, channels) are needed for "robust" alone. A channel that is constant, or never measured, is centred and keeps
+    `quartiles` (3, *shape) are needed for "robust" alone. A channel that is constant, or never measured, is centred and keeps
     its units.
     """
     seen = statistics.count > 0
-    centre, scale = np.zeros(len(seen)), np.ones(len(seen))
+    centre, scale = np.zeros(seen.shape), np.ones(seen.shape)
     if method == "standard":
         centre, scale = statistics.mean, np.sqrt(statistics.squares / np.maximum(statistics.count, 1))
     elif method == "robust":
@@ -101,4 +169,4 @@ def affine(method: str, statistics: Moments, quartiles: np.ndarray, scaled: np.n
     kept = scaled & seen & (method != "none")
     centre = np.where(kept, centre, 0.0)
     constant = ~kept | (scale <= np.abs(centre) * 1e-12)
-    return Affine(centre=tuple(centre.tolist()), scale=tuple(np.where(constant, 1.0, scale).tolist()))
+    return centre, np.where(constant, 1.0, scale)

@@ -10,7 +10,7 @@ from forecasting.card import Card
 from forecasting.values import forecast_values
 from prep.errors import InputError
 from prep.layout import Layout
-from prep.scaling import Affine, Scaling
+from prep.scaling import Affine, AffineOfEach, Scaling
 
 LAST = RepeatLast(Layout(context=3, horizon=2, stride=1, windows_per_row=1))
 CARD = Card(
@@ -22,7 +22,7 @@ CARD = Card(
     scaling=Scaling(
         method="standard",
         overall=Affine(centre=(0.0, 0.0), scale=(1.0, 1.0)),
-        by_series={"a": Affine(centre=(100.0, -5.0), scale=(10.0, 2.0))},
+        by_series=AffineOfEach.of(["a"], np.array([[100.0, -5.0]]), np.array([[10.0, 2.0]])),
     ),
     dataset="",
     parameters=0,

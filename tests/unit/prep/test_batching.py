@@ -46,8 +46,8 @@ def test_rows_are_the_same_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatc
         ArrayField("observed", "|u1", shape),
         ArrayField("labels", "<i4", (shape[0], 1)),
     )
-    scaling, none = Scaling(method="standard", overall=same, by_series={}), Affine(centre=(), scale=())
-    unscaled = Scaling(method="standard", overall=none, by_series={})
+    scaling, none = Scaling(method="standard", overall=same), Affine(centre=(), scale=())
+    unscaled = Scaling(method="standard", overall=none)
     how = Encoding(layout, Grid(0, 60_000_000), scaling, unscaled, CalendarSpec(), arrays, {})
     segments = [segment("a", "train", 9), segment("b", "train", 20), segment("b", "test", 5)]
     each = [batch for one in segments for batch in encode([one], how)]

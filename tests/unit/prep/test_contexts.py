@@ -16,7 +16,7 @@ from prep.companions import calendar
 from prep.contexts import Contexts, Wanted, contexts_of
 from prep.manifest import Column
 from prep.preparation import Preparation
-from prep.scaling import Affine, Scaling
+from prep.scaling import Affine, AffineOfEach, Scaling
 from prep.segments import fill, runs
 from prep.spec import CalendarSpec, GridSpec, ReadingsSpec
 
@@ -207,7 +207,7 @@ def test_each_series_is_scaled_as_it_was_in_training_and_a_strange_one_as_all_or
     own = Scaling(
         method="standard",
         overall=Affine(centre=(0.0, 1.0), scale=(1.0, 1.0)),
-        by_series={"a": Affine(centre=(1.0, 0.0), scale=(2.0, 4.0))},
+        by_series=AffineOfEach.of(["a"], np.array([[1.0, 0.0]]), np.array([[2.0, 4.0]])),
     )
     rows = batch_of([*hourly("a", range(8), heat=5.0, visits=8.0), *hourly("b", range(8), heat=5.0, visits=8.0)])
     found = contexts(Wanted(preparation_of({}), own, CONTEXT, 2), rows)
