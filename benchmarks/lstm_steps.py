@@ -107,7 +107,7 @@ def parts(location: str, batch: int) -> None:
 
 
 def part(location: str, batch: int) -> None:
-    """Prints the median seconds of each of PARTS, from every rank: of a step on a batch that lies in memory."""
+    """Prints the median milliseconds of each of PARTS, from every rank: of a step on a batch that lies in memory."""
     collective = HorovodRanks() if started_by_horovod() else OneProcess()
     learner, _, epoch = training(location, collective, batch=batch)
     held, variables = next(epoch(0)), learner.network.trainable_variables
