@@ -85,8 +85,11 @@ def read_card(folder: Path) -> Card:
     try:
         return Card.model_validate(json.loads(file.read_text(encoding="utf-8")))
     except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0] if not isinstance(error, ValidationError) else error.errors()[0]["msg"]
-        raise InputError(f"{file}: not the description of a Hindcast model: {reason}") from None
+        reason = str(error).splitlines()[0]
+        if isinstance(error, ValidationError):
+            first = error.errors()[0]
+            reason = f"field {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise InputError(f"{file}: not the description of a Hindcast model: {reason}. Fit the model again") from None
 
 
 def _plain(value: Any) -> str:

@@ -78,7 +78,7 @@ def _encoded(numbers: bytes) -> str:
     return base64.b64encode(numbers).decode()
 
 
-Numbers = Annotated[bytes, BeforeValidator(_decoded), PlainSerializer(_encoded, when_used="json")]
+Base64 = Annotated[bytes, BeforeValidator(_decoded), PlainSerializer(_encoded, when_used="json")]
 
 
 class AffineOfEach(BaseModel):
@@ -87,10 +87,17 @@ class AffineOfEach(BaseModel):
     In JSON they are base64. A million maps as objects of numbers were 319 MB, and took 20 s to read.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True)
     names: tuple[str, ...] = ()
-    centre: Numbers = b""
-    scale: Numbers = b""
+    centre: Base64 = b""
+    scale: Base64 = b""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arrays(cls, given: Any) -> Any:
+        if isinstance(given, dict) and not given.keys() <= {*cls.model_fields}:
+            raise ValueError("maps by the names of series are of an earlier version; arrays were expected")
+        return given
 
     @classmethod
     def of(cls, names: Sequence[str], centre: np.ndarray, scale: np.ndarray) -> Self:
