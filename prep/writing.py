@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import ParseResult
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -32,7 +33,9 @@ def write_rows(
     """
     there = {part.path for part in before}
     options = {"parquet.page.size.row.check.min": "8", "parquet.enable.dictionary": "false", "compression": "snappy"}
-    with warnings.catch_warnings(), materialize_dataset(spark, folder.absolute().as_uri(), schema, ROW_GROUP_MB):
+    # Petastorm takes the path out of a URL as it stands there: parsed already, it may hold blanks, per cents and hashes.
+    url = ParseResult("file", "", str(folder.absolute()), params="", query="", fragment="")
+    with warnings.catch_warnings(), materialize_dataset(spark, url, schema, ROW_GROUP_MB):
         # Petastorm speaks to pyarrow through interfaces since deprecated.
         warnings.filterwarnings("ignore", category=FutureWarning, module="petastorm")
         ordered = rows.sortWithinPartitions("split", "series", "start")

@@ -44,7 +44,7 @@ on = "local"
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two daily sensors over three weeks, and settings for them."""
-    folder = tmp_path_factory.mktemp("cli")
+    folder = tmp_path_factory.mktemp("données #1, 100 %")  # as folders of laptops are called
     hours = np.arange(504)
     rng = np.random.default_rng(0)
     times = np.datetime_as_string(np.datetime64("2025-01-01T00") + hours, "s")
