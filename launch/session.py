@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from launch.capacity import WAIT_SECONDS, await_executors, must_answer
+from launch.class_archive import sharing_options
 from prep.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 JAVA_VERSION = 17
+DRIVER_JAVA = "spark.driver.extraJavaOptions"
 # Tasks run in the driver's own Java.
 LOCAL = r"local(\[.*\])?"
 # Spark's page listens where this says, whatever the settings for the driver's address are: without it, everywhere.
@@ -128,7 +130,7 @@ def _defaults(master: str, carried: str) -> dict[str, str]:
         "spark.python.daemon.module": "launch.daemon",
         "spark.executorEnv.PYTHONWARNINGS": QUIET_WORKERS,
     }
-    conf |= logging_conf()
+    conf |= driver_java_conf()
     if carried:
         # spark-submit's zips are on a task's path, but the process that tasks are forked from is started before there is one.
         # Executors have them where they run; only tasks of this process find them where they lie.
@@ -145,12 +147,13 @@ def _defaults(master: str, carried: str) -> dict[str, str]:
     return conf
 
 
-def logging_conf() -> dict[str, str]:
-    """What makes the driver's Java say no more than warnings. It must be known when that is started."""
+def driver_java_conf() -> dict[str, str]:
+    """What makes the driver's Java say no more than errors, and start sooner. It must be known when that is started."""
+    options = sharing_options()
     configuration = Path(__file__).with_name("log4j2.properties")
-    if not configuration.is_file():  # this is in a zip
-        return {}
-    return {"spark.driver.extraJavaOptions": f"-Dlog4j2.configurationFile={configuration.as_uri()}"}
+    if configuration.is_file():  # and this is not in a zip
+        options = [f"-Dlog4j2.configurationFile={configuration.as_uri()}", *options]
+    return {DRIVER_JAVA: " ".join(options)} if options else {}
 
 
 def java_home() -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 from launch.environment import pack_environment
 from launch.package import write_package
 from launch.progress import Progress, console
-from launch.session import OWN_ADDRESS, java_home, logging_conf
+from launch.session import OWN_ADDRESS, driver_java_conf, java_home
 from prep.errors import InputError
 
 COMMANDS = ("demo", "readings", "prep", "append", "fit", "tune", "forecast", "compare")
@@ -78,7 +78,7 @@ def arguments_of(options: Sequence[str], command: Sequence[str], package: Path, 
     conf: dict[str, str] = {}
     if not far:
         conf["spark.pyspark.driver.python"] = sys.executable
-        conf |= logging_conf()
+        conf |= driver_java_conf()
     if environment is not None:
         given = joined(given, "--archives", [f"{environment}#{UNPACKED}"])
         conf["spark.pyspark.python"] = f"./{UNPACKED}/bin/python"

@@ -93,6 +93,12 @@ build_horovod() {
       --no-binary horovod -r requirements/horovod.txt
 }
 
+# Spark starts without it as well, if later: where it cannot be made, a line says why.
+archive_classes() {
+  say "archiving Spark's Java classes, for it to start sooner"
+  "$venv/bin/python" -m launch.class_archive
+}
+
 command -v g++ >/dev/null && command -v make >/dev/null \
   || stop "a C++ compiler and make are needed to build Horovod. On Debian or Ubuntu: apt-get install make g++"
 cmp -s $lock "$venv/.hindcast-base" || check_space
@@ -101,3 +107,4 @@ once base $lock install_base
 once horovod "$lock requirements/horovod.txt" build_horovod
 [ "$profile" != dev ] || once dev requirements/dev.txt install_locked requirements/dev.txt
 once project pyproject.toml pip install -qq --no-deps --no-build-isolation --editable .
+once classes "$lock pyproject.toml" archive_classes

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from launch.class_archive import sharing_options
 from launch.session import java_home
 from tests.cluster.standalone import SPARK
 from tests.cluster.waiting import until
@@ -62,7 +63,7 @@ class Hosts:
             "SPARK_WORKER_DIR": str(self.folder / host),
             "SPARK_LOCAL_DIRS": str(self.disk(host)),
             "SPARK_DAEMON_MEMORY": "256m",
-            "JAVA_TOOL_OPTIONS": os.environ["SPARK_SUBMIT_OPTS"],
+            "JAVA_TOOL_OPTIONS": " ".join([os.environ["SPARK_SUBMIT_OPTS"], *sharing_options()]),
             "PYSPARK_PYTHON": sys.executable,
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
         }

@@ -17,6 +17,7 @@ import psutil
 import pyspark
 
 from classical.hmm.saving import load as load_hmm
+from launch.class_archive import sharing_options
 from launch.session import java_home
 from tests.cluster.waiting import ended, until
 
@@ -164,7 +165,7 @@ class Standalone:
         told = {
             **self.environment,
             "SPARK_WORKER_DIR": str(self.logs / name),
-            "JAVA_TOOL_OPTIONS": os.environ["SPARK_SUBMIT_OPTS"],
+            "JAVA_TOOL_OPTIONS": " ".join([os.environ["SPARK_SUBMIT_OPTS"], *sharing_options()]),
             **environment,
         }
         with (self.logs / f"{name}.log").open("ab") as out:
