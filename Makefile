@@ -1,7 +1,7 @@
 # make demo    everything from a fresh clone to a report          make test    every test, from a fresh clone
 # make lint    style and types                                     make bench   the measurements behind the documentation's numbers
 # make lock    resolve the requirements anew
-.PHONY: demo test test-fast test-processes lint bench lock install install-dev clean
+.PHONY: demo test test-cluster test-spark test-parallel test-unit test-fast lint bench lock install install-dev clean
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
@@ -14,16 +14,21 @@ install:
 install-dev:
 	@requirements/install.sh $(VENV) dev
 
-# At the same time: much of what starts ranks and clusters is waiting.
+# Three at a time on two cores: much of what starts ranks and clusters is waiting. The longest come first.
 test: install-dev
-	$(MAKE) --keep-going --jobs 2 --output-sync=line test-fast test-processes
+	$(MAKE) --keep-going --jobs 3 --output-sync=line $(SUITES)
+
+SUITES := test-cluster test-spark test-parallel test-unit
+
+test-cluster: install-dev
+	$(PYTHON) -m pytest tests/cluster tests/fresh
+
+test-spark test-parallel test-unit: test-%: install-dev
+	$(PYTHON) -m pytest tests/$*
 
 # What runs in one process, without Horovod's ranks, a cluster or a machine to install on.
 test-fast: install-dev
 	$(PYTHON) -m pytest -m "not parallel and not cluster and not fresh"
-
-test-processes: install-dev
-	$(PYTHON) -m pytest -m "parallel or cluster or fresh"
 
 lint: install-dev
 	$(VENV)/bin/ruff check .

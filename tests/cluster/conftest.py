@@ -29,8 +29,8 @@ def standalone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Standalone]
     (folder / "readings.csv").write_text("\n".join(["time,sensor,heat", *lines]) + "\n")
     (folder / "spec.toml").write_text(
         '[readings]\npath = "readings.csv"\ntimestamp = "time"\nseries = "sensor"\n[windows]\ncontext = 24\nhorizon = 8\n'
-        "[hmm]\nstates = 2\niterations = 40\ntolerance = 0.0\n"
-        "[lstm]\nunits = 8\nbatch = 64\nepochs = 30\npatience = 30\ncheckpoint_steps = 10\n"
+        "[hmm]\nstates = 2\niterations = 20\ntolerance = 0.0\n"
+        "[lstm]\nunits = 8\nbatch = 64\nepochs = 12\npatience = 12\ncheckpoint_steps = 10\n"
     )
     cluster = Standalone(tmp_path_factory.mktemp("cluster"), folder)
     try:
