@@ -20,6 +20,7 @@ from classical.hmm.settings import HmmSettings
 from deep.ranks import launcher
 from deep.ranks.launcher import run_on_ranks
 from deep.ranks.watch import Line
+from launch.class_archive import sharing_options
 from launch.cluster import ranks_on, session_on
 from launch.settings import ClusterSettings
 from prep.blocks import Address, Block, read
@@ -43,6 +44,7 @@ if __name__ == "__main__":
     script, cluster = sys.argv[1], ClusterSettings(master="local-cluster[2,3,1024]", gpus_per_worker=2)
     more = {"spark.executor.memory": "600m", "spark.executor.resource.gpu.discoveryScript": script}
     more |= {"spark.worker.resource.gpu.amount": "2", "spark.worker.resource.gpu.discoveryScript": script}
+    more |= {"spark.executor.extraJavaOptions": " ".join([os.environ["SPARK_SUBMIT_OPTS"], *sharing_options()])}
     with session_on(cluster, "gpus", more) as spark:
         ranks = ranks_on(spark, cluster)
         found = {"slots": task_slots(spark), "gpu slots": task_slots(spark, gpus_a_task(spark, 1)), "ranks": ranks}
