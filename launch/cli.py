@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
+from deep.lean import import_lean
 from forecasting.card import read_card
 from launch import runs, watching
 from launch import settings as settings_
@@ -322,6 +323,7 @@ def compare(
 
 def main() -> None:
     """Runs a command. What the user can mend is one message and exit status 2; a defect, exit status 1."""
+    import_lean()
     arguments, submitted = sys.argv[1:], list[str]()
     place = arguments.index(DASHES) if DASHES in arguments else len(arguments)
     if next((word for word in arguments[:place] if word != "--debug"), None) == "submit":

@@ -8,7 +8,9 @@ import tempfile
 from importlib import import_module
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 
+from launch.class_archive import archive_place
 from launch.package import own_folder
 from prep.errors import InputError
 
@@ -31,7 +33,9 @@ def pack_environment() -> Path:
     content = hashlib.sha256(f"{sys.prefix}\n{sys.version}\n{known}".encode()).hexdigest()[:12]
     archive = own_folder() / f"environment-{content}.tar.gz"
     if not archive.exists():
-        more = {"ignore_editable_packages": True} if conda else {}
+        ours = archive_place().relative_to(sys.prefix).parent  # of classes that Java finds elsewhere where this is unpacked
+        more: dict[str, Any] = {"filters": [("exclude", f"{ours}/*")]}
+        more |= {"ignore_editable_packages": True} if conda else {}
         failures = OSError, packer.CondaPackException if conda else packer.VenvPackException
         with tempfile.TemporaryDirectory(dir=archive.parent) as folder:  # of another submit at the same time, nothing is seen
             half = Path(folder, archive.name)

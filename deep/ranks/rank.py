@@ -12,6 +12,7 @@ from typing import Any
 
 from horovod.spark.task import get_available_devices
 
+from deep.lean import import_lean
 from deep.ranks.watch import Line
 from deep.serving import Address
 from prep.errors import InputError
@@ -28,6 +29,7 @@ def run_rank(
     `gpus`: how many Spark was asked for a task, if any. `own_gpus`: of all ranks, where Spark gives none and all are on one
     machine.
     """
+    import_lean()
     rank = int(os.environ["HOROVOD_RANK"])
     line = Line(address, rank, partial(_leave, rank))
     result = None

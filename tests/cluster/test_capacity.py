@@ -18,7 +18,7 @@ HAS = "127.0.0.1 with cores 1, MiB 2,048"
 def refusal(standalone: Standalone, *command: str, status: int = 2) -> str:
     """The error of a command that ends with this status. What a driver says, spark-submit prints as its own output."""
     ran = subprocess.run(
-        command, cwd=standalone.folder, env=standalone.environment, capture_output=True, text=True, timeout=150
+        command, cwd=standalone.folder, env=standalone.environment, capture_output=True, text=True, timeout=300
     )  # fmt: skip
     assert ran.returncode == status, ran.stdout[-2000:] + ran.stderr[-2000:]
     return next(line for line in (ran.stdout + ran.stderr).splitlines() if line.startswith("hindcast: "))

@@ -147,7 +147,7 @@ def lose_one(number):
         os.kill(executors(spark.sparkContext.applicationId)[0], signal.SIGKILL)
 
 with spark_session(sys.argv[1]) as spark:
-    limit = time.monotonic() + 90
+    limit = time.monotonic() + 300
     known = spark.sparkContext._jsc.sc().getExecutorMemoryStatus  # the driver is one of them
     while known().size() < 3 and time.monotonic() < limit:
         time.sleep(0.2)

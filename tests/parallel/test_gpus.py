@@ -40,7 +40,7 @@ def test_every_rank_has_a_gpu_of_its_own_and_other_stages_have_every_core(spark:
     command = [sys.executable, str(Path(__file__).with_name("gpu_each.py")), str(script), dataset.location, str(reads)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("CUDA_VISIBLE_DEVICES", None)
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert ran.returncode == 0, ran.stderr[-3000:]
     found = json.loads(ran.stdout.splitlines()[-1])
     assert (found["slots"], found["gpu slots"], found["ranks"]) == (6, 4, 4)

@@ -46,7 +46,7 @@ def test_imports_follow_the_arrows(file: Path) -> None:
 @pytest.mark.parametrize("package", ["prep.dataset", "classical.em", "forecasting.baselines", "launch.cli"])
 def test_imports_stay_light(package: str) -> None:
     code = f"import sys, {package}; print(*sorted({{'tensorflow', 'horovod', 'pyspark'}} & sys.modules.keys()))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=60)
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True, timeout=300)
     assert ran.stdout.split() == []
 
 

@@ -22,7 +22,7 @@ def script(folder: Path, body: str) -> None:
 def install(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [str(ROOT / "requirements/install.sh"), *map(str, arguments)]
     chosen = {"PATH": "/usr/bin:/bin", "HOME": os.environ.get("HOME", "/"), **environment}
-    return subprocess.run(command, capture_output=True, text=True, env=chosen, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, env=chosen, timeout=300)
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def horovodrun(
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "FAULT": fault}
     return subprocess.run(
         ["horovodrun", "-np", "2", "--gloo", sys.executable, *program, *arguments, *options],
-        capture_output=True, text=True, timeout=240, cwd=ROOT, env=environment,
+        capture_output=True, text=True, timeout=300, cwd=ROOT, env=environment,
     )  # fmt: skip
 
 

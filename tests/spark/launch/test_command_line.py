@@ -145,7 +145,7 @@ def test_a_fit_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(run: Run, 
     assert run("fit", "hmm", made / "data.seq", "--out", killed, "--resume")[0] == 2
     command = [sys.executable, "-m", "launch", *fit, str(made / "data.seq"), "--out", str(killed)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as process:
-        limit = time.monotonic() + 120
+        limit = time.monotonic() + 300
         while not checkpoint.exists() and process.poll() is None and time.monotonic() < limit:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGKILL)

@@ -6,12 +6,15 @@ import shlex
 import stat
 import subprocess
 import sys
+import tarfile
+import tempfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 import launch.submit as submit_
+from launch.class_archive import archive_place
 from launch.package import PACKAGES, own_folder, package, write_package
 from launch.progress import Progress
 from launch.submit import arguments_of, joined, option
@@ -137,9 +140,9 @@ def test_settings_files_of_one_name_cannot_both_go_along(tmp_path: Path) -> None
 
 def test_settings_stand_where_the_command_stands() -> None:
     command = [sys.executable, "-m", "launch", "--debug", "submit", "--show"]
-    ran = subprocess.run([*command, "--", *FIT], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([*command, "--", *FIT], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert shlex.split(ran.stdout)[-len(FIT) :] == FIT
-    ran = subprocess.run([*command, "--lstm.epochs", "9", "--", *FIT], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run([*command, "--lstm.epochs", "9", "--", *FIT], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 2
     assert "--lstm.epochs: `hindcast submit` has no settings: put it behind --" in ran.stderr
 
@@ -187,12 +190,12 @@ def test_it_becomes_the_users_own_spark_submit(how: str, tmp_path: Path) -> None
         {"SPARK_HOME": str(tmp_path)} if how == "home" else {"PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
     )
     command = [sys.executable, "-m", "launch", "submit", "--master", "yarn", "--", *FIT, "--debug"]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert ran.returncode == 7, "the exit status is spark-submit's"
     words = ran.stdout.splitlines()
     assert words[:2] == ["--master", "yarn"]
     assert words[words.index(MAIN) + 1 :] == [*FIT, "--debug"]
-    shown = subprocess.run([*command[:4], "--show", *command[4:]], env=environment, capture_output=True, text=True, timeout=60)
+    shown = subprocess.run([*command[:4], "--show", *command[4:]], env=environment, capture_output=True, text=True, timeout=300)
     assert shlex.split(shown.stdout) == [str(program), *words]
 
 
@@ -209,3 +212,15 @@ def test_an_environment_that_cannot_be_packed_is_said(monkeypatch: pytest.Monkey
     monkeypatch.setattr(sys, "prefix", sys.base_prefix)
     with pytest.raises(InputError, match="neither a virtual environment nor one of conda's"):
         submit_.pack_environment()
+
+
+def test_what_java_has_archived_here_is_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True, timeout=300)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    archive_place().parent.mkdir(parents=True)
+    archive_place().write_bytes(b"")
+    with tarfile.open(submit_.pack_environment()) as packed:
+        found = set(packed.getnames())
+    assert "bin/activate" in found
+    assert archive_place().relative_to(sys.prefix).as_posix() not in found

@@ -127,7 +127,7 @@ with runs.run().stage("preparing"):
 
 
 def test_a_killed_run_leaves_the_stage_it_was_in(tmp_path: Path) -> None:
-    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], timeout=60).returncode == -9
+    assert subprocess.run([sys.executable, "-c", KILLED, str(tmp_path)], timeout=300).returncode == -9
     found = record_of(tmp_path)
     assert (found["state"], found["stage"], found["ended"]) == ("running", "preparing: writing rows", None)
     assert [(step["stage"], step["seconds"] is None) for step in found["stages"][0]["steps"]] == [

@@ -272,7 +272,7 @@ def test_what_was_decoded_once_is_not_decoded_again(tmp_path: Path) -> None:
     (tmp_path / "part").unlink()
     np.testing.assert_array_equal(read(address).values, columns["values"][:4])
     code = "import sys; from prep.blocks import *; print(read(eval(sys.argv[1])).values.sum())"
-    ran = subprocess.run([sys.executable, "-c", code, repr(address)], capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run([sys.executable, "-c", code, repr(address)], capture_output=True, text=True, timeout=300, check=True)
     assert float(ran.stdout) == columns["values"][:4].sum()
 
 
@@ -392,7 +392,7 @@ print([[float(read(address).values.sum()) for address in addresses] for _ in ran
     command = [sys.executable, "-c", code, repr(some), repr(sums)]
     environment = os.environ | {"HINDCAST_CACHE_BYTES": "50000"}
     started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(4)]
-    assert [process.communicate(timeout=120)[0].strip() for process in started] == ["True"] * 4
+    assert [process.communicate(timeout=300)[0].strip() for process in started] == ["True"] * 4
     assert not list(cache_directory().glob(".making-*"))
 
 

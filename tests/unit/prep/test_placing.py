@@ -220,7 +220,7 @@ print((out / "large").stat().st_size)
     command = ["unshare", "--mount", "sh", "-c", mount, "sh", str(tmp_path), sys.executable, code]
     if not shutil.which("unshare") or subprocess.run(["unshare", "--mount", "true"], capture_output=True, timeout=30).returncode:
         pytest.skip("a small disk to fill needs the right to mount one (unshare --mount)")
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     message, before, after = ran.stdout.splitlines()
     assert message.startswith(f"{tmp_path}/out: the disk of {tmp_path} is full.")
     assert before == "100000 ['out']"

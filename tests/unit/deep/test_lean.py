@@ -1,0 +1,32 @@
+"""Keras is imported without the libraries that it only looks for, and nobody else misses them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+IMPORTS = """
+import sys
+from deep.lean import LOOKED_FOR, import_lean
+import_lean()
+import_lean()
+import {first}
+print(*sorted(set(LOOKED_FOR) & sys.modules.keys()))
+from deep.forecaster import load
+from deep.training import train
+import pandas, scipy.linalg, matplotlib
+print(pandas.DataFrame({{"a": [1]}}).a.sum(), *(name for name in sys.modules if name in LOOKED_FOR))
+"""
+
+
+@pytest.mark.parametrize("first", ["tensorflow", "keras", "horovod.tensorflow"])
+def test_keras_does_not_find_them_and_all_else_does(first: str) -> None:
+    command = [sys.executable, "-c", IMPORTS.format(first=first)]
+    ran = subprocess.run(command, cwd=Path(__file__).resolve().parents[3], capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr
+    during, after = ran.stdout.split("\n")[:2]
+    assert during == ""
+    assert {*after.split()} >= {"1", "pandas", "scipy", "matplotlib"}
