@@ -170,31 +170,36 @@ def stated(dataset: SequenceDataset, split: str) -> dict[str, Any]:
     return manifest | kept
 
 
-@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(border=st.sampled_from([40, 50]), value=st.sampled_from([float("nan"), 1e9]), seed=st.integers(0, 9))
-def test_a_value_after_a_border_changes_nothing_before_it(
-    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, border: int, value: float, seed: int
-) -> None:
-    folder = tmp_path_factory.mktemp("leak")
+def with_states() -> pd.DataFrame:
     table = readings()
-    table["state"] = np.where(np.arange(len(table)) % 4 == 0, "on", "off")
-    chosen = (table.time >= pd.Timestamp("2025-03-01") + pd.Timedelta(border, "h")) & (
-        np.random.default_rng(seed).random(len(table)) < 0.4
-    )
-    changed = table.copy()
-    changed.loc[chosen, "a"] = value
-    changed.loc[chosen, "state"] = "new"
-    spec = spec_of(
-        readings={"values": ["a", "state"], "categories": "state"},
-        grid={"fill": "linear"},
-        scaling={"method": "robust", "per": "series"},
-    )
-    one, other = (
-        prepare(spark, spec, folder / name, readings=spark.createDataFrame(frame))
-        for name, frame in (("one", table), ("other", changed))
-    )
+    return table.assign(state=np.where(np.arange(len(table)) % 4 == 0, "on", "off"))
+
+
+WITH_STATES: dict[str, dict[str, Any]] = {
+    "readings": {"values": ["a", "state"], "categories": "state"},
+    "grid": {"fill": "linear"},
+    "scaling": {"method": "robust", "per": "series"},
+}
+
+
+@pytest.fixture(scope="module")
+def unchanged(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> SequenceDataset:
+    frame = spark.createDataFrame(with_states())
+    return prepare(spark, spec_of(**WITH_STATES), tmp_path_factory.mktemp("leak") / "d", readings=frame)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e9])
+@pytest.mark.parametrize("border", [40, 50])
+def test_a_value_after_a_border_changes_nothing_before_it(
+    spark: SparkSession, unchanged: SequenceDataset, tmp_path: Path, border: int, value: float
+) -> None:
+    table, rng = with_states(), np.random.default_rng(border)
+    chosen = (table.time >= pd.Timestamp("2025-03-01") + pd.Timedelta(border, "h")) & (rng.random(len(table)) < 0.4)
+    assert chosen.any()
+    table.loc[chosen, ["a", "state"]] = value, "new"
+    changed = prepare(spark, spec_of(**WITH_STATES), tmp_path / "d", readings=spark.createDataFrame(table))
     for split in SPLITS[: 1 if border == 40 else 2]:
-        assert stated(one, split) == stated(other, split)
+        assert stated(changed, split) == stated(unchanged, split)
 
 
 @settings(max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture])
