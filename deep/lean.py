@@ -1,4 +1,4 @@
-"""Keras without the libraries that it only looks for, to know tables of theirs when it is given some: half of its import."""
+"""Keras without the libraries that it only looks for, to know tables of theirs that it is given: three quarters of its import."""
 
 from __future__ import annotations
 

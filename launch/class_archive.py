@@ -28,6 +28,8 @@ def archive_classes() -> None:
         code = "import sys; from launch.class_archive import load_classes; load_classes(*sys.argv[1:])"
         # Java writes it when it ends, after the Python that has started it: until then, it holds what both print to.
         subprocess.run([sys.executable, "-c", code, folder, written], check=True, capture_output=True, timeout=WRITE_SECONDS)
+        with open(written, "rb") as archive:
+            os.fsync(archive.fileno())  # Java ends by a signal where half of one is there
         os.replace(written, place)
 
 
@@ -60,7 +62,9 @@ def load_classes(folder: str, written: str) -> None:
         "split": {"train": 40, "validation": 10, "test": 10},
         "windows": {"context": 6, "horizon": 2},
     }
-    with spark_session("local[2]", "classes", {DRIVER_JAVA: f'-XX:ArchiveClassesAtExit="{written}"'}) as spark:
+    with spark_session(
+        "local[2]", "classes", {DRIVER_JAVA: f'-XX:TieredStopAtLevel=1 -XX:ArchiveClassesAtExit="{written}"'}
+    ) as spark:
         prepare(spark, Spec.model_validate(tables), readings.with_name("fleet.seq"))
 
 

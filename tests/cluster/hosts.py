@@ -10,7 +10,7 @@ from pathlib import Path
 from launch.class_archive import sharing_options
 from launch.session import java_home
 from tests.cluster.standalone import SPARK
-from tests.cluster.waiting import until
+from tests.cluster.waiting import as_java_options, until
 
 DRIVER, WORKERS = "10.77.0.1", {"host1": "10.77.0.11", "host2": "10.77.0.12"}
 
@@ -24,8 +24,8 @@ class Hosts:
     def __init__(self, folder: Path, conf: dict[str, str]) -> None:
         self.folder, self.started = folder, list[subprocess.Popen[bytes]]()
         self.workers = dict[str, subprocess.Popen[bytes]]()
-        (folder / "conf").mkdir()
-        (folder / "conf" / "spark-defaults.conf").write_text("".join(f"{key} {value}\n" for key, value in conf.items()))
+        # Not in a spark-defaults.conf: a folder of settings is on the class path, which would be another than the archive's.
+        self.java = " ".join([os.environ["SPARK_SUBMIT_OPTS"], *sharing_options(), *as_java_options(conf)])
         self.names = {name: f"hindcast-{os.getpid()}-{name}" for name in ("driver", *WORKERS)}
         self.master = f"spark://{DRIVER}:7077"
 
@@ -59,11 +59,10 @@ class Hosts:
             "JAVA_HOME": str(java_home()),
             "SPARK_HOME": str(SPARK),
             "SPARK_LOCAL_IP": {"driver": DRIVER, **WORKERS}[host],
-            "SPARK_CONF_DIR": str(self.folder / "conf"),
             "SPARK_WORKER_DIR": str(self.folder / host),
             "SPARK_LOCAL_DIRS": str(self.disk(host)),
             "SPARK_DAEMON_MEMORY": "256m",
-            "JAVA_TOOL_OPTIONS": " ".join([os.environ["SPARK_SUBMIT_OPTS"], *sharing_options()]),
+            "JAVA_TOOL_OPTIONS": self.java,
             "PYSPARK_PYTHON": sys.executable,
             "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
         }

@@ -19,9 +19,11 @@ def test_preparation_on_a_full_disk_loses_no_reading(
     standalone: Standalone, small_disk: Disk, dataset: SequenceDataset, when: str
 ) -> None:
     out = f"full-{when}.seq"
+    start = standalone.start_on_both
     if when == "before":
         small_disk.fill()
-    driver = standalone.start("hindcast", "prep", "spec.toml", out, "--cluster.master", standalone.url)
+        start = standalone.start  # an executor may not even come up there
+    driver = start("hindcast", "prep", "spec.toml", out, "--cluster.master", standalone.url)
     if when == "meanwhile":
         until_persisted(small_disk.folder, driver)
         small_disk.fill()

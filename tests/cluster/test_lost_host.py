@@ -15,7 +15,7 @@ import pytest
 from prep.dataset import SequenceDataset
 from tests.cluster.hosts import Hosts
 from tests.cluster.standalone import Standalone
-from tests.cluster.waiting import until_persisted
+from tests.cluster.waiting import TWO, until_persisted
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -62,7 +62,7 @@ def test_a_run_goes_on_without_the_host_that_it_lost(hosts: Hosts, tmp_path: Pat
 
 # A host is lost where the master has not heard of its worker, or the driver of its executor, for so long: by default a minute,
 # looked at once a minute, and two.
-SOON = {"spark.worker.timeout": "10"}
+SOON = {"spark.worker.timeout": "10"} | TWO
 soon = pytest.mark.parametrize("hosts", [SOON], indirect=True, ids=["soon"])
 
 

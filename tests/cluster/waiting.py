@@ -9,6 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# Spark gives out no task before two executors of one core are there; else the first may have done all before the second comes.
+TWO = {
+    "spark.cores.max": "2",
+    "spark.scheduler.minRegisteredResourcesRatio": "1",
+    "spark.scheduler.maxRegisteredResourcesWaitingTime": "240s",
+}
+
 
 def until(true: Callable[[], object], what: str, seconds: float = 240) -> None:
     """Waits until something is true, for so long at most."""
@@ -32,3 +39,8 @@ def until_persisted(folder: Path, driver: subprocess.Popen[Any]) -> None:
 
     until(lambda: both() or driver.poll() is not None, f"an executor has worked something out, in {folder}")
     assert driver.poll() is None, ended(driver)
+
+
+def as_java_options(conf: dict[str, str]) -> list[str]:
+    """Settings of Spark as it takes them from any Java that it runs in."""
+    return [f"-D{key}={value}" for key, value in conf.items()]
