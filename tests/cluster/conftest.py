@@ -76,18 +76,25 @@ def lstm(standalone: Standalone, dataset: SequenceDataset) -> Path:
 
 
 @pytest.fixture
-def small_disk(standalone: Standalone, tmp_path: Path) -> Iterator[Disk]:
-    """What worker two and its executors write lies on it: Spark's local directory, Hindcast's cache, logs."""
-    disk = Disk(tmp_path)
-    disk.mount()
+def small_disks(standalone: Standalone, tmp_path: Path) -> Iterator[dict[str, Disk]]:
+    """By worker. What each and its executors write lies on its own: Spark's local directory, Hindcast's cache, logs."""
+    disks = {name: Disk(tmp_path / name) for name in ("one", "two")}
+    mounted = []
     try:
-        standalone.kill("two")
-        standalone.start_worker("two", SPARK_LOCAL_DIRS=str(tmp_path / "local"), SPARK_WORKER_DIR=str(tmp_path / "work"))
-        yield disk
+        for name, disk in disks.items():
+            disk.folder.mkdir()
+            disk.mount()
+            mounted.append(disk)
+            standalone.kill(name)
+            local, work = (str(disk.folder / kind) for kind in ("local", "work"))
+            standalone.start_worker(name, SPARK_LOCAL_DIRS=local, SPARK_WORKER_DIR=work)
+        yield disks
     finally:
-        standalone.kill("two")
-        standalone.start_worker("two")
-        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+        for name in disks:
+            standalone.kill(name)
+            standalone.start_worker(name)
+        for disk in mounted:
+            subprocess.run(["umount", "--lazy", str(disk.folder)], check=True)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from pathlib import Path
 from launch.class_archive import sharing_options
 from launch.session import java_home
 from tests.cluster.standalone import SPARK
-from tests.cluster.waiting import as_java_options, until
+from tests.cluster.waiting import until
 
 DRIVER, WORKERS = "10.77.0.1", {"host1": "10.77.0.11", "host2": "10.77.0.12"}
 
@@ -25,7 +25,8 @@ class Hosts:
         self.folder, self.started = folder, list[subprocess.Popen[bytes]]()
         self.workers = dict[str, subprocess.Popen[bytes]]()
         # Not in a spark-defaults.conf: a folder of settings is on the class path, which would be another than the archive's.
-        self.java = " ".join([os.environ["SPARK_SUBMIT_OPTS"], *sharing_options(), *as_java_options(conf)])
+        settings = [f"-D{key}={value}" for key, value in conf.items()]
+        self.java = " ".join([os.environ["SPARK_SUBMIT_OPTS"], *sharing_options(), *settings])
         self.names = {name: f"hindcast-{os.getpid()}-{name}" for name in ("driver", *WORKERS)}
         self.master = f"spark://{DRIVER}:7077"
 

@@ -19,7 +19,7 @@ import pyspark
 from classical.hmm.saving import load as load_hmm
 from launch.class_archive import sharing_options
 from launch.session import java_home
-from tests.cluster.waiting import TWO, as_java_options, ended, until
+from tests.cluster.waiting import ended, until
 
 SPARK = Path(pyspark.__file__).parent
 
@@ -103,10 +103,6 @@ class Standalone:
         self.earlier = {process.pid for worker in ("one", "two") for process in executors(self.processes[worker])}
         told, out = {**self.environment, **environment}, subprocess.PIPE
         return subprocess.Popen(command, cwd=self.folder, env=told, stdout=out, stderr=out, text=True)
-
-    def start_on_both(self, *command: str) -> subprocess.Popen[str]:
-        """As `start`, of a command whose tasks go to executors of both workers."""
-        return self.start(*command, SPARK_SUBMIT_OPTS=" ".join([os.environ["SPARK_SUBMIT_OPTS"], *as_java_options(TWO)]))
 
     def assert_ends_well(self, driver: subprocess.Popen[str]) -> None:
         out, err = driver.communicate(timeout=400)

@@ -16,33 +16,30 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_preparation_on_a_full_disk_loses_no_reading(
-    standalone: Standalone, small_disk: Disk, dataset: SequenceDataset, when: str
+    standalone: Standalone, small_disks: dict[str, Disk], dataset: SequenceDataset, when: str
 ) -> None:
     out = f"full-{when}.seq"
-    start = standalone.start_on_both
     if when == "before":
-        small_disk.fill()
-        start = standalone.start  # an executor may not even come up there
-    driver = start("hindcast", "prep", "spec.toml", out, "--cluster.master", standalone.url)
+        small_disks["two"].fill()
+    driver = standalone.start("hindcast", "prep", "spec.toml", out, "--cluster.master", standalone.url)
     if when == "meanwhile":
-        until_persisted(small_disk.folder, driver)
-        small_disk.fill()
+        small_disks[until_persisted({name: disk.folder for name, disk in small_disks.items()}, driver)].fill()
     standalone.assert_ends_well(driver)
     assert SequenceDataset.open(standalone.folder / out).digest == dataset.digest
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 def test_em_on_a_full_disk_ends_with_the_same_numbers(
-    standalone: Standalone, small_disk: Disk, local_hmm: Path, when: str
+    standalone: Standalone, small_disks: dict[str, Disk], local_hmm: Path, when: str
 ) -> None:
     out = f"full-{when}.hmm"
     if when == "before":
-        small_disk.fill()
+        small_disks["two"].fill()
     driver = standalone.start(
         "hindcast", "fit", "hmm", "d.seq", "--settings", "spec.toml", "--out", out, "--cluster.master", standalone.url
     )
     if when == "meanwhile":
         standalone.until_checkpoint(out, driver)
-        small_disk.fill()
+        small_disks["two"].fill()
     standalone.assert_ends_well(driver)
     standalone.assert_same_hmm(out, local_hmm)

@@ -23,7 +23,7 @@ def fit(kind: str, standalone: Standalone, out: str, *more: str) -> list[str]:
 
 def test_preparation_loses_an_executor_and_no_reading(standalone: Standalone, dataset: SequenceDataset) -> None:
     before = standalone.launched
-    driver = standalone.start_on_both("hindcast", "prep", "spec.toml", "lost.seq", "--cluster.master", standalone.url)
+    driver = standalone.start("hindcast", "prep", "spec.toml", "lost.seq", "--cluster.master", standalone.url)
     standalone.kill_executor("one")
     standalone.assert_ends_well(driver)
     assert standalone.launched == before + 3, "two, and one in the place of the lost"

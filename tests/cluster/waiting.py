@@ -5,16 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-
-# Spark gives out no task before two executors of one core are there; else the first may have done all before the second comes.
-TWO = {
-    "spark.cores.max": "2",
-    "spark.scheduler.minRegisteredResourcesRatio": "1",
-    "spark.scheduler.maxRegisteredResourcesWaitingTime": "240s",
-}
 
 
 def until(true: Callable[[], object], what: str, seconds: float = 240) -> None:
@@ -30,17 +23,21 @@ def ended(driver: subprocess.Popen[Any]) -> str:
     return f"it is over already, with status {driver.returncode}: " + "".join(map(str, driver.communicate()))
 
 
-def until_persisted(folder: Path, driver: subprocess.Popen[Any]) -> None:
-    """Waits until an executor that keeps its files there has something that was shuffled, and something that was persisted."""
+def until_persisted(folders: Mapping[str, Path], driver: subprocess.Popen[Any]) -> str:
+    """Waits until the executor of a host or worker, by the folder that it keeps its files in, has something that was shuffled and
+    something that was persisted: which. A small job may do all in one of them, and nobody knows in which."""
 
-    def both() -> bool:
-        names = [name for _, _, files in os.walk(folder) for name in files]
-        return all(any(name.startswith(kind) for name in names) for kind in ("shuffle_", "rdd_"))
+    found: str | None = None
 
-    until(lambda: both() or driver.poll() is not None, f"an executor has worked something out, in {folder}")
-    assert driver.poll() is None, ended(driver)
+    def holds(folder: Path) -> bool:
+        kept = [file for _, _, files in os.walk(folder) for file in files]
+        return all(any(file.startswith(kind) for file in kept) for kind in ("shuffle_", "rdd_"))
 
+    def decided() -> bool:
+        nonlocal found
+        found = next((name for name, folder in folders.items() if holds(folder)), None)
+        return found is not None or driver.poll() is not None
 
-def as_java_options(conf: dict[str, str]) -> list[str]:
-    """Settings of Spark as it takes them from any Java that it runs in."""
-    return [f"-D{key}={value}" for key, value in conf.items()]
+    until(decided, f"an executor has worked something out, of {', '.join(folders)}")
+    assert found is not None, ended(driver)
+    return found
