@@ -23,8 +23,12 @@ SUITES := test-cluster test-spark test-parallel test-unit
 test-cluster: install-dev
 	$(PYTHON) -m pytest tests/cluster tests/fresh
 
-test-spark test-parallel test-unit: test-%: install-dev
+test-spark test-parallel: test-%: install-dev
 	$(PYTHON) -m pytest tests/$*
+
+# And whatever is in none of the others.
+test-unit: install-dev
+	$(PYTHON) -m pytest tests $(addprefix --ignore=tests/,cluster fresh spark parallel)
 
 # What runs in one process, without Horovod's ranks, a cluster or a machine to install on.
 test-fast: install-dev

@@ -1,4 +1,4 @@
-"""Keras without the libraries that it only looks for, to know tables of theirs that it is given: three quarters of its import."""
+"""Keras imported without the libraries that it only looks for, to know their tables when it is given some."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ LOOKED_FOR = ("matplotlib", "pandas", "scipy", "sklearn")
 def import_lean() -> None:
     """Hides LOOKED_FOR from Keras while it is imported, if that is still to come; all else finds them, then and later.
 
-    For processes that are Hindcast's own: Keras does not take pandas' tables in them.
+    For processes in which nobody else uses Keras, which then takes no tables of pandas': commands, ranks, workers that train. Its
+    import, 3.8 seconds of a processor, takes 2.8.
     """
     if not any(isinstance(finder, _Hiding) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Hiding())

@@ -75,7 +75,11 @@ def main() -> None:
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or b""
         reason = said.decode(errors="replace").strip().rpartition("\n")[2] or error
-        print(f"hindcast: no archive of Java's classes, and Spark starts as it does without: {reason}", file=sys.stderr)
+        print(
+            f"hindcast: no archive of Java's classes, and Spark starts as it does without: {reason}. Mend that, then: "
+            "python -m launch.class_archive",
+            file=sys.stderr,
+        )
 
 
 if __name__ == "__main__":

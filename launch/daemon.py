@@ -11,7 +11,6 @@ import os
 import socket
 from typing import Any
 
-from deep.lean import import_lean
 from prep.workers import forget_archives
 
 
@@ -39,7 +38,6 @@ class Acknowledging(io.RawIOBase):
 def run() -> None:
     """Serves Spark until it says that it is done."""
     forget_archives()
-    import_lean()
     from pyspark import daemon
 
     work = daemon.worker_main

@@ -107,4 +107,4 @@ once base $lock install_base
 once horovod "$lock requirements/horovod.txt" build_horovod
 [ "$profile" != dev ] || once dev requirements/dev.txt install_locked requirements/dev.txt
 once project pyproject.toml pip install -qq --no-deps --no-build-isolation --editable .
-once classes "$lock pyproject.toml" archive_classes
+once classes "$lock" archive_classes

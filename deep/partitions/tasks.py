@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from pyspark import InheritableThread, TaskContext
 
+from deep.lean import import_lean
 from prep.blocks import Address
 from prep.dataset import SequenceDataset
 from prep.gpus import see_gpus_of_task
@@ -33,6 +34,7 @@ def _import_tensorflow(threads: int) -> None:
     settle()
     os.environ["TF_NUM_INTRAOP_THREADS"] = os.environ["TF_NUM_INTEROP_THREADS"] = str(threads)
     see_gpus_of_task()
+    import_lean()
     import deep.partitions.kept  # noqa: F401
 
     # A worker looks for garbage after every task: not among TensorFlow's million objects.

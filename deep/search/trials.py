@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 
 from pyspark.sql import SparkSession
 
+from deep.lean import import_lean
 from deep.search.median import Race
 from deep.search.questions import Desk, ask
 from deep.serving import PORTS, Address, ports_of
@@ -126,6 +127,7 @@ def run_trial(trial: int, settings: LstmSettings, dataset: SequenceDataset, addr
 def _trained(trial: int, settings: LstmSettings, dataset: SequenceDataset, address: Address) -> Outcome:
     os.environ.update(ONE_THREAD)
     see_gpus_of_task()
+    import_lean()
     # TensorFlow: only now.
     import tensorflow as tf
 

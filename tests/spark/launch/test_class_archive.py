@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,8 @@ from launch.class_archive import archive_place
 
 
 def test_a_session_uses_the_archive(spark: SparkSession) -> None:
-    if not archive_place().is_file():
-        pytest.skip(f"{archive_place()} is not there: requirements/install.sh, or python -m launch.class_archive, makes it")
+    if not (Path(sys.prefix) / ".hindcast-classes").is_file():
+        pytest.skip(f"{sys.prefix} was not made by requirements/install.sh, which archives Java's classes")
     java: object = spark._jvm.java.lang.ProcessHandle.current().pid()  # type: ignore[union-attr]
     maps = Path(f"/proc/{java}/maps")
     if not maps.exists():

@@ -41,5 +41,5 @@ def test_where_spark_does_not_start_nothing_is_left(
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     class_archive.main()
-    assert capsys.readouterr().err.endswith("without: no Java 17\n")
+    assert capsys.readouterr().err.endswith("without: no Java 17. Mend that, then: python -m launch.class_archive\n")
     assert list((tmp_path / "share/hindcast").iterdir()) == []
