@@ -14,7 +14,7 @@ from rich.markup import escape
 
 from deep.lean import import_lean
 from forecasting.card import read_card
-from launch import runs, watching
+from launch import ended, runs, watching
 from launch import settings as settings_
 from launch.arguments import AllowCleartext, Dataset, Overwrite, SettingsFile, allow_cleartext_in
 from launch.fit_commands import fit
@@ -352,6 +352,13 @@ def main() -> None:
 
 def explain(error: Exception) -> tuple[str, bool]:
     """What went wrong in a line, and whether the user can mend it. Of an error in a Spark task, what was raised, and where."""
+    why = ended.reason()
+    if why or re.search("stopped SparkContext|SparkContext was shut down", str(error)):
+        said = why or "its own lines above say why"
+        return (
+            f"Spark ended the application before the command was over: {said}. A standalone master does so when it is told to, "
+            "and when ten executors failed to start while none ran. Run it again, a fit with --resume"
+        ), False
     lost = re.search(r"^.*Lost task \S+ in stage \S+ \(TID \d+\) \((\S+) executor \S+\): (.+)$", str(error), re.MULTILINE)
     where = f" (in a Spark task{f' on {lost[1]}' if lost else ''}; --debug shows the traceback)"
     raised = re.findall(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)

@@ -11,8 +11,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launch.capacity import WAIT_SECONDS, await_executors, must_answer
+from launch.capacity import WAIT_SECONDS, must_answer
 from launch.class_archive import sharing_options
+from launch.starting import LOCAL, started, stop
 from prep.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 JAVA_VERSION = 17
 DRIVER_JAVA = "spark.driver.extraJavaOptions"
-# Tasks run in the driver's own Java.
-LOCAL = r"local(\[.*\])?"
 # Spark's page listens where this says, whatever the settings for the driver's address are: without it, everywhere.
 OWN_ADDRESS = "SPARK_LOCAL_IP", "127.0.0.1"
 # On a cluster, a task that failed twice on an executor, or three times on a host, is tried elsewhere. By itself Spark gives it to
@@ -54,7 +53,7 @@ def spark_session(
     Under spark-submit the master and everything else come from there. Otherwise `master`, which defaults to all cores of this
     machine, where Spark listens on the loopback address alone. The Java that a process's first session starts runs those that
     follow, too. Raises InputError where no Java is found, no master answers, and where a cluster has no room for executors as
-    they are asked for, or has given none within `wait_seconds`.
+    they are asked for, has given none within `wait_seconds`, or has removed the application again and again.
     """
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -83,11 +82,8 @@ def spark_session(
         if not re.fullmatch(LOCAL, master):
             SparkContext._ensure_initialized(conf=conf)  # its Java has read spark-defaults.conf
             _try_elsewhere(conf, SparkConf())
-        session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
-        afterwards.callback(session.stop)
-        if not re.fullmatch(LOCAL, conf.get("spark.master")):
-            await_executors(session, wait_seconds)
-        yield session
+        afterwards.callback(stop)
+        yield started(conf, name, wait_seconds)
 
 
 def _forget(settings: Iterable[str]) -> None:

@@ -36,3 +36,8 @@ class Disk:
         with suppress(OSError):
             for number in range(self.FILES):
                 (self.folder / f"filler-{number}").touch()
+
+    def empty(self) -> None:
+        """Of what `fill` made."""
+        for filler in self.folder.glob("filler*"):
+            filler.unlink()

@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +51,8 @@ class Standalone:
     def start_master(self) -> None:
         """And waits until it is up."""
         (self.logs / "master.log").touch()
-        before, port = self._said("New state: ALIVE"), self.url.rpartition(":")[2]
-        self._serve("master", "master.Master", "--port", port, "--webui-port", str(_free_port()))
+        before, port, self.page = self._said("New state: ALIVE"), self.url.rpartition(":")[2], _free_port()
+        self._serve("master", "master.Master", "--port", port, "--webui-port", str(self.page))
         until(lambda: self._said("New state: ALIVE") > before, "the master is up")
 
     def restart_master(self) -> None:
@@ -69,6 +71,12 @@ class Standalone:
         """The master, or a worker, whose executors then end by themselves."""
         self.processes[name].kill()
         self.processes[name].wait(timeout=30)
+
+    def kill_application(self) -> None:
+        """The last one, as by its button on the master's page."""
+        application = re.findall(r"Registered app .+ with ID (\S+)", (self.logs / "master.log").read_text())[-1]
+        told = urllib.parse.urlencode({"id": application, "terminate": "true"}).encode()
+        urllib.request.urlopen(f"http://127.0.0.1:{self.page}/app/kill/", told, timeout=30).close()
 
     def down(self) -> None:
         for process in self.processes.values():
@@ -90,6 +98,11 @@ class Standalone:
     def registered(self) -> int:
         """How many applications there have been."""
         return self._said("Registered app")
+
+    @property
+    def removed(self) -> int:
+        """How many applications the master has ended, since their executors failed."""
+        return self._said("failed 10 times; removing it")
 
     def run(self, *command: str, **environment: str) -> str:
         """What a command prints that ends as it should."""
@@ -141,7 +154,7 @@ class Standalone:
 
         def busy() -> bool:
             new = [one for one in executors(self.processes[worker]) if one.pid not in self.earlier]
-            found[:] = [one for one in new if any("launch.daemon" in _line(child) for child in _children(one))]
+            found[:] = [one for one in new if any("launch.daemon" in _line(child) for child in _children(one.pid))]
             return bool(found)
 
         until(busy, f"an executor of worker {worker} works")
@@ -149,7 +162,7 @@ class Standalone:
 
     def ranks(self) -> list[psutil.Process]:
         """The processes of Horovod's ranks on both workers."""
-        every = [child for worker in ("one", "two") for child in _children(psutil.Process(self.processes[worker].pid))]
+        every = [child for worker in ("one", "two") for child in _children(self.processes[worker].pid)]
         return [process for process in every if "horovod.spark.task.gloo_exec_fn" in _line(process)]
 
     def until_ended(self, processes: list[psutil.Process], seconds: float) -> None:
@@ -173,13 +186,13 @@ class Standalone:
 
 
 def executors(worker: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    return [child for child in _children(psutil.Process(worker.pid)) if "CoarseGrainedExecutorBackend" in _line(child)]
+    return [child for child in _children(worker.pid) if "CoarseGrainedExecutorBackend" in _line(child)]
 
 
-def _children(process: psutil.Process) -> list[psutil.Process]:
+def _children(process: int) -> list[psutil.Process]:
     try:
-        return process.children(recursive=True)
-    except psutil.Error:  # it has ended meanwhile
+        return psutil.Process(process).children(recursive=True)
+    except psutil.Error:  # it has ended
         return []
 
 

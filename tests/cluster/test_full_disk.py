@@ -9,7 +9,7 @@ import pytest
 from prep.dataset import SequenceDataset
 from tests.cluster.disk import Disk
 from tests.cluster.standalone import Standalone
-from tests.cluster.waiting import until_persisted
+from tests.cluster.waiting import until, until_persisted
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -43,3 +43,25 @@ def test_em_on_a_full_disk_ends_with_the_same_numbers(
         small_disks["two"].fill()
     standalone.assert_ends_well(driver)
     standalone.assert_same_hmm(out, local_hmm)
+
+
+def test_an_application_that_was_removed_before_it_began_is_started_again(
+    standalone: Standalone, small_disks: dict[str, Disk], dataset: SequenceDataset
+) -> None:
+    standalone.kill("one")
+    small_disks["two"].fill()
+    command = ["hindcast", "prep", "spec.toml", "removed.seq", "--cluster.master", standalone.url]
+    driver = standalone.start(*command, "--cluster.wait_seconds", "5")
+    _, said = driver.communicate(timeout=400)
+    assert driver.returncode == 2, said
+    assert said.splitlines()[-1].startswith(f"hindcast: {standalone.url} removed the application for 5 s whenever it began")
+    assert said.count("Application has been killed") == 1, "Spark says it again and again"
+    assert "Traceback" not in said
+    assert not (standalone.folder / "removed.seq").exists()
+
+    before = standalone.removed
+    driver = standalone.start(*command)
+    until(lambda: standalone.removed > before, "the master has removed the application")
+    small_disks["two"].empty()
+    standalone.assert_ends_well(driver)
+    assert SequenceDataset.open(standalone.folder / "removed.seq").digest == dataset.digest

@@ -41,14 +41,23 @@ def test_em_loses_a_worker_and_ends_with_the_same_numbers(standalone: Standalone
     standalone.assert_same_hmm("worker.hmm", local_hmm)
 
 
-def test_em_loses_its_driver_and_goes_on_to_the_same_numbers(standalone: Standalone, local_hmm: Path) -> None:
-    driver = standalone.start(*fit("hmm", standalone, "driver.hmm"))
-    standalone.until_checkpoint("driver.hmm", driver)
-    driver.kill()
-    driver.communicate(timeout=30)
-    assert not (standalone.folder / "driver.hmm").exists()
-    standalone.run(*fit("hmm", standalone, "driver.hmm", "--resume"))
-    standalone.assert_same_hmm("driver.hmm", local_hmm)
+@pytest.mark.parametrize("lost", ["driver", "application"])
+def test_em_is_ended_and_goes_on_to_the_same_numbers(standalone: Standalone, local_hmm: Path, lost: str) -> None:
+    out = f"{lost}.hmm"
+    driver = standalone.start(*fit("hmm", standalone, out))
+    standalone.until_checkpoint(out, driver)
+    if lost == "driver":
+        driver.kill()
+    else:
+        standalone.kill_application()
+    _, said = driver.communicate(timeout=60)
+    if lost == "application":
+        assert driver.returncode == 1, said
+        assert "hindcast: Spark ended the application before the command was over: Master removed our application: KILLED" in said
+        assert "Traceback" not in said
+    assert not (standalone.folder / out).exists()
+    standalone.run(*fit("hmm", standalone, out, "--resume"))
+    standalone.assert_same_hmm(out, local_hmm)
 
 
 def weights(standalone: Standalone, *models: str) -> set[str]:

@@ -40,3 +40,12 @@ def test_what_python_raised_in_a_task_is_told_with_the_host() -> None:
     assert explain(RuntimeError(text)) == ("KeyError: 'heat' (in a Spark task on 10.0.0.8; --debug shows the traceback)", False)
     assert explain(RuntimeError(text.replace("KeyError: 'heat'", "prep.errors.InputError: mend it"))) == ("mend it", True)
     assert explain(RuntimeError(python))[0] == "KeyError: 'heat' (in a Spark task; --debug shows the traceback)"
+
+
+def test_an_application_that_spark_ended_is_no_defect() -> None:
+    for why in ("Cannot call methods on a stopped SparkContext.", "Job 3 cancelled because SparkContext was shut down"):
+        java = f"An error occurred while calling o7.collect.\n: java.lang.IllegalStateException: {why}\n\tat x"
+        message, mendable = explain(RuntimeError(java))
+        assert message.startswith("Spark ended the application before the command was over")
+        assert "\n" not in message
+        assert not mendable

@@ -1,0 +1,59 @@
+"""Why a standalone cluster ended an application: Spark tells that to its own log alone. What a driver meets next is any of many
+errors, by where it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+SPEAKER = "org.apache.spark.scheduler.cluster.StandaloneSchedulerBackend"
+WORDS = "Application has been killed. Reason: "
+# As many executors failed as the master's spark.deploy.maxExecutorRetries says, while none ran.
+FAILED = "Master removed our application: FAILED"
+
+_heard: Any = None
+
+
+def listen(jvm: Any) -> None:
+    """From now on, in a driver's Java, to why applications are ended; what was heard of earlier ones is forgotten."""
+    global _heard
+    if _heard is not None:
+        _heard.getBuffer().setLength(0)
+        return
+    log4j, heard = jvm.org.apache.logging.log4j, jvm.java.io.StringWriter()
+    layout = log4j.core.layout.PatternLayout.createDefaultLayout()
+    appender = log4j.core.appender.WriterAppender.createAppender(layout, None, heard, "ended", False, True)
+    appender.start()
+    speaker = log4j.LogManager.getLogger(SPEAKER)
+    speaker.addAppender(appender)
+    speaker.setAdditive(True)  # and the log has it, too
+    _heard = heard
+
+
+@contextmanager
+def muted(jvm: Any) -> Iterator[None]:
+    """Spark's log says nothing in the block, and is still listened to."""
+    log4j = jvm.org.apache.logging.log4j
+    configurator, speaker, level = log4j.core.config.Configurator, log4j.LogManager.getLogger(SPEAKER), log4j.Level
+    before = log4j.LogManager.getRootLogger().getLevel()
+    configurator.setRootLevel(level.OFF)
+    speaker.setAdditive(False)
+    try:
+        yield
+    finally:
+        speaker.setAdditive(True)
+        configurator.setRootLevel(before)
+
+
+def reason() -> str | None:
+    """In Spark's words; None where no cluster ended it, or Java is gone too."""
+    from py4j.protocol import Py4JError
+
+    if _heard is None:
+        return None
+    try:
+        _, found, after = str(_heard.toString()).rpartition(WORDS)
+    except (Py4JError, OSError):
+        return None
+    return after.splitlines()[0].strip() if found else None
