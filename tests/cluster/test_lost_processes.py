@@ -50,7 +50,7 @@ def test_em_is_ended_and_goes_on_to_the_same_numbers(standalone: Standalone, loc
         driver.kill()
     else:
         standalone.kill_application()
-    _, said = driver.communicate(timeout=60)
+    _, said = driver.communicate(timeout=300)
     if lost == "application":
         assert driver.returncode == 1, said
         assert "hindcast: Spark ended the application before the command was over: Master removed our application: KILLED" in said
