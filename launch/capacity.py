@@ -160,7 +160,8 @@ def misfit(wanted: Asked, workers: Sequence[Worker], master: str) -> str | None:
 def nothing_came(wanted: Asked, workers: Sequence[Worker] | None, master: str, seconds: float) -> str:
     """What is said when the wait for a first executor is over. `workers`: None where nobody could be asked."""
     if workers:
-        why = f"Others may have taken what there is; the workers: {_named(workers)}"
+        taken = "Others may have taken what there is"
+        why = f"{taken}; the workers: {_named(workers)}. If not, executors end as they start, and a worker's log says why"
     elif workers is not None:
         why = "It has no workers"
     else:
