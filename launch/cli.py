@@ -339,10 +339,9 @@ def main() -> None:
         status = int(stop.code or 0)
         watching.end("failed" if status else "succeeded", status, "the command line is none" if status else "")
         raise
-    except InputError as error:
-        fail(str(error), 2, debug)
-    except RunError as error:
-        fail(str(error), 1, debug)
+    except (InputError, RunError) as error:
+        why = ended.reason()
+        fail(f"{error}. {_told(why)}" if why else str(error), 2 if isinstance(error, InputError) and not why else 1, debug)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED, debug)
     except Exception as error:
@@ -354,11 +353,7 @@ def explain(error: Exception) -> tuple[str, bool]:
     """What went wrong in a line, and whether the user can mend it. Of an error in a Spark task, what was raised, and where."""
     why = ended.reason()
     if why or re.search("stopped SparkContext|SparkContext was shut down", str(error)):
-        said = why or "its own lines above say why"
-        return (
-            f"Spark ended the application before the command was over: {said}. A standalone master does so when it is told to, "
-            "and when ten executors failed to start while none ran. Run it again, a fit with --resume"
-        ), False
+        return _told(why or "its own lines above say why"), False
     lost = re.search(r"^.*Lost task \S+ in stage \S+ \(TID \d+\) \((\S+) executor \S+\): (.+)$", str(error), re.MULTILINE)
     where = f" (in a Spark task{f' on {lost[1]}' if lost else ''}; --debug shows the traceback)"
     raised = re.findall(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
@@ -372,6 +367,13 @@ def explain(error: Exception) -> tuple[str, bool]:
     # What Java raised stands below the call that it was raised in.
     first = next((line.removeprefix(": ") for line in lines if not line.startswith("An error occurred while calling")), lines[0])
     return f"{type(error).__name__}: {first} (a defect, or a failing machine: --debug shows the traceback)", False
+
+
+def _told(why: str) -> str:
+    """Of an application that Spark ended by itself."""
+    more = " (as many executors failed to start as its spark.deploy.maxExecutorRetries says, while none ran)"
+    said = why + (more if why == ended.FAILED else "")
+    return f"Spark ended the application before the command was over: {said}. Run it again, a fit with --resume"
 
 
 def _mend(text: str) -> str:

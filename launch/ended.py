@@ -18,17 +18,26 @@ _heard: Any = None
 def listen(jvm: Any) -> None:
     """From now on, in a driver's Java, to why applications are ended; what was heard of earlier ones is forgotten."""
     global _heard
+    forget()
     if _heard is not None:
-        _heard.getBuffer().setLength(0)
         return
     log4j, heard = jvm.org.apache.logging.log4j, jvm.java.io.StringWriter()
+    results = getattr(log4j.core, "Filter$Result")
+    # Where Spark says more than errors, the same speaker tells of every executor.
+    errors = log4j.core.filter.ThresholdFilter.createFilter(log4j.Level.ERROR, results.NEUTRAL, results.DENY)
     layout = log4j.core.layout.PatternLayout.createDefaultLayout()
-    appender = log4j.core.appender.WriterAppender.createAppender(layout, None, heard, "ended", False, True)
+    appender = log4j.core.appender.WriterAppender.createAppender(layout, errors, heard, "ended", False, True)
     appender.start()
     speaker = log4j.LogManager.getLogger(SPEAKER)
     speaker.addAppender(appender)
     speaker.setAdditive(True)  # and the log has it, too
     _heard = heard
+
+
+def forget() -> None:
+    """What was heard until now."""
+    if _heard is not None:
+        _heard.getBuffer().setLength(0)
 
 
 @contextmanager

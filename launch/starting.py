@@ -22,25 +22,31 @@ LOCAL = r"local(\[.*\])?"
 # else. A standalone master then removes the application, however well all other workers are: one start in three where there was
 # one other, and two in three where its host was busy. A start takes less than a second.
 START_SECONDS, STOP_SECONDS = 60.0, 30.0
+STOPPER = "stop-spark-context"
 
 
 def started(conf: SparkConf, name: str, wait_seconds: float) -> SparkSession:
     """A new session; of a cluster, with what executors have come within `wait_seconds`.
 
-    Raises InputError as `await_executors` does, and where a standalone master ended the application before one ran; if that was
+    Raises InputError as `await_executors` does, and where a standalone cluster ended the application before one ran; if that was
     since executors failed, after START_SECONDS of starting it again, or `wait_seconds` where those are fewer.
     """
     from pyspark import SparkContext
 
-    session = _start(conf, name, wait_seconds)
+    master = conf.get("spark.master", "")
+    if not master.startswith(STANDALONE):
+        ended.forget()
+        return _start(conf, name, wait_seconds)
+    ended.listen(SparkContext._jvm)
+    session = _start_unless_removed(conf, name, wait_seconds)
     if session is not None:
         return session
-    master, seconds = conf.get("spark.master"), min(START_SECONDS, wait_seconds)
+    seconds = min(START_SECONDS, wait_seconds)
     log.warning("%s removed the application, for executors failed at once; it is started again, for up to %g s", master, seconds)
     limit = time.monotonic() + seconds
     with ended.muted(SparkContext._jvm):
         while time.monotonic() < limit:
-            session = _start(conf, name, wait_seconds)
+            session = _start_unless_removed(conf, name, wait_seconds)
             if session is not None:
                 return session
     raise InputError(
@@ -48,30 +54,6 @@ def started(conf: SparkConf, name: str, wait_seconds: float) -> SparkSession:
         "once on a worker whose disk is full, or that finds no Java: its own log says why. Mend that worker, or stop it; if the "
         "others are well, the master leaves the application alone if it is started with -Dspark.deploy.maxExecutorRetries=-1"
     )
-
-
-def _start(conf: SparkConf, name: str, wait_seconds: float) -> SparkSession | None:
-    """The same; None where a standalone master removed the application, since its executors failed."""
-    from pyspark import SparkContext
-    from pyspark.sql import SparkSession
-
-    master = conf.get("spark.master", "")
-    if master.startswith(STANDALONE):
-        ended.listen(SparkContext._jvm)
-    try:
-        session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
-        if not re.fullmatch(LOCAL, master):
-            await_executors(session, wait_seconds)
-    except Exception as error:
-        why = ended.reason()
-        if why is None:
-            raise
-        if why != ended.FAILED:
-            raise InputError(f"{master} ended the application before an executor of it ran: {why}") from error
-        stop()
-        _until_stopped()
-        return None
-    return session
 
 
 def stop() -> None:
@@ -84,12 +66,41 @@ def stop() -> None:
         one.stop()
 
 
+def _start(conf: SparkConf, name: str, wait_seconds: float) -> SparkSession:
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.builder.config(conf=conf).appName(name).getOrCreate()
+    if not re.fullmatch(LOCAL, session.sparkContext.master):
+        await_executors(session, wait_seconds)
+    return session
+
+
+def _start_unless_removed(conf: SparkConf, name: str, wait_seconds: float) -> SparkSession | None:
+    """None where a standalone master removed the application since its executors failed: all is as before then."""
+    try:
+        return _start(conf, name, wait_seconds)
+    except Exception as error:
+        why = ended.reason()
+        if why is None:
+            raise
+        stop()
+        _until_stopped()
+        ended.forget()
+        if why != ended.FAILED:
+            raise InputError(f"the application ended before an executor of it ran: {why} ({conf.get('spark.master')})") from error
+        return None
+
+
 def _until_stopped() -> None:
-    """Spark stops what its master has removed in a thread of its own, and there is but one context at a time."""
+    """Spark stops what a cluster has ended in a thread of its own, which ends with what all sessions share. Raises InputError
+    where that takes longer than STOP_SECONDS."""
     from pyspark import SparkContext
 
-    assert SparkContext._jvm is not None
-    contexts = getattr(getattr(SparkContext._jvm.org.apache.spark, "SparkContext$"), "MODULE$")
-    limit = time.monotonic() + STOP_SECONDS
-    while contexts.getActive().isDefined() and time.monotonic() < limit:
+    jvm, limit = SparkContext._jvm, time.monotonic() + STOP_SECONDS
+    assert jvm is not None
+    while any(thread.getName() == STOPPER for thread in jvm.java.lang.Thread.getAllStackTraces().keySet()):
+        if time.monotonic() > limit:
+            raise InputError(
+                f"Spark does not stop an application that its cluster has ended within {STOP_SECONDS:g} s. Try again"
+            )
         time.sleep(0.05)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import launch
 from prep.dataset import SequenceDataset
 from tests.cluster.disk import Disk
 from tests.cluster.standalone import Standalone
@@ -59,8 +60,10 @@ def test_an_application_that_was_removed_before_it_began_is_started_again(
     assert "Traceback" not in said
     assert not (standalone.folder / "removed.seq").exists()
 
+    # In Java that spark-submit has started, and that knows no configuration of ours for Spark's log.
     before = standalone.removed
-    driver = standalone.start(*command)
+    main = str(Path(launch.__file__).with_name("__main__.py"))
+    driver = standalone.start("spark-submit", "--master", standalone.url, main, *command[1:4])
     until(lambda: standalone.removed > before, "the master has removed the application")
     small_disks["two"].empty()
     standalone.assert_ends_well(driver)
