@@ -7,7 +7,7 @@ import shlex
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.markup import escape
@@ -340,8 +340,9 @@ def main() -> None:
         watching.end("failed" if status else "succeeded", status, "the command line is none" if status else "")
         raise
     except (InputError, RunError) as error:
-        why = ended.reason()
-        fail(f"{error}. {_told(why)}" if why else str(error), 2 if isinstance(error, InputError) and not why else 1, debug)
+        if why := ended.reason():
+            fail(f"{error}. {_told(why)}", 1, debug)
+        fail(str(error), 2 if isinstance(error, InputError) else 1, debug)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED, debug)
     except Exception as error:
@@ -382,7 +383,7 @@ def _mend(text: str) -> str:
     return ". Free some space there: Spark keeps its work in spark.local.dir, or in SPARK_LOCAL_DIRS of its workers"
 
 
-def fail(message: str, status: int, debug: bool) -> None:
+def fail(message: str, status: int, debug: bool) -> NoReturn:
     """Ends the process with a message on standard error; where that is read by machines, as they read it."""
     shows = runs.run().shows
     watching.end("interrupted" if status == INTERRUPTED else "failed", status, message)

@@ -31,7 +31,7 @@ class Standalone:
 
     def __init__(self, logs: Path, folder: Path) -> None:
         self.logs, self.folder, self.processes = logs, folder, dict[str, subprocess.Popen[bytes]]()
-        self.earlier = set[int]()
+        self.earlier, self.drivers = set[int](), list[subprocess.Popen[str]]()
         self.url = f"spark://127.0.0.1:{_free_port()}"
         self.environment = {
             # Each executor has a cache of its own, as each host would.
@@ -79,6 +79,9 @@ class Standalone:
         urllib.request.urlopen(f"http://127.0.0.1:{self.page}/app/kill/", told, timeout=30).close()
 
     def down(self) -> None:
+        """Also drivers that a test left behind when it failed: they would wait for the next master."""
+        for driver in self.drivers:
+            driver.kill()
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
@@ -115,7 +118,8 @@ class Standalone:
         """A command that runs on; what it prints is read when it is over."""
         self.earlier = {process.pid for worker in ("one", "two") for process in executors(self.processes[worker])}
         told, out = {**self.environment, **environment}, subprocess.PIPE
-        return subprocess.Popen(command, cwd=self.folder, env=told, stdout=out, stderr=out, text=True)
+        self.drivers.append(subprocess.Popen(command, cwd=self.folder, env=told, stdout=out, stderr=out, text=True))
+        return self.drivers[-1]
 
     def assert_ends_well(self, driver: subprocess.Popen[str]) -> None:
         out, err = driver.communicate(timeout=400)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from launch import cli, ended
 from launch.cli import explain
+from prep.errors import InputError, RunError
 
 IN_JAVA = """An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.
 : org.apache.spark.SparkException: Job aborted due to stage failure: {why}
@@ -49,3 +53,23 @@ def test_an_application_that_spark_ended_is_no_defect() -> None:
         assert message.startswith("Spark ended the application before the command was over")
         assert "\n" not in message
         assert not mendable
+
+
+@pytest.mark.parametrize("error", [InputError("readings.csv: cannot be read"), RunError("rank 1 on host2 ended")])
+@pytest.mark.parametrize("why", [None, "Master removed our application: KILLED"])
+def test_what_a_cluster_did_stands_beside_what_came_of_it(
+    error: Exception, why: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def app(**_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["hindcast", "doctor"])
+    monkeypatch.setattr(cli, "import_lean", lambda: None)
+    monkeypatch.setattr(cli, "app", app)
+    monkeypatch.setattr(ended, "reason", lambda: why)
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.startswith(f"hindcast: {error}")
+    assert ("Master removed our application: KILLED. Run it again" in said) == (why is not None)
+    assert stop.value.code == (2 if isinstance(error, InputError) and why is None else 1)
