@@ -87,7 +87,7 @@ def await_executors(spark: SparkSession, seconds: float = WAIT_SECONDS) -> None:
     began, count, since = time.monotonic(), 0, time.monotonic()
     looked = 0.0
     while True:
-        now, found = time.monotonic(), _executors(spark)
+        now, found = time.monotonic(), executors(spark)
         if found != count:
             count, since = found, now
         if count and (now - since > SETTLED_SECONDS or now - began > OTHERS_SECONDS):
@@ -99,25 +99,22 @@ def await_executors(spark: SparkSession, seconds: float = WAIT_SECONDS) -> None:
         if not count and now - began > seconds:
             if job is not None:
                 job.cancel(True)
-            raise InputError(nothing_came(wanted, workers_of(spark), spark.sparkContext.master, seconds))
+            raise InputError(nothing_came(spark, seconds))
         time.sleep(POLL_SECONDS)
 
 
 def must_answer(master: str) -> None:
     """Raises InputError where nobody listens at a standalone master's address: Spark would try for a minute, and not say so."""
-    if not master.startswith(STANDALONE):
-        return
-    limit, why = time.monotonic() + ANSWER_SECONDS, ""
-    while True:
-        for address in _addresses(master):
-            try:
-                socket.create_connection(address, timeout=ANSWER_SECONDS).close()
-                return
-            except OSError as error:
-                why = str(error)
+    limit = time.monotonic() + ANSWER_SECONDS
+    while why := _silence(master):
         if time.monotonic() > limit:
             raise InputError(f"{master}: no master answers there ({why}). Is it running, and is that its address?")
         time.sleep(POLL_SECONDS)
+
+
+def executors(spark: SparkSession) -> int:
+    """How many executors of a cluster the session has."""
+    return int(spark.sparkContext._jsc.sc().getExecutorMemoryStatus().size()) - 1  # the driver is one of them
 
 
 def must_hold_ranks(spark: SparkSession, ranks: int, gpu_each: bool) -> None:
@@ -157,19 +154,34 @@ def misfit(wanted: Asked, workers: Sequence[Worker], master: str) -> str | None:
     return f"{fault}. {asked}. Ask for less, or start workers with more"
 
 
-def nothing_came(wanted: Asked, workers: Sequence[Worker] | None, master: str, seconds: float) -> str:
-    """What is said when the wait for a first executor is over. `workers`: None where nobody could be asked."""
-    if workers:
-        taken = "Others may have taken what there is"
-        why = f"{taken}; the workers: {_named(workers)}. If not, executors end as they start, and a worker's log says why"
-    elif workers is not None:
-        why = "It has no workers"
+def nothing_came(spark: SparkSession, seconds: float) -> str:
+    """What is said when the wait for an executor is over, with what can be known of why."""
+    master = spark.sparkContext.master
+    given = f"{master} has given no executor within {seconds:g} s; each was asked for with {asked(spark)}"
+    if not master.startswith(STANDALONE):
+        return f"{given}. {why_none(None)}"
+    if silence := _silence(master):  # where a host is gone, Spark itself would wait for two minutes for an answer
+        return f"{given}. No master answers there ({silence})"
+    state = _state(spark)
+    if state is None:
+        return f"{given}. Somebody is there, and does not answer as the active master of a cluster"
+    if spark.sparkContext.applicationId not in [application.id() for application in state.activeApps()]:
+        return f"{given}. Its master was started anew, and does not know of this application"
+    return f"{given}. {why_none(_workers(state))}"
+
+
+def why_none(workers: Sequence[Worker] | None) -> str:
+    """Why a cluster that is there gives no executor, and what would mend that. `workers`: None where nobody could be asked."""
+    if workers is None:
+        why = "Its queue may be full, or no host there has as much. Ask for less"
+    elif not workers:
+        why = "It has no workers. Start some"
     else:
-        why = "Its queue may be full, or no host there has as much"
-    return (
-        f"{master} has given no executor within {seconds:g} s; each was asked for with {wanted}. {why}. Ask for less, or wait "
-        "for longer (cluster.wait_seconds)"
-    )
+        why = (
+            f"Others may have taken what there is, or workers have died (lately it had {_named(workers)}). If not, executors end "
+            "as they start, and a worker's log says why. Ask for less"
+        )
+    return f"{why}, or wait for longer (cluster.wait_seconds)"
 
 
 def asked(spark: SparkSession) -> Asked:
@@ -186,20 +198,22 @@ def asked(spark: SparkSession) -> Asked:
 
 
 def workers_of(spark: SparkSession) -> list[Worker] | None:
-    """The workers that a standalone master knows to be alive; None where there is no such master, or it does not answer."""
-    from py4j.protocol import Py4JError
+    """The workers of a standalone master; None where there is no such master, or it does not answer. Among them are those that
+    died lately: a master keeps them on its page for 16 times spark.worker.timeout, and does not send which they are."""
+    state = _state(spark) if spark.sparkContext.master.startswith(STANDALONE) else None
+    return None if state is None else _workers(state)
 
-    master = spark.sparkContext.master
-    if not master.startswith(STANDALONE):
-        return None
-    for host, port in _addresses(master):
+
+def _silence(master: str) -> str:
+    """Why none of a standalone master's addresses answers; nothing where one does, and of any other cluster."""
+    why = ""
+    for address in _addresses(master) if master.startswith(STANDALONE) else []:
         try:
-            state = _state(spark, host, port)
-            if state.status().toString() == "ALIVE":  # and not one that stands by for it
-                return [_worker(one) for one in state.workers() if one.state().toString() == "ALIVE"]
-        except Py4JError:  # what it would have said, the wait finds out
-            continue
-    return None
+            socket.create_connection(address, timeout=ANSWER_SECONDS).close()
+            return ""
+        except OSError as error:
+            why = str(error)
+    return why
 
 
 def _addresses(master: str) -> list[tuple[str, int]]:
@@ -210,15 +224,29 @@ def _addresses(master: str) -> list[tuple[str, int]]:
     return [(address[1], int(address[2])) for address in found if address]
 
 
-def _state(spark: SparkSession, host: str, port: int) -> Any:
-    """The answer of a master to what its own page asks it: Spark has no public way to know its workers."""
+def _state(spark: SparkSession) -> Any:
+    """The answer of a standalone master to what its own page asks it, for Spark has no public way to know its workers; None where
+    none answers that is active."""
+    from py4j.protocol import Py4JError
+
     java: Any = spark._jvm
     messages, environment = java.org.apache.spark.deploy, spark.sparkContext._jsc.sc().env().rpcEnv()
-    master = environment.setupEndpointRef(java.org.apache.spark.rpc.RpcAddress(host, port), "Master")
     answer = java.java.lang.Class.forName("org.apache.spark.deploy.DeployMessages$MasterStateResponse")
     tags = getattr(java.scala.reflect, "ClassTag$")
     question = getattr(messages, "DeployMessages$RequestMasterState$")
-    return master.askSync(getattr(question, "MODULE$"), getattr(tags, "MODULE$").apply(answer))
+    for host, port in _addresses(spark.sparkContext.master):
+        try:
+            master = environment.setupEndpointRef(java.org.apache.spark.rpc.RpcAddress(host, port), "Master")
+            state = master.askSync(getattr(question, "MODULE$"), getattr(tags, "MODULE$").apply(answer))
+        except Py4JError:  # what it would have said, a wait finds out
+            continue
+        if state.status().toString() == "ALIVE":  # and not one that stands by for it
+            return state
+    return None
+
+
+def _workers(state: Any) -> list[Worker]:
+    return [_worker(one) for one in state.workers()]
 
 
 def _worker(told: Any) -> Worker:
@@ -230,10 +258,6 @@ def _worker(told: Any) -> Worker:
 def _named(workers: Sequence[Worker]) -> str:
     more = [f"and {len(workers) - NAMED} more"] if len(workers) > NAMED else []
     return "; ".join([*map(str, sorted(workers, key=lambda one: (-one.memory, one.host))[:NAMED]), *more])
-
-
-def _executors(spark: SparkSession) -> int:
-    return int(spark.sparkContext._jsc.sc().getExecutorMemoryStatus().size()) - 1  # the driver is one of them
 
 
 def _on_demand(spark: SparkSession) -> bool:

@@ -71,4 +71,4 @@ def test_where_others_have_taken_all_the_wait_ends(standalone: Standalone, datas
     assert said.startswith(
         f"hindcast: {standalone.url} has given no executor within 4 s; each was asked for with spark.executor."
     )
-    assert "Others may have taken what there is; the workers: 127.0.0.1 with cores 1, MiB 2,048;" in said
+    assert f"Others may have taken what there is, or workers have died (lately it had {HAS};" in said
