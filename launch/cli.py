@@ -371,10 +371,10 @@ def explain(error: Exception) -> tuple[str, bool]:
 
 
 def _told(why: str) -> str:
-    """Of an application that Spark ended by itself."""
+    """Of an application that was ended, by Spark or for want of executors."""
     more = " (as many executors failed to start as its spark.deploy.maxExecutorRetries says, while none ran)"
     said = why + (more if why == ended.FAILED else "")
-    return f"Spark ended the application before the command was over: {said}. Run it again, a fit with --resume"
+    return f"The application was ended before the command was over: {said}. Run it again, a fit with --resume"
 
 
 def _mend(text: str) -> str:

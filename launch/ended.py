@@ -1,11 +1,14 @@
-"""Why a standalone cluster ended an application: Spark tells that to its own log alone. What a driver meets next is any of many
-errors, by where it was."""
+"""Why an application was ended before its command was over. What a standalone cluster does Spark tells to its own log alone, and
+what a driver meets next is any of many errors, by where it was."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 SPEAKER = "org.apache.spark.scheduler.cluster.StandaloneSchedulerBackend"
 WORDS = "Application has been killed. Reason: "
@@ -13,6 +16,7 @@ WORDS = "Application has been killed. Reason: "
 FAILED = "Master removed our application: FAILED"
 
 _heard: Any = None
+_ours: str | None = None
 
 
 def listen(jvm: Any) -> None:
@@ -34,8 +38,19 @@ def listen(jvm: Any) -> None:
     _heard = heard
 
 
+def end(spark: SparkSession, why: str) -> None:
+    """Ends a session's application from another thread: whoever waits for a job of it meets an error, whose reason this is. What
+    Spark's log has of it, a page for each job, is not said."""
+    global _ours
+    _ours = why
+    with muted(spark._jvm):
+        spark.sparkContext._jsc.sc().stop()
+
+
 def forget() -> None:
-    """What was heard until now."""
+    """What was heard and said until now."""
+    global _ours
+    _ours = None
     if _heard is not None:
         _heard.getBuffer().setLength(0)
 
@@ -56,11 +71,11 @@ def muted(jvm: Any) -> Iterator[None]:
 
 
 def reason() -> str | None:
-    """In Spark's words; None where no cluster ended it, or Java is gone too."""
+    """That of `end`, or in Spark's words; None where nothing ended it, or Java is gone too."""
     from py4j.protocol import Py4JError
 
-    if _heard is None:
-        return None
+    if _ours is not None or _heard is None:
+        return _ours
     try:
         _, found, after = str(_heard.toString()).rpartition(WORDS)
     except (Py4JError, OSError):

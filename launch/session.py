@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from launch.capacity import WAIT_SECONDS, must_answer
 from launch.class_archive import sharing_options
+from launch.lost_executors import watched
 from launch.starting import LOCAL, started, stop
 from prep.errors import InputError
 
@@ -53,7 +54,8 @@ def spark_session(
     Under spark-submit the master and everything else come from there. Otherwise `master`, which defaults to all cores of this
     machine, where Spark listens on the loopback address alone. The Java that a process's first session starts runs those that
     follow, too. Raises InputError where no Java is found, no master answers, and where a cluster has no room for executors as
-    they are asked for, has given none within `wait_seconds`, or has removed the application again and again.
+    they are asked for, has given none within `wait_seconds`, or has removed the application again and again. Where a cluster's
+    last executor is lost and work waits that long for another, the application ends: Spark's error has the reason as a note.
     """
     os.environ["JAVA_HOME"] = str(java_home())
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
@@ -83,7 +85,10 @@ def spark_session(
             SparkContext._ensure_initialized(conf=conf)  # its Java has read spark-defaults.conf
             _try_elsewhere(conf, SparkConf())
         afterwards.callback(stop)
-        yield started(conf, name, wait_seconds)
+        session = started(conf, name, wait_seconds)
+        if not re.fullmatch(LOCAL, master):
+            afterwards.enter_context(watched(session, wait_seconds))
+        yield session
 
 
 def _forget(settings: Iterable[str]) -> None:

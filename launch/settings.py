@@ -32,7 +32,7 @@ class ClusterSettings(Table):
     ranks            of Horovod; None: one for each GPU, without these two, or one where Spark runs one task at a time
     least_ranks      where ranks are lost, a training goes on from its last checkpoint on as many as are left, and no fewer than
                      these; None: it ends
-    wait_seconds     that a cluster is given to come up with a first executor
+    wait_seconds     that a cluster is given to come up with an executor, at first and where all were lost
     gpus_per_worker  of each of Spark's executors (of this machine, where Spark runs on it alone); each rank gets one
     ports            "47000-47031": where the watch over ranks, Horovod's own servers and those that trials ask listen; None: any
     allow_cleartext  ranks may train where Spark encrypts what it sends, though what they send each other is not encrypted

@@ -99,12 +99,12 @@ def small_disks(standalone: Standalone, tmp_path: Path) -> Iterator[dict[str, Di
 
 @pytest.fixture
 def hosts(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hosts]:
-    """A driver's host with a master, and two workers of one core on hosts of their own; `request.param`: settings of Spark."""
+    """A driver's host, and two workers of one core on hosts of their own; `request.param`: what else Hosts is told."""
     if missing := [name for name in ("ip", "unshare", "mount") if shutil.which(name) is None]:
         pytest.skip(f"network namespaces need {', '.join(missing)}")
     if os.geteuid() != 0:
         pytest.skip("network namespaces are made by root alone")
-    cluster = Hosts(tmp_path, getattr(request, "param", {}))
+    cluster = Hosts(tmp_path, **getattr(request, "param", {}))
     try:
         try:
             cluster.up()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from launch.class_archive import sharing_options
 from launch.session import java_home
@@ -13,6 +15,7 @@ from tests.cluster.standalone import SPARK
 from tests.cluster.waiting import until
 
 DRIVER, WORKERS = "10.77.0.1", {"host1": "10.77.0.11", "host2": "10.77.0.12"}
+ADDRESSES = {"driver": DRIVER, **WORKERS}
 
 
 class Hosts:
@@ -21,14 +24,15 @@ class Hosts:
     Its name is eth0, as the workers' interfaces are called: Horovod wants one name on all hosts.
     """
 
-    def __init__(self, folder: Path, conf: dict[str, str]) -> None:
+    def __init__(self, folder: Path, conf: Mapping[str, str] = MappingProxyType({}), master: str = "driver") -> None:
+        """`conf`: settings of Spark. `master`: the host that the master is on."""
         self.folder, self.started = folder, list[subprocess.Popen[bytes]]()
         self.workers = dict[str, subprocess.Popen[bytes]]()
         # Not in a spark-defaults.conf: a folder of settings is on the class path, which would be another than the archive's.
         settings = [f"-D{key}={value}" for key, value in conf.items()]
         self.java = " ".join([os.environ["SPARK_SUBMIT_OPTS"], *sharing_options(), *settings])
-        self.names = {name: f"hindcast-{os.getpid()}-{name}" for name in ("driver", *WORKERS)}
-        self.master = f"spark://{DRIVER}:7077"
+        self.names = {name: f"hindcast-{os.getpid()}-{name}" for name in ADDRESSES}
+        self.masters_host, self.master = master, f"spark://{ADDRESSES[master]}:7077"
 
     def up(self) -> None:
         """The network; master and workers on it."""
@@ -40,15 +44,14 @@ class Hosts:
             _ip("link", "add", host, "netns", driver, "type", "veth", "peer", "name", "eth0", "netns", self.names[host])
             self._configure("driver", f"ip link set {host} master eth0; ip link set {host} up")
             self._configure(host, f"ip addr add {address}/24 dev eth0; ip link set eth0 up")
-        table = "".join(
-            f"{address} {host}\n" for host, address in {"localhost": "127.0.0.1", "driver": DRIVER, **WORKERS}.items()
-        )
+        table = "".join(f"{address} {host}\n" for host, address in {"localhost": "127.0.0.1", **ADDRESSES}.items())
         (self.folder / "hosts").write_text(table)
-        self._serve("driver", "master.Master", "--host", DRIVER, "--port", "7077", "--webui-port", "8180")
+        place = ("--host", ADDRESSES[self.masters_host], "--port", "7077", "--webui-port", "8180")
+        self._serve(self.masters_host, "master", "master.Master", *place)
         for host, address in WORKERS.items():
             memory = ("--cores", "1", "--memory", "1g")
-            self.workers[host] = self._serve(host, "worker.Worker", "--host", address, *memory, self.master)
-        log = self.folder / "driver.log"
+            self.workers[host] = self._serve(host, host, "worker.Worker", "--host", address, *memory, self.master)
+        log = self.folder / "master.log"
         until(lambda: all(f"Registering worker {address}:" in log.read_text() for address in WORKERS.values()), "workers are up")
 
     def start(self, host: str, *command: str, **options: object) -> subprocess.Popen[bytes]:
@@ -59,7 +62,7 @@ class Hosts:
             **os.environ,
             "JAVA_HOME": str(java_home()),
             "SPARK_HOME": str(SPARK),
-            "SPARK_LOCAL_IP": {"driver": DRIVER, **WORKERS}[host],
+            "SPARK_LOCAL_IP": ADDRESSES[host],
             "SPARK_WORKER_DIR": str(self.folder / host),
             "SPARK_LOCAL_DIRS": str(self.disk(host)),
             "SPARK_DAEMON_MEMORY": "256m",
@@ -90,8 +93,8 @@ class Hosts:
     def _configure(self, host: str, script: str) -> None:
         _ip("netns", "exec", self.names[host], "sh", "-ec", f"ip link set lo up; {script}")
 
-    def _serve(self, host: str, kind: str, *arguments: str) -> subprocess.Popen[bytes]:
-        with (self.folder / f"{host}.log").open("wb") as log:
+    def _serve(self, host: str, log_name: str, kind: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self.folder / f"{log_name}.log").open("wb") as log:
             command = [str(SPARK / "bin" / "spark-class"), f"org.apache.spark.deploy.{kind}", *arguments]
             return self.start(host, *command, stdout=log, stderr=subprocess.STDOUT)
 

@@ -63,7 +63,9 @@ def test_a_run_goes_on_without_the_host_that_it_lost(hosts: Hosts, tmp_path: Pat
 # A host is lost where the master has not heard of its worker, or the driver of its executor, for so long: by default a minute,
 # looked at once a minute, and two.
 SOON = {"spark.worker.timeout": "10"}
-soon = pytest.mark.parametrize("hosts", [SOON], indirect=True, ids=["soon"])
+soon = pytest.mark.parametrize("hosts", [{"conf": SOON}], indirect=True, ids=["soon"])
+# Without a master the driver finds out by itself.
+ALONE = {"spark.network.timeout": "15s", "spark.network.timeoutInterval": "3s", "spark.executor.heartbeatInterval": "3s"}
 
 
 def command(hosts: Hosts, folder: Path, *words: str) -> subprocess.Popen[bytes]:
@@ -75,10 +77,11 @@ def command(hosts: Hosts, folder: Path, *words: str) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-def assert_ends_well(hosts: Hosts, driver: subprocess.Popen[bytes], lost: str) -> None:
+def assert_ends_well(hosts: Hosts, driver: subprocess.Popen[bytes], lost: str, why: str = "") -> None:
     status, log = driver.wait(timeout=400), (hosts.folder / "command.log").read_text()
     assert status == 0, log[-4000:]
-    assert lost in log or WORKERS[lost] in log, "Spark tells which one was lost"
+    named = rf"Lost executor \d on ({lost}|{re.escape(WORKERS[lost])}): .*{why}"
+    assert re.search(named, log), log[-4000:]
 
 
 @soon
@@ -89,6 +92,17 @@ def test_em_loses_a_host_and_ends_with_the_same_numbers(hosts: Hosts, standalone
     hosts.cut("host2")
     assert_ends_well(hosts, driver, "host2")
     standalone.assert_same_hmm("host.hmm", local_hmm)
+
+
+@pytest.mark.parametrize("hosts", [{"conf": ALONE, "master": "host1"}], indirect=True, ids=["alone"])
+def test_em_loses_the_host_of_its_master_too_and_ends_with_the_same_numbers(
+    hosts: Hosts, standalone: Standalone, local_hmm: Path
+) -> None:
+    driver = command(hosts, standalone.folder, "fit", "hmm", "d.seq", "--settings", "spec.toml", "--out", "masters.hmm")
+    standalone.until_checkpoint("masters.hmm", driver)
+    hosts.cut("host1")
+    assert_ends_well(hosts, driver, "host1", "the cluster does not confirm that it is gone")
+    standalone.assert_same_hmm("masters.hmm", local_hmm)
 
 
 @soon

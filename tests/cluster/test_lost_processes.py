@@ -16,6 +16,9 @@ from tests.cluster.standalone import Standalone
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
+# What stands in the error of a command whose application is ended, by what is lost.
+WHY_ENDED = {"application": "Master removed our application: KILLED", "cluster": "no executor is left, and spark://"}
+
 
 def fit(kind: str, standalone: Standalone, out: str, *more: str) -> list[str]:
     return ["hindcast", "fit", kind, "d.seq", "--settings", "spec.toml", "--out", out, "--cluster.master", standalone.url, *more]
@@ -41,23 +44,47 @@ def test_em_loses_a_worker_and_ends_with_the_same_numbers(standalone: Standalone
     standalone.assert_same_hmm("worker.hmm", local_hmm)
 
 
-@pytest.mark.parametrize("lost", ["driver", "application"])
+@pytest.mark.parametrize("lost", ["driver", "application", "cluster"])
 def test_em_is_ended_and_goes_on_to_the_same_numbers(standalone: Standalone, local_hmm: Path, lost: str) -> None:
     out = f"{lost}.hmm"
-    driver = standalone.start(*fit("hmm", standalone, out))
+    briefly = ["--cluster.wait_seconds", "20"] if lost == "cluster" else []
+    driver = standalone.start(*fit("hmm", standalone, out, *briefly))
     standalone.until_checkpoint(out, driver)
-    if lost == "driver":
-        driver.kill()
-    else:
-        standalone.kill_application()
-    _, said = driver.communicate(timeout=300)
-    if lost == "application":
+    try:
+        if lost == "driver":
+            driver.kill()
+        elif lost == "application":
+            standalone.kill_application()
+        else:
+            standalone.kill_all()
+        _, said = driver.communicate(timeout=300)
+    finally:
+        if lost == "cluster":
+            standalone.up()
+    if lost != "driver":
         assert driver.returncode == 1, said
-        assert "hindcast: Spark ended the application before the command was over: Master removed our application: KILLED" in said
+        assert f"hindcast: The application was ended before the command was over: {WHY_ENDED[lost]}" in " ".join(said.split())
         assert "Traceback" not in said
+    if lost == "cluster":
+        assert "no executor is left; another is waited for, up to 20 s" in said
+        assert f"{standalone.url} has given no executor within 20 s" in said
+        assert "No master answers there ([Errno 111] Connection refused). Run it again, a fit with --resume" in said
     assert not (standalone.folder / out).exists()
     standalone.run(*fit("hmm", standalone, out, "--resume"))
     standalone.assert_same_hmm(out, local_hmm)
+
+
+def test_em_loses_every_worker_and_goes_on_once_there_is_one(standalone: Standalone, local_hmm: Path) -> None:
+    driver = standalone.start(*fit("hmm", standalone, "every.hmm"))
+    standalone.until_checkpoint("every.hmm", driver)
+    for name in ("one", "two"):
+        standalone.kill(name)
+    standalone.start_worker("one")
+    try:
+        standalone.assert_ends_well(driver)
+    finally:
+        standalone.start_worker("two")
+    standalone.assert_same_hmm("every.hmm", local_hmm)
 
 
 def weights(standalone: Standalone, *models: str) -> set[str]:

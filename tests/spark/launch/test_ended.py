@@ -25,7 +25,7 @@ def test_the_reason_is_heard_and_forgotten(spark: SparkSession, log4j: Any) -> N
     speaker.error(f"{ended.WORDS}Master removed our application: KILLED")
     assert ended.reason() == "Master removed our application: KILLED"
     assert explain(RuntimeError("any"))[0].startswith(
-        "Spark ended the application before the command was over: Master removed our application: KILLED. Run it again"
+        "The application was ended before the command was over: Master removed our application: KILLED. Run it again"
     )
     ended.listen(spark._jvm)
     assert ended.reason() is None

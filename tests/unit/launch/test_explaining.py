@@ -50,7 +50,7 @@ def test_an_application_that_spark_ended_is_no_defect() -> None:
     for why in ("Cannot call methods on a stopped SparkContext.", "Job 3 cancelled because SparkContext was shut down"):
         java = f"An error occurred while calling o7.collect.\n: java.lang.IllegalStateException: {why}\n\tat x"
         message, mendable = explain(RuntimeError(java))
-        assert message.startswith("Spark ended the application before the command was over")
+        assert message.startswith("The application was ended before the command was over")
         assert "\n" not in message
         assert not mendable
 
