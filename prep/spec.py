@@ -37,7 +37,7 @@ def read_settings(path: str | Path, overrides: dict[str, str] | None = None) -> 
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         folder = path.absolute().parent
-        raise InputError(f"{path}: no such settings file in {folder}; expected is one in TOML, like those of examples/") from None
+        raise InputError(f"{path}: no such settings file in {folder}; expected one in TOML, like those of examples/") from None
     except IsADirectoryError:
         raise InputError(f"{path}: a directory, and a TOML settings file was expected") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

@@ -72,11 +72,6 @@ class Standalone:
         self.processes[name].kill()
         self.processes[name].wait(timeout=30)
 
-    def kill_all(self) -> None:
-        """The master first, so that nobody gives a lost executor's work to another."""
-        for name in ("master", "one", "two"):
-            self.kill(name)
-
     def kill_application(self) -> None:
         """The last one, as by its button on the master's page."""
         application = re.findall(r"Registered app .+ with ID (\S+)", (self.logs / "master.log").read_text())[-1]

@@ -65,7 +65,7 @@ def test_a_run_goes_on_without_the_host_that_it_lost(hosts: Hosts, tmp_path: Pat
 SOON = {"spark.worker.timeout": "10"}
 soon = pytest.mark.parametrize("hosts", [{"conf": SOON}], indirect=True, ids=["soon"])
 # Without a master the driver finds out by itself.
-ALONE = {"spark.network.timeout": "15s", "spark.network.timeoutInterval": "3s", "spark.executor.heartbeatInterval": "3s"}
+ALONE = {"spark.network.timeout": "25s", "spark.network.timeoutInterval": "5s", "spark.executor.heartbeatInterval": "5s"}
 
 
 def command(hosts: Hosts, folder: Path, *words: str) -> subprocess.Popen[bytes]:
