@@ -63,8 +63,8 @@ def test_em_is_ended_and_goes_on_to_the_same_numbers(standalone: Standalone, loc
 
 
 def test_em_loses_its_whole_cluster_and_goes_on_to_the_same_numbers_on_the_next(standalone: Standalone, local_hmm: Path) -> None:
-    driver = standalone.start(*fit("hmm", standalone, "cluster.hmm", "--cluster.wait_seconds", "20"))
-    standalone.until_checkpoint("cluster.hmm", driver)
+    driver = standalone.start(*fit("hmm", standalone, "whole.hmm", "--cluster.wait_seconds", "20"))
+    standalone.until_checkpoint("whole.hmm", driver)
     try:
         for name in ("master", "one", "two"):
             standalone.kill(name)
@@ -76,9 +76,9 @@ def test_em_loses_its_whole_cluster_and_goes_on_to_the_same_numbers_on_the_next(
     assert f"hindcast: {ENDED}no executor is left, and {standalone.url} has given no executor within 20 s" in said
     assert "No master answers there ([Errno 111] Connection refused). Run it again, a fit with --resume" in said
     assert "Traceback" not in said
-    assert not (standalone.folder / "cluster.hmm").exists()
-    standalone.run(*fit("hmm", standalone, "cluster.hmm", "--resume"))
-    standalone.assert_same_hmm("cluster.hmm", local_hmm)
+    assert not (standalone.folder / "whole.hmm").exists()
+    standalone.run(*fit("hmm", standalone, "whole.hmm", "--resume"))
+    standalone.assert_same_hmm("whole.hmm", local_hmm)
 
 
 def test_em_loses_every_worker_and_goes_on_once_there_is_one(standalone: Standalone, local_hmm: Path) -> None:
