@@ -67,9 +67,9 @@ def ran(only: str) -> dict[str, Result]:
             pytest = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
             try:
                 pytest.wait(ROUND_SECONDS)
-            except BaseException:
-                os.killpg(pytest.pid, signal.SIGKILL)  # and masters, workers and drivers
-                raise
+            finally:
+                if pytest.poll() is None:
+                    os.killpg(pytest.pid, signal.SIGKILL)  # and masters, workers and drivers
         if not place.is_file():
             raise SystemExit(f"pytest wrote no results:\n{log.read_text()[-SHOWN:]}")
         found = dict[str, Result]()

@@ -82,6 +82,7 @@ def test_em_loses_its_whole_cluster_and_goes_on_to_the_same_numbers_on_the_next(
 
 
 def test_em_loses_every_worker_and_goes_on_once_there_is_one(standalone: Standalone, local_hmm: Path) -> None:
+    before = standalone.launched
     driver = standalone.start(*fit("hmm", standalone, "every.hmm"))
     standalone.until_checkpoint("every.hmm", driver)
     for name in ("one", "two"):
@@ -91,6 +92,7 @@ def test_em_loses_every_worker_and_goes_on_once_there_is_one(standalone: Standal
         standalone.assert_ends_well(driver)
     finally:
         standalone.start_worker("two")
+    assert standalone.launched >= before + 3, "two, and one on the worker that came"
     standalone.assert_same_hmm("every.hmm", local_hmm)
 
 

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import socket
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from launch import capacity
-from launch.capacity import Asked, Worker, misfit, must_answer, why_none
+from launch.capacity import Asked, Worker, misfit, must_answer, nothing_came, why_none
 from launch.cli import explain
 from prep.errors import InputError
 
@@ -46,6 +48,29 @@ def test_what_others_have_taken_is_waited_for() -> None:
     )
     assert why_none([]).startswith("It has no workers. Start some, or wait for longer")
     assert why_none(None).startswith("Its queue may be full, or no host there has as much. Ask for less, or wait for longer")
+
+
+@pytest.mark.parametrize(
+    ("silence", "applications", "why"),
+    [
+        ("[Errno 111] Connection refused", None, "No master answers there ([Errno 111] Connection refused)"),
+        ("", None, "Somebody is there, and does not answer as the active master of a cluster"),
+        ("", ["app-1"], "Its master was started anew, and does not know of this application"),
+        ("", ["app-1", "app-2"], "It has no workers. Start some, or wait for longer (cluster.wait_seconds)"),
+    ],
+)
+def test_what_a_master_says_and_does_not_say_is_why_nothing_came(
+    silence: str, applications: list[str] | None, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spark: Any = SimpleNamespace(sparkContext=SimpleNamespace(master=MASTER, applicationId="app-2"))
+    known = [SimpleNamespace(id=lambda name=name: name) for name in applications or []]
+    state = None if applications is None else SimpleNamespace(activeApps=lambda: known, workers=list)
+    monkeypatch.setattr(capacity, "_silence", lambda _: silence)
+    monkeypatch.setattr(capacity, "_state", lambda _: state)
+    monkeypatch.setattr(capacity, "asked", lambda _: Asked(1024))
+    assert nothing_came(spark, 5) == (
+        f"{MASTER} has given no executor within 5 s; each was asked for with spark.executor.memory 1,024 MiB. {why}"
+    )
 
 
 @pytest.mark.parametrize(
