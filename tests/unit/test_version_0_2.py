@@ -1,0 +1,42 @@
+"""Models that version 0.2 wrote load, and forecast what they forecast then."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from classical import hmm
+from launch.models import load_any
+from prep.windows import Given
+
+FOLDER = Path(__file__).resolve().parents[1] / "data" / "v0_2"
+
+
+@pytest.fixture(scope="module")
+def expected() -> Mapping[str, np.ndarray]:
+    """What the models gave for 12 windows when they were written, and what they were given."""
+    with np.load(FOLDER / "expected.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize("name", ["hmm", "lstm", "lstm_series"])
+def test_a_model_of_version_0_2_forecasts_as_it_did(name: str, expected: Mapping[str, np.ndarray]) -> None:
+    given = replace(Given.of(expected["context"], expected["observed"]), series=expected["series"])
+    forecast = load_any(FOLDER / name).forecast(given)
+    np.testing.assert_allclose(forecast.mean, expected[f"{name}_mean"], rtol=0, atol=1e-6)
+    if f"{name}_deviation" in expected:
+        assert forecast.deviation is not None
+        np.testing.assert_allclose(forecast.deviation, expected[f"{name}_deviation"], rtol=0, atol=1e-6)
+    if f"{name}_quantiles" in expected:
+        assert forecast.quantiles is not None
+        np.testing.assert_allclose(forecast.quantiles.values, expected[f"{name}_quantiles"], rtol=0, atol=1e-6)
+
+
+def test_an_estimator_of_version_0_2_scores_and_decodes_as_it_did(expected: Mapping[str, np.ndarray]) -> None:
+    model, X = hmm.load(FOLDER / "estimator.json"), expected["X"].astype(float)
+    assert model.score(X) == pytest.approx(float(expected["estimator_score"]), abs=1e-6)
+    np.testing.assert_array_equal(model.predict(X), expected["estimator_states"])
