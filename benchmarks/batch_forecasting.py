@@ -143,7 +143,7 @@ def ran(frame: DataFrame) -> None:
 def by_row(spark: SparkSession, model: Path, frame: DataFrame, rows: int, predict: bool) -> DataFrame:
     """Windows by collect_list, complete ones, and a UDF for each."""
     shipped, card = ship(model, spark.sparkContext)
-    centre, scale = (one[0] for one in card.scaling.of([""]))
+    centre, scale = (one[0] for one in card.data.scaling.of([""]))
 
     @F.udf("array<float>")
     def forecast(readings: Any) -> list[float]:
@@ -175,14 +175,14 @@ def by_pandas(model: Any, file: Path) -> list[pa.Array]:
     whole = ~np.isnan(values).any(axis=(1, 2))
     found = forecast_values(model, model.card, values[whole])
     issued = np.full(int(whole.sum()), table.index[-1].tz_localize(None).to_datetime64(), "datetime64[us]")
-    return rows_of(found, names[whole], issued, 0, model.card.step_micros, NAMES)
+    return rows_of(found, names[whole], issued, 0, model.card.data.step_micros, NAMES)
 
 
 def partly(spark: SparkSession, model: Path, frame: DataFrame, how_far: str) -> DataFrame:
     """Our pipeline up to a stage."""
     shipped, card = ship(model, spark.sparkContext)
-    assert card.preparation is not None
-    wanted = Wanted(card.preparation, card.scaling, card.context, card.lead + card.horizon)
+    assert card.data.preparation is not None
+    wanted = Wanted(card.data.preparation, card.data.scaling, card.data.context, card.data.lead + card.data.horizon)
 
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         arrivals, found = wanted.arrivals(), 0
@@ -196,7 +196,7 @@ def partly(spark: SparkSession, model: Path, frame: DataFrame, how_far: str) -> 
             found += len(contexts.given.series)
         yield pa.RecordBatch.from_pydict({"found": [found]})
 
-    return incoming(spark, frame, card.preparation).mapInArrow(work, "found long")
+    return incoming(spark, frame, card.data.preparation).mapInArrow(work, "found long")
 
 
 def predicted(model: LstmForecaster, given: Given) -> np.ndarray:

@@ -12,22 +12,24 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
-from pydantic import ValidationError
 
 from deep.heads import head_of
 from deep.inputs import Inputs
 from deep.models import Models, read_models
 from deep.networks import build
+from deep.part import LstmPart
 from deep.settings import LstmSettings
 from deep.trained import Trained
-from forecasting.card import CARD, Card, must_be_model, read_card
+from forecasting.card import CARD, Card, Gives, Sequences, must_be_model, read_card, typed
 from forecasting.forecast import Forecast
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.placing import placed_folder
 from prep.windows import Given
 
+KIND = "lstm"
 NETWORK = "model.keras"
+BYTES_A_WEIGHT = 4
 SEQUENCES_A_CALL = 4096
 PACKAGES = ("hindcast", "tensorflow", "tensorflow-cpu", "keras", "horovod", "numpy")
 
@@ -37,7 +39,7 @@ class LstmForecaster:
     """Satisfies `forecasting.forecast.Forecaster`."""
 
     network: keras.Model
-    card: Card
+    card: Card[LstmPart]
 
     @property
     def name(self) -> str:
@@ -65,15 +67,14 @@ class LstmForecaster:
     def _empty(self, windows: int) -> np.ndarray:
         return np.empty((windows, self.inputs.horizon, self.inputs.channels, head_of(self.settings).outputs), np.float32)
 
-    @cached_property
+    @property
     def settings(self) -> LstmSettings:
         """Those that acted."""
-        known = {name: value for name, value in self.card.settings.items() if name in LstmSettings.model_fields}
-        return LstmSettings.model_validate(known)
+        return self.card.part.settings
 
-    @cached_property
+    @property
     def inputs(self) -> Inputs:
-        return Inputs.model_validate(self.card.settings["inputs"])
+        return self.card.part.inputs
 
     def _checked(self, given: Given) -> Given:
         inputs, context = self.inputs, given.context
@@ -137,9 +138,7 @@ class SeriesForecaster(LstmForecaster):
 def load(folder: str | Path) -> LstmForecaster:
     """A saved forecaster. Raises InputError, naming the file, where the folder holds none or a file is damaged."""
     folder = Path(folder)
-    card = read_card(folder)
-    if card.kind != "lstm":
-        raise InputError(f"{folder / CARD}: a model of kind {card.kind!r}, not 'lstm'")
+    card = typed(read_card(folder), KIND, LstmPart, folder)
     file = folder / NETWORK
     if not file.is_file():
         raise InputError(f"{file}: is missing: the model is damaged; fit it again")
@@ -148,19 +147,14 @@ def load(folder: str | Path) -> LstmForecaster:
     except Exception as error:  # Keras raises whatever the zip, JSON or HDF5 reader met: all mean the same to a user
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{file}: not a Keras model of Hindcast, or damaged ({reason}): fit the model again") from error
-    forecaster = LstmForecaster(network, card)
-    try:
-        inputs, outputs = forecaster.inputs, head_of(forecaster.settings).outputs
-    except (KeyError, ValidationError) as error:
-        raise InputError(
-            f"{folder / CARD}: is of another version of Hindcast, or damaged ({error}): fit the model again"
-        ) from None
+    forecaster, data = LstmForecaster(network, card), card.sequences(folder)
+    inputs, outputs = forecaster.inputs, head_of(forecaster.settings).outputs
     takes = {tensor.name: (tuple(tensor.shape[1:]), tensor.dtype) for tensor in network.inputs}
-    gives, expected = tuple(network.output_shape[1:]), (card.horizon, len(card.channels), outputs)
-    fits = (inputs.context, inputs.channels) == (card.context, len(card.channels))
+    gives, expected = tuple(network.output_shape[1:]), (data.horizon, len(data.channels), outputs)
+    fits = (inputs.context, inputs.channels) == (data.context, len(data.channels))
     if not fits or (takes, gives) != (inputs.shapes(), expected):
         raise InputError(f"{file}: takes {takes} and gives {gives}, and {CARD} says {inputs.shapes()} and {expected}")
-    if "models" not in card.settings:
+    if card.part.partitioned is None:
         return forecaster
     return SeriesForecaster(network, card, read_models(folder, [tuple(weight.shape) for weight in network.weights]))
 
@@ -171,28 +165,27 @@ def forecaster_of(
     """Of what training on `dataset` gave. `seconds` and `cpu_seconds`: of the whole fit, where that is more than the training."""
     network = build(trained.settings, trained.inputs)
     network.set_weights(list(trained.weights))
-    card = Card(
-        kind="lstm",
-        channels=dataset.channels,
-        step_micros=dataset.step_micros,
-        context=trained.inputs.context,
-        horizon=trained.inputs.horizon,
-        lead=dataset.layout.lead,
-        scaling=dataset.scaling,
-        dataset=dataset.digest,
-        preparation=dataset.preparation,
+    settings = trained.settings
+    card = Card[LstmPart](
+        kind=KIND,
+        data=Sequences.of(dataset, covariates=settings.covariates),
+        gives=Gives(
+            deviation=settings.head in ("gaussian", "student"), levels=settings.levels if settings.head == "quantiles" else ()
+        ),
         parameters=network.count_params(),
+        bytes=BYTES_A_WEIGHT * network.count_params(),
         fit_seconds=trained.seconds if seconds is None else seconds,
         fit_cpu_seconds=trained.cpu_seconds if cpu_seconds is None else cpu_seconds,
-        settings={
-            **trained.settings.model_dump(mode="json"),
-            "inputs": trained.inputs.model_dump(mode="json"),
-            "ranks": trained.ranks,
-            "best_epoch": trained.best_epoch,
-            "weights_sha256": trained.weights_digest,
-        },
+        seed=settings.seed,
         history=trained.history,
         versions=_versions(),
+        part=LstmPart(
+            settings=settings,
+            inputs=trained.inputs,
+            ranks=trained.ranks,
+            best_epoch=trained.best_epoch,
+            weights_sha256=trained.weights_digest,
+        ),
     )
     return LstmForecaster(network, card)
 

@@ -1,13 +1,14 @@
-"""What a saved model says of itself: enough to know whether a dataset is one it can forecast."""
+"""What a saved model says of itself: enough to know what it is, and whether a dataset is one that it can forecast."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from forecasting.card_version_1 import of_version_1
 from forecasting.inputs import must_be_numbers
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -16,43 +17,61 @@ from prep.preparation import Preparation
 from prep.scaling import Scaling
 
 CARD = "model.json"
+VERSION: Literal[2] = 2
+EARLIER = "settings of version 1"
 must_be_model = holds(CARD, "a Hindcast model")
 
 
-class Card(BaseModel):
-    """`model.json` of every model folder.
+class Part(BaseModel):
+    """What a card says that only its kind understands. Each kind has its own, with typed fields."""
 
-    `history` holds a dict for each iteration or epoch; `settings` what the model was fitted with; `dataset` the digest of the
-    dataset it was fitted on; `lead` the steps between context and horizon that are skipped; `preparation` how the readings of
-    that dataset were put on its grid, which cards of earlier versions do not say.
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def of_version_1(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        """The fields of this part, of what a card of version 1 called `settings`. Raises KeyError for one that is missing."""
+        raise ValueError("this kind of model has no cards of version 1")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _earlier(cls, stored: Any) -> Any:
+        if isinstance(stored, dict) and stored.keys() == {EARLIER}:
+            try:
+                return cls.of_version_1(stored[EARLIER])
+            except KeyError as error:
+                raise ValueError(f"settings: {error} is missing") from None
+        return stored
+
+
+class Sequences(BaseModel):
+    """The sequences that a model was fitted on, as far as whoever asks it must know them.
+
+    step_micros  of the grid, in microseconds
+    context, horizon, lead      in steps; the lead is skipped between the two
+    digest       of the dataset
+    covariates   whether the model looks at covariates and attributes, or at the channels alone
+    preparation  how the readings were put on their grid; None in cards of versions before 0.2
     """
 
     model_config = ConfigDict(frozen=True)
-    format: Literal["hindcast-model"] = "hindcast-model"
-    version: Literal[1] = 1
-    kind: Literal["hmm", "lstm"]
     channels: tuple[str, ...]
     step_micros: int
     context: int
     horizon: int
-    scaling: Scaling
-    dataset: str
-    parameters: int
-    fit_seconds: float
-    fit_cpu_seconds: float
-    settings: dict[str, Any]
-    history: tuple[dict[str, float], ...]
-    versions: dict[str, str]
     lead: int = 0
+    scaling: Scaling
+    digest: str
+    covariates: bool = False
     preparation: Preparation | None = None
 
-    @property
-    def levels(self) -> tuple[float, ...]:
-        """Of the quantiles that the model gives; none where it gives something else."""
-        return tuple(self.settings["levels"]) if self.settings.get("head") == "quantiles" else ()
-
-    def write(self, folder: Path) -> None:
-        (folder / CARD).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    @classmethod
+    def of(cls, dataset: SequenceDataset, *, covariates: bool = False) -> Self:
+        layout = dataset.layout
+        return cls(
+            channels=dataset.channels, step_micros=dataset.step_micros, context=layout.context, horizon=layout.horizon,
+            lead=layout.lead, scaling=dataset.scaling, digest=dataset.digest, covariates=covariates,
+            preparation=dataset.preparation,
+        )  # fmt: skip
 
     def check(self, dataset: SequenceDataset, folder: Path) -> None:
         """Raises InputError where the dataset's channels, step, context, horizon, lead or scaling are not those of the model."""
@@ -75,20 +94,118 @@ class Card(BaseModel):
         must_be_numbers(dataset)  # a channel of the same name may be a category
 
 
-def read_card(folder: Path) -> Card:
-    """The card of a saved model; InputError where there is none, or it is not ours."""
+class Gives(BaseModel):
+    """What a model answers with, of each step of the horizon and channel, beside what is expected.
+
+    deviation   whether the predictive distribution's
+    levels      of quantiles, rising
+    """
+
+    model_config = ConfigDict(frozen=True)
+    deviation: bool = False
+    levels: tuple[float, ...] = ()
+
+
+AnyPart = TypeVar("AnyPart")
+
+
+class Card(BaseModel, Generic[AnyPart]):
+    """`model.json` of every model folder.
+
+    kind        the name of the kind of models: whose `part` this is
+    data        what it was fitted on; None where that were arrays, of which nothing is known but their numbers
+    gives       None: it forecasts nothing, such as a model of categories
+    parameters  how many numbers were estimated, of `bytes` in all
+    seed        that the fit drew with
+    history     a dict for each iteration or epoch
+    notes       in sentences, what a reader must know to judge the model
+    """
+
+    model_config = ConfigDict(frozen=True)
+    format: Literal["hindcast-model"] = "hindcast-model"
+    version: Literal[2] = VERSION
+    kind: str
+    data: Sequences | None
+    gives: Gives | None
+    parameters: int = Field(ge=0)
+    bytes: int = Field(ge=0)
+    fit_seconds: float
+    fit_cpu_seconds: float
+    seed: int | None = None
+    history: tuple[dict[str, float], ...]
+    notes: tuple[str, ...] = ()
+    versions: dict[str, str]
+    part: AnyPart
+
+    def write(self, folder: Path) -> None:
+        (folder / CARD).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    def sequences(self, folder: Path | str) -> Sequences:
+        """What it was fitted on. Raises InputError, naming the folder, where nothing is known of that."""
+        if self.data is None:
+            raise InputError(
+                f"{folder}: was fitted on arrays, and knows no grid, windows and scaling to forecast by: fit it on a dataset"
+            )
+        return self.data
+
+
+def levels_of(card: Card[Any]) -> tuple[float, ...]:
+    """Of the quantiles that the model gives; none where it gives something else."""
+    return () if card.gives is None else card.gives.levels
+
+
+Typed = TypeVar("Typed", bound=Part)
+
+
+def read_card(folder: Path) -> Card[dict[str, Any]]:
+    """The card of a saved model, with its kind's part as it was stored: see `typed`.
+
+    Raises InputError where there is none, it is not ours, or a newer version of Hindcast wrote it.
+    """
     file = folder / CARD
     if not folder.exists():
-        raise InputError(f"{folder}: no such model. `hindcast fit hmm|lstm DATASET --out {folder}` makes one")
+        raise InputError(f"{folder}: no such model. `hindcast fit KIND DATASET --out {folder}` makes one")
     if not file.is_file():
         raise InputError(f"{folder}: not a Hindcast model, or one whose writing was cut short: it has no {CARD}")
     try:
-        return Card.model_validate(json.loads(file.read_text(encoding="utf-8")))
-    except (ValidationError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            reason = f"field {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        stored = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise InputError(f"{file}: not the description of a Hindcast model: {error}. Fit the model again") from None
+    version = stored.get("version") if isinstance(stored, dict) else None
+    if isinstance(version, int) and version > VERSION:
+        raise InputError(
+            f"{file}: was written by a newer Hindcast: it is of version {version}, and this one reads up to version {VERSION}. "
+            "Update Hindcast, or fit the model again"
+        )
+    if version == 1:
+        try:
+            stored = of_version_1(stored, EARLIER)
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{file}: not the description of a Hindcast model: {error} is missing. Fit it again") from None
+    return _validated(Card[dict[str, Any]], stored, file)
+
+
+def typed(card: Card[dict[str, Any]], kind: str, part: type[Typed], folder: Path) -> Card[Typed]:
+    """The same card with the part of this kind as what it is.
+
+    Raises InputError for a card of another kind, and, naming the field, where the part is none of this kind's.
+    """
+    if card.kind != kind:
+        raise InputError(f"{folder / CARD}: a model of kind {card.kind!r}, not {kind!r}")
+    own = _validated(part, card.part, folder / CARD, "part")
+    common = {name: getattr(card, name) for name in Card.model_fields if name != "part"}
+    return Card[part](**common, part=own)  # type: ignore[valid-type]
+
+
+AnyModel = TypeVar("AnyModel", bound=BaseModel)
+
+
+def _validated(model: type[AnyModel], stored: Any, file: Path, *within: str) -> AnyModel:
+    try:
+        return model.model_validate(stored)
+    except ValidationError as error:
+        first = error.errors()[0]
+        reason = f"field {'.'.join(map(str, (*within, *first['loc'])))}: {first['msg'].removeprefix('Value error, ')}"
         raise InputError(f"{file}: not the description of a Hindcast model: {reason}. Fit the model again") from None
 
 

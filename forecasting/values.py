@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from forecasting.card import Card
@@ -10,18 +12,18 @@ from prep.errors import InputError
 from prep.windows import Given
 
 
-def forecast_values(model: Forecaster, card: Card, values: np.ndarray, series: str = "") -> Forecast:
+def forecast_values(model: Forecaster, card: Card[Any], values: np.ndarray, series: str = "") -> Forecast:
     """What a saved model expects after each context of `values`, (context, channels) or (windows, context, channels), in the
     units of the sensor; `series` says whose scaling is theirs, where each series has its own.
 
     The forecast has a window for a single context too. Raises InputError for another number of steps or channels than the model
     was fitted on, and for values that are missing or infinite.
     """
-    values = np.asarray(values, np.float64)
-    expected = (card.context, len(card.channels))
+    values, data = np.asarray(values, np.float64), card.sequences("the model")
+    expected = (data.context, len(data.channels))
     if values.ndim not in (2, 3) or values.shape[-2:] != expected:
         raise InputError(
-            f"values of shape {values.shape}: expected {expected[0]} steps of {', '.join(card.channels)}: {expected}, or "
+            f"values of shape {values.shape}: expected {expected[0]} steps of {', '.join(data.channels)}: {expected}, or "
             f"(windows, {expected[0]}, {expected[1]})"
         )
     windows = values.reshape(-1, *expected)
@@ -29,7 +31,7 @@ def forecast_values(model: Forecaster, card: Card, values: np.ndarray, series: s
     if len(faults):
         window, step, channel = faults[0]
         found = windows[window, step, channel]
-        raise InputError(f"window {window}, step {step}, {card.channels[channel]}: found {found}, expected a finite number")
-    centre, scale = card.scaling.of([series] * len(windows))
+        raise InputError(f"window {window}, step {step}, {data.channels[channel]}: found {found}, expected a finite number")
+    centre, scale = data.scaling.of([series] * len(windows))
     scaled = ((windows - centre[:, None]) / scale[:, None]).astype(np.float32)
     return model.forecast(Given.of(scaled)).in_units(centre, scale)

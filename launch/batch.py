@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from forecasting.card import Card
+from forecasting.card import Card, levels_of
 from forecasting.rows import fields_of, rows_of
 from launch.shipping import Shipped, loaded, ship
 from prep.contexts import Contexts, Wanted, contexts_of
@@ -48,29 +49,30 @@ def forecast_readings(
     return incoming(session, paths, preparation).mapInArrow(_forecaster(shipped), schema)
 
 
-def schema_of(card: Card) -> pa.Schema:
+def schema_of(card: Card[Any]) -> pa.Schema:
     """Of the rows that a model forecasts. Spark keeps times with their zone."""
     zoned = [
-        (name, pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(kind) else kind) for name, kind in fields_of(card.levels)
+        (name, pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(kind) else kind) for name, kind in fields_of(levels_of(card))
     ]
     return pa.schema([*zoned, ("reason", pa.string())])
 
 
-def preparation_for(card: Card, folder: Path) -> Preparation:
+def preparation_for(card: Card[Any], folder: Path) -> Preparation:
     """What readings go through for this model. Raises InputError where it does not say, or readings are not all that it needs."""
-    if card.preparation is None:
+    data = card.sequences(folder)
+    if data.preparation is None:
         raise InputError(
             f"{folder}: was written by an earlier Hindcast, and does not say how readings become its windows. Fit it again, or "
             "prepare the readings and forecast the dataset"
         )
-    if card.kind == "hmm":
-        return card.preparation.of_channels_alone
-    if card.preparation.joined:
+    if not data.covariates:
+        return data.preparation.of_channels_alone
+    if data.preparation.joined:
         raise InputError(
-            f"{folder}: was fitted with covariates of a second table ({', '.join(card.preparation.joined)}), which readings "
+            f"{folder}: was fitted with covariates of a second table ({', '.join(data.preparation.joined)}), which readings "
             "alone do not have. Prepare the readings and forecast the dataset"
         )
-    return card.preparation
+    return data.preparation
 
 
 def _forecaster(shipped: Shipped) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
@@ -83,17 +85,18 @@ def _forecaster(shipped: Shipped) -> Callable[[Iterable[pa.RecordBatch]], Iterat
         settle()
         card = model.card
         assert card is not None, "the model was saved"
-        wanted = Wanted(preparation_for(card, Path(shipped.folder)), card.scaling, card.context, card.lead + card.horizon)
+        data = card.sequences(shipped.folder)
+        wanted = Wanted(preparation_for(card, Path(shipped.folder)), data.scaling, data.context, data.lead + data.horizon)
         arrivals = wanted.arrivals()
         arrivals.add(first)
         for batch in filled:
             arrivals.add(batch)
         for contexts in contexts_of(arrivals, wanted):
             if len(contexts.given.series):
-                centre, scale = card.scaling.of(contexts.given.series)
-                issued = contexts.given.start + (card.context - 1) * np.timedelta64(card.step_micros, "us")
+                centre, scale = data.scaling.of(contexts.given.series)
+                issued = contexts.given.start + (data.context - 1) * np.timedelta64(data.step_micros, "us")
                 found = model.forecast(contexts.given).in_units(centre, scale)
-                rows = rows_of(found, contexts.given.series, issued, card.lead, card.step_micros, card.channels)
+                rows = rows_of(found, contexts.given.series, issued, data.lead, data.step_micros, data.channels)
                 yield from _batches(rows, schema_of(card))
             if contexts.left_out:
                 yield _left_out(contexts, schema_of(card))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from classical.hmm.forecast import HmmForecaster
-from deep.settings import LstmSettings
+from classical.hmm.part import HmmPart
+from deep.part import LstmPart
 from forecasting.baselines import RepeatLast, SeasonalNaive, fit_linear, naive_error, season_of
 from forecasting.card import Card
 from forecasting.report import contents
@@ -57,8 +58,8 @@ def compare_models(
         run().gauge("test_mae", row.mae, model=row.name)
     with progress.stage("drawing the report"):
         drawn = examples(entrants, dataset, settings.compare.examples)
-        cards = {"hmm": card_of(hmm), "lstm": card_of(lstm)}
-        write_page(page_contents(dataset, rows, drawn, hmm, cards, season, settings, command, truth), page)
+        cards = card_of(hmm), card_of(lstm)
+        write_page(page_contents(dataset, rows, drawn, hmm, *cards, season, settings, command, truth), page)
         run().wrote("report", page)
         write_scores(rows, dataset, season, command, settings, page.with_name("scores.json"))
         run().wrote("scores", page.with_name("scores.json"))
@@ -104,21 +105,20 @@ def baselines(dataset: SequenceDataset, season: int) -> list[Entrant]:
 def fitted(model: HmmForecaster | LstmForecaster) -> Entrant:
     """A fitted model, described by its card."""
     card = card_of(model)
-    s, rounds = card.settings, len(card.history)
-    if card.kind == "lstm":
-        what = f"{s['network']} network, {s['units']} units, {rounds} epochs (best: {s['best_epoch']}), {s['ranks']} ranks"
-        lstm = LstmSettings.model_validate({name: value for name, value in s.items() if name in LstmSettings.model_fields})
+    part, rounds = card.part, len(card.history)
+    if isinstance(part, LstmPart):
+        lstm = part.settings
+        what = f"{lstm.network} network, {lstm.units} units, {rounds} epochs (best: {part.best_epoch}), {part.ranks} ranks"
         what += f"; {lstm.members} of them together" if lstm.members > 1 else ""
         what += f"; {lstm.line_share:.0%} of its forecast is a closed-form line's" if lstm.line_share else ""
     else:
-        order = f", order {s['order']}" if s["emission"] == "autoregressive" else ""
-        what = f"{s['emission']} hidden Markov model, {s['states']} states{order}, {rounds} EM iterations"
-    return Entrant(
-        model, "model", what, card.fit_seconds, card.fit_cpu_seconds, card.parameters * (4 if card.kind == "lstm" else 8)
-    )
+        assert isinstance(part, HmmPart)
+        order = f", order {part.settings.order}" if part.settings.emission == "autoregressive" else ""
+        what = f"{part.settings.emission} hidden Markov model, {part.settings.states} states{order}, {rounds} EM iterations"
+    return Entrant(model, "model", what, card.fit_seconds, card.fit_cpu_seconds, card.bytes)
 
 
-def card_of(model: HmmForecaster | LstmForecaster) -> Card:
+def card_of(model: HmmForecaster | LstmForecaster) -> Card[Any]:
     """What a model says of itself. Raises ValueError for one that was not fitted on a dataset."""
     if model.card is None:
         raise ValueError(f"{model.name}: only a model that was fitted on a dataset, or loaded, can be compared")

@@ -121,8 +121,8 @@ def fit_lstm(
 
 def acted(model: Maybe) -> Maybe:
     """The model; the run is told the settings that acted, what was left open decided."""
-    if model is not None and model.card is not None:
-        run().note(settings={"lstm": model.card.settings})
+    if model is not None:
+        run().note(settings={"lstm": model.card.part.settings.model_dump(mode="json")})
     return model
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 
-from forecasting.card import read_card
+from forecasting.card import levels_of, read_card
 from forecasting.rows import fields_of
 from launch.batch import forecast_readings
 from launch.forecasts import must_be_table, writer_of
@@ -47,7 +47,8 @@ def write_forecasts_of_readings(spark: SparkSession, model: Path, readings: str,
     must_be_table(out)
     forecasts = forecast_readings(model, readings, spark=spark)
     written, card = Written(), read_card(model)
-    schema = pa.schema([*fields_of(card.levels), ("reason", pa.string())])
+    data = card.sequences(model)
+    schema = pa.schema([*fields_of(levels_of(card)), ("reason", pa.string())])
     with placed_file(out, overwrite) as staged, writer_of(staged, schema) as writer, tables_of(forecasts) as tables:
         for table in tables:
             writer.write_table(table.cast(schema))
@@ -56,7 +57,7 @@ def write_forecasts_of_readings(spark: SparkSession, model: Path, readings: str,
             written.rows += table.num_rows - lost.num_rows
     run().wrote("forecasts", out)
     run().count("forecast_rows", written.rows)
-    written.series = written.rows // (card.horizon * len(card.channels))
+    written.series = written.rows // (data.horizon * len(data.channels))
     return written
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def load(folder: Path, dataset: SequenceDataset, kind: str | None = None) -> HmmForecaster | LstmForecaster:
     """A saved model that can forecast this dataset. Raises InputError where it cannot, or the folder holds none of that kind."""
-    read_card(folder).check(dataset, folder)
+    read_card(folder).sequences(folder).check(dataset, folder)
     return load_any(folder, kind)
 
 

@@ -11,7 +11,10 @@ import numpy as np
 import psutil
 
 from classical.hmm.forecast import HmmForecaster
+from classical.hmm.part import HmmPart
 from classical.hmm.states import decode_stretch, describe_states
+from deep.part import LstmPart
+from deep.settings import LstmSettings
 from forecasting.card import Card
 from forecasting.forecast import target_times
 from forecasting.inputs import left_aside
@@ -41,7 +44,8 @@ def page_contents(
     rows: tuple[contents.Model, ...],
     drawn: Sequence[Example],
     hmm: HmmForecaster,
-    cards: dict[str, Card],
+    hmm_card: Card[HmmPart],
+    lstm_card: Card[LstmPart],
     season: int,
     settings: Settings,
     command: str,
@@ -57,10 +61,10 @@ def page_contents(
         setup=_setup(dataset, season, command, settings),
         models=rows,
         examples=tuple(_example(example, dataset) for example in drawn),
-        learning=(_learning(cards["lstm"]),),
-        likelihood=(_likelihood(cards["hmm"]),),
+        learning=(_learning(lstm_card),),
+        likelihood=(_likelihood(hmm_card),),
         states=describe_states(hmm.model, dataset, stretch),
-        notes=(*cards["hmm"].settings["notes"], *filter(None, [left_aside(dataset)])),
+        notes=(*hmm_card.notes, *filter(None, [left_aside(dataset)])),
     )
 
 
@@ -137,18 +141,17 @@ def _example(example: Example, dataset: SequenceDataset) -> contents.Example:
     )
 
 
-def _learning(card: Card) -> contents.Learning:
+def _learning(card: Card[LstmPart]) -> contents.Learning:
     epoch, loss = (np.array([record[field] for record in card.history]) for field in ("epoch", "loss"))
     validation = np.array([record.get("validation_loss", np.nan) for record in card.history])
-    return contents.Learning(card.kind, epoch, loss, validation, f"{LOSSES[loss_of(card)]}, scaled")
+    return contents.Learning(card.kind, epoch, loss, validation, f"{LOSSES[loss_of(card.part.settings)]}, scaled")
 
 
-def loss_of(card: Card) -> str:
+def loss_of(settings: LstmSettings) -> str:
     """A key of LOSSES."""
-    head = str(card.settings["head"])
-    return str(card.settings["loss"]) if head == "point" else head
+    return settings.loss if settings.head == "point" else settings.head
 
 
-def _likelihood(card: Card) -> contents.Likelihood:
+def _likelihood(card: Card[HmmPart]) -> contents.Likelihood:
     iteration, total = (np.array([record[field] for record in card.history]) for field in ("iteration", "log_likelihood"))
-    return contents.Likelihood(card.kind, iteration, total / card.settings["steps"])
+    return contents.Likelihood(card.kind, iteration, total / card.part.steps)

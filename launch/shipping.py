@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from forecasting.card import CARD, Card, read_card
 from launch.models import load_any
@@ -39,7 +39,7 @@ class Shipped:
     files: Broadcast[Mapping[str, bytes]] = field(compare=False)
 
 
-def ship(folder: Path, context: SparkContext) -> tuple[Shipped, Card]:
+def ship(folder: Path, context: SparkContext) -> tuple[Shipped, Card[Any]]:
     """Sends a model folder out. Raises InputError where it holds no model, or one that is damaged."""
     card = read_card(folder)
     files = {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()}
@@ -68,7 +68,7 @@ def loaded(model: Shipped) -> HmmForecaster | LstmForecaster:
             raise InputError(str(error).replace(folder, model.folder)) from None
 
 
-def _must_be_sound(folder: Path, card: Card, files: Mapping[str, bytes]) -> None:
+def _must_be_sound(folder: Path, card: Card[Any], files: Mapping[str, bytes]) -> None:
     """Finds here what can be found without TensorFlow, whose import takes seconds: the workers read the network anyway."""
     if card.kind == "hmm":
         load_any(folder)

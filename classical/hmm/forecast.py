@@ -20,6 +20,7 @@ from classical.hmm.emissions.autoregressive import Autoregressive
 from classical.hmm.inference import filtered
 from classical.hmm.lanes import Spans, whole
 from classical.hmm.model import HiddenMarkov, stationary
+from classical.hmm.part import HmmPart
 from forecasting.card import Card
 from forecasting.forecast import Forecast
 from forecasting.marginals import Normals
@@ -40,7 +41,7 @@ class HmmForecaster:
 
     model: HiddenMarkov[Any]
     horizon: int
-    card: Card | None = None
+    card: Card[HmmPart] | None = None
     lead: int = 0
     name: ClassVar[str] = "hmm"
 
@@ -63,6 +64,14 @@ class HmmForecaster:
     @cached_property
     def _predict(self) -> Predict:
         return _predictor(self.model.emission, self.model.transition, self.lead, self.horizon)
+
+
+def gives_deviation(emission: Emission, horizon: int) -> bool:
+    """Whether a forecast has deviations: for one of these so many numbers are kept that there is a limit."""
+    if not isinstance(emission, Autoregressive):
+        return True
+    pairs = (emission.order + 1) * (emission.order + 2) // 2
+    return pairs * horizon * emission.states * emission.channels * 8 <= MOST_BYTES
 
 
 def after(model: HiddenMarkov[Any], spans: Spans, horizon: int) -> Forecast:
@@ -151,7 +160,7 @@ def _autoregressive(emission: Autoregressive, transition: np.ndarray, lead: int,
     the noise apart, its cdf may be off by 0.1 and more.
     """
     rows, columns = np.tril_indices(emission.order + 1)
-    with_squares = len(rows) * horizon * emission.states * emission.channels * 8 <= MOST_BYTES
+    with_squares = gives_deviation(emission, horizon)
     maps = [_switching_maps(emission, transition, lead, horizon, c, with_squares) for c in range(emission.channels)]
     least = emission.variances.min(axis=0)
 

@@ -8,15 +8,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 from classical.hmm.fitting import FittedHmm
-from classical.hmm.forecast import HmmForecaster
+from classical.hmm.forecast import HmmForecaster, gives_deviation
+from classical.hmm.part import HmmPart
 from classical.hmm.stored import read_model
 from classical.persistence import encoded
-from forecasting.card import CARD, Card, must_be_model, read_card
+from forecasting.card import CARD, Card, Gives, Sequences, must_be_model, read_card, typed
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.placing import placed_folder
 
+KIND = "hmm"
 PARAMETERS = "parameters.json"
+BYTES_A_PARAMETER = 8
 PACKAGES = ("hindcast", "numpy", "numba")
 
 
@@ -24,32 +27,24 @@ def forecaster_of(fitted: FittedHmm, dataset: SequenceDataset) -> HmmForecaster:
     """What was fitted on `dataset`, as a forecaster of its horizon, after its lead, with a card."""
     history = fitted.history
     rows = zip(history.log_likelihood, history.seconds, history.cpu_seconds, strict=True)
-    card = Card(
-        kind="hmm",
-        channels=dataset.channels,
-        step_micros=dataset.step_micros,
-        context=dataset.layout.context,
-        horizon=dataset.layout.horizon,
-        lead=dataset.layout.lead,
-        scaling=dataset.scaling,
-        dataset=dataset.digest,
-        preparation=dataset.preparation,
+    card = Card[HmmPart](
+        kind=KIND,
+        data=Sequences.of(dataset),
+        gives=Gives(deviation=gives_deviation(fitted.model.emission, dataset.layout.horizon)),
         parameters=fitted.model.parameters,
+        bytes=BYTES_A_PARAMETER * fitted.model.parameters,
         fit_seconds=fitted.seconds,
         fit_cpu_seconds=fitted.cpu_seconds,
-        settings={
-            **fitted.settings.model_dump(),
-            "stopped_by": history.stopped_by,
-            "steps": history.count,
-            "notes": list(fitted.notes),
-        },
+        seed=fitted.settings.seed,
         history=tuple(
             {"iteration": iteration, "log_likelihood": likelihood, "seconds": wall, "cpu_seconds": cpu}
             for iteration, (likelihood, wall, cpu) in enumerate(rows, 1)
         ),
+        notes=fitted.notes,
         versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
+        part=HmmPart(settings=fitted.settings, stopped_by=history.stopped_by, steps=history.count),
     )
-    return HmmForecaster(fitted.model, card.horizon, card, card.lead)
+    return HmmForecaster(fitted.model, dataset.layout.horizon, card, dataset.layout.lead)
 
 
 def save(forecaster: HmmForecaster, folder: str | Path, overwrite: bool = False) -> None:
@@ -68,13 +63,12 @@ def save(forecaster: HmmForecaster, folder: str | Path, overwrite: bool = False)
 def load(folder: str | Path) -> HmmForecaster:
     """A saved forecaster. Raises InputError, naming the file, where the folder holds none or a file is damaged."""
     folder = Path(folder)
-    card = read_card(folder)
-    if card.kind != "hmm":
-        raise InputError(f"{folder / CARD}: a model of kind {card.kind!r}, not 'hmm'")
+    card = typed(read_card(folder), KIND, HmmPart, folder)
+    data = card.sequences(folder)
     model = read_model(folder / PARAMETERS)
-    if model.emission.channels != len(card.channels):
+    if model.emission.channels != len(data.channels):
         raise InputError(
             f"{folder / PARAMETERS}: found parameters of {model.emission.channels} channels, and {CARD} names "
-            f"{len(card.channels)}: the model is damaged; fit it again"
+            f"{len(data.channels)}: the model is damaged; fit it again"
         )
-    return HmmForecaster(model, card.horizon, card, card.lead)
+    return HmmForecaster(model, data.horizon, card, data.lead)

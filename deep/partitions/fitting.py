@@ -17,6 +17,7 @@ from pyspark.sql import SparkSession
 
 from deep.inputs import Inputs, inputs_of
 from deep.models import Entry, Index, Models
+from deep.part import Partitioned
 from deep.partitions.averaged import train_averaged
 from deep.partitions.each import OnModels, Outcome, Plan, plan, train_each
 from deep.partitions.survey import survey
@@ -87,11 +88,13 @@ def _forecaster(
     index = Index(models=entries, key_of=planned.key_of, without=without)
     seconds = time.perf_counter() - began
     one = forecaster_of(_summary(inputs, list(done.values()), seconds), dataset)
-    chosen = partitions.model_dump(mode="json", include={"models", "group_by", "least_windows"})
+    chosen = partitions.model_dump(include={"models", "group_by", "least_windows"})
+    many = Partitioned(**chosen, fitted=len(done), without_model=len(without))
     card = one.card.model_copy(
         update={
             "parameters": one.card.parameters * len(done),
-            "settings": {**one.card.settings, **chosen, "fitted": len(done), "without_model": len(without)},
+            "bytes": one.card.bytes * len(done),
+            "part": one.card.part.model_copy(update={"partitioned": many}),
         }
     )
     return SeriesForecaster(one.network, card, Models(index, {key: trained.weights for key, (_, trained) in done.items()}))

@@ -62,8 +62,8 @@ def test_two_ranks_train_and_the_driver_gets_a_forecaster(spark: SparkSession, w
     forecaster = fit_on_spark(spark, waves, QUICK, 2, records.append)
     assert [record["epoch"] for record in records] == [1, 2]
     assert tuple(records) == forecaster.card.history
-    assert forecaster.card.settings["ranks"] == 2
-    assert forecaster.card.settings["weights_sha256"] == digest_of(forecaster.network.get_weights())
+    assert forecaster.card.part.ranks == 2
+    assert forecaster.card.part.weights_sha256 == digest_of(forecaster.network.get_weights())
     context = np.zeros((3, 24, 2), np.float32)
     assert forecaster.forecast(Given.of(context)).mean.shape == (3, 12, 2)
     assert signal.getsignal(signal.SIGINT) == handlers
@@ -83,7 +83,7 @@ def test_a_training_goes_on_from_the_checkpoint_that_rank_0_sent_to_the_driver(
         spark, waves, longer, 2, records.append, checkpoint=TrainingFile(tmp_path / "checkpoint", of, resume=True)
     )
     assert [record["epoch"] for record in records] == [3]
-    assert resumed.card.settings["weights_sha256"] == whole.card.settings["weights_sha256"]
+    assert resumed.card.part.weights_sha256 == whole.card.part.weights_sha256
     other = identity(dataset, longer.model_copy(update={"dropout": 0.0}))
     with pytest.raises(InputError, match=r"checkpoint is of another training: dropout was 0\.3, and is 0\.0"):
         fit_on_spark(spark, waves, longer, 2, checkpoint=TrainingFile(tmp_path / "checkpoint", other, resume=True))

@@ -64,7 +64,7 @@ def test_two_ranks_make_one_model(dataset: SequenceDataset, tmp_path: Path) -> N
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.count("model:") == 1
     model = load(tmp_path / "model")
-    assert model.card.settings["ranks"] == 2
+    assert model.card.part.ranks == 2
     assert len(model.card.history) == 2
 
 
@@ -110,5 +110,5 @@ def test_a_run_of_which_a_rank_was_killed_goes_on_to_the_same_weights(dataset: S
     resumed = horovodrun(["-m", "launch"], dataset, tmp_path / "cut", *options, "--resume")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert not checkpoint.exists()
-    weights = {load(tmp_path / name).card.settings["weights_sha256"] for name in ("whole", "cut")}
+    weights = {load(tmp_path / name).card.part.weights_sha256 for name in ("whole", "cut")}
     assert len(weights) == 1

@@ -181,7 +181,7 @@ def test_a_saved_model_forecasts_the_same(dataset: SequenceDataset, fitted: Fitt
     np.testing.assert_array_equal(a.deviation, b.deviation)
     assert again.card == forecaster.card
     assert again.card is not None
-    again.card.check(dataset, tmp_path)
+    again.card.sequences(tmp_path).check(dataset, tmp_path)
     assert (again.name, again.parameters) == ("hmm", fitted.model.parameters)
     assert sorted(path.name for path in (tmp_path / "hmm").iterdir()) == [CARD, PARAMETERS]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hmm"]
@@ -234,9 +234,9 @@ def test_a_fleet_is_forecast_after_the_lead(dataset: SequenceDataset, spark: Spa
     save(forecasters[1], tmp_path / "hmm")
     again = load(tmp_path / "hmm")
     assert again.card is not None
-    assert (again.lead, again.card.lead, again.card.horizon) == (4, 4, 3)
+    assert (again.lead, again.card.sequences("").lead, again.card.sequences("").horizon) == (4, 4, 3)
     with pytest.raises(InputError, match="the model's lead: 4; those of"):
-        again.card.check(dataset, tmp_path / "hmm")
+        again.card.sequences(tmp_path).check(dataset, tmp_path / "hmm")
     batch = next(ahead.windows("test").batches(16))
     np.testing.assert_array_equal(
         again.forecast(batch.given).mean, HmmForecaster(again.model, 7).forecast(batch.given).mean[:, 4:]

@@ -95,7 +95,7 @@ def test_each_series_gets_its_own_model_and_a_bad_one_is_reported(
         np.testing.assert_allclose(np.sort(together[mixed.series == name], 0), np.sort(own, 0), atol=1e-6)
     with pytest.raises(InputError, match=r"series 'wild': there is no model of it: epoch 1, step \d+: the loss is"):
         mean_of(loaded, dataset, "wild")
-    assert loaded.card.settings["fitted"] == 3
+    assert loaded.card.part.partitioned.fitted == 3
     assert loaded.parameters == 3 * sum(weight.size for weight in fitted.network.get_weights())
 
 
@@ -146,7 +146,7 @@ def test_averaged_over_one_partition_is_training_in_one_process(spark: SparkSess
         np.testing.assert_allclose(got, expected, atol=1e-6)
     for got, expected in zip(records, local.history, strict=True):
         assert {**got, "seconds": 0.0} == pytest.approx({**expected, "seconds": 0.0}, rel=1e-5)
-    assert fitted.card.settings["best_epoch"] == local.best_epoch
+    assert fitted.card.part.best_epoch == local.best_epoch
 
 
 def test_a_round_of_two_partitions_is_their_weighted_mean_and_an_empty_one_takes_no_part(

@@ -198,14 +198,15 @@ def test_readings_of_other_columns_are_refused_in_a_line(spark: SparkSession, mo
 def test_models_that_cannot_forecast_readings_are_refused_in_a_line(spark: SparkSession, model: Path, tmp_path: Path) -> None:
     frame = frame_of(spark, fleet().head(3))
 
-    def changed(name: str, **fields: Any) -> Path:
+    def changed(name: str, kind: str = "hmm", **data: Any) -> Path:
         shutil.copytree(model, tmp_path / name)
-        card = json.loads((tmp_path / name / "model.json").read_text()) | fields
+        card = json.loads((tmp_path / name / "model.json").read_text())
+        card |= {"kind": kind, "data": card["data"] | data}
         (tmp_path / name / "model.json").write_text(json.dumps(card))
         return tmp_path / name
 
     card = json.loads((model / "model.json").read_text())
-    joined = card["preparation"] | {"joined": ["wind"]}
+    joined = card["data"]["preparation"] | {"joined": ["wind"]}
     (changed("damaged") / "parameters.json").write_text('{"class": "Hidden')
     (changed("no zip", kind="lstm") / "model.keras").write_bytes(b"PK half")
     for folder, message in (
@@ -219,7 +220,7 @@ def test_models_that_cannot_forecast_readings_are_refused_in_a_line(spark: Spark
         with pytest.raises(InputError, match=message) as refused:
             forecast_readings(folder, frame)
         assert len(str(refused.value).splitlines()) == 1
-    (changed("joined", kind="lstm", preparation=joined) / "model.keras").write_bytes(EMPTY_ZIP)
+    (changed("joined", kind="lstm", covariates=True, preparation=joined) / "model.keras").write_bytes(EMPTY_ZIP)
     with pytest.raises(InputError, match=r"was fitted with covariates of a second table \(wind\)"):
         forecast_readings(tmp_path / "joined", frame)
     assert "wind" not in forecast_readings(changed("no matter", preparation=joined), frame).columns

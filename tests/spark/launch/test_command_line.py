@@ -121,7 +121,7 @@ def test_a_file_of_readings_is_forecast_from_its_end(run: Run, made: Path, kind:
     assert list(found[found.reason.notna()].series) == ["c"]
     model = load_any(made / kind)
     assert model.card is not None
-    centre, scale = model.card.scaling.of(["a"])
+    centre, scale = model.card.data.scaling.of(["a"])
     for sensor in "ab":
         last = table[table.sensor == sensor].sort_values("time").tail(24)
         scaled = ((last[["heat", "load"]].to_numpy() - centre) / scale).astype(np.float32)
@@ -131,7 +131,8 @@ def test_a_file_of_readings_is_forecast_from_its_end(run: Run, made: Path, kind:
         np.testing.assert_allclose(rows["mean"].to_numpy().reshape(8, 2), expected.mean[0], rtol=1e-5)
         assert rows.deviation.notna().all() == (expected.deviation is not None)
     shutil.copytree(made / kind, made / f"older-{kind}")
-    card = json.loads((made / kind / "model.json").read_text()) | {"preparation": None}
+    card = json.loads((made / kind / "model.json").read_text())
+    card["data"]["preparation"] = None
     (made / f"older-{kind}" / "model.json").write_text(json.dumps(card))
     status, printed = run("forecast", made / f"older-{kind}", made / "now.csv", "--out", made / "no.csv")
     assert (status, "was written by an earlier Hindcast" in printed, len(printed.splitlines())) == (2, True, 1)

@@ -42,13 +42,14 @@ def test_after_a_lead_the_horizon_is_what_is_learnt(wave_dataset: Any, over: Cal
     settings = LstmSettings(units=16, batch=32, epochs=12, segment=6, dropout=0.0, learning_rate=1e-2)
     fitted = fit(dataset, settings)
     assert fitted is not None
-    assert (fitted.card.lead, fitted.card.context, fitted.card.horizon) == (6, 12, 6)
+    data = fitted.card.sequences("m")
+    assert (data.lead, data.context, data.horizon) == (6, 12, 6)
     batch = splits["test"].batch(np.arange(24))
     forecast = fitted.forecast(batch.given).mean
     assert forecast.shape == (24, 6, 1)
     assert np.square(forecast - batch.context[:, 6:]).mean() < 0.05  # a period after the last half of the context
     with pytest.raises(InputError, match=r"the model's lead: 6; those of memory: 0\."):
-        fitted.card.check(replace(dataset, splits={"train": over(wave, 12, 6)}), Path("m"))
+        data.check(replace(dataset, splits={"train": over(wave, 12, 6)}), Path("m"))
 
 
 def test_a_category_is_refused_before_anything_is_trained(wave_dataset: Any) -> None:
@@ -70,12 +71,14 @@ def test_a_saved_forecaster_forecasts_the_same(forecaster: LstmForecaster, wave_
     before, after = (one.forecast(batch.given).mean for one in (forecaster, loaded))
     np.testing.assert_array_equal(before, after)
     assert loaded.card == forecaster.card
-    loaded.card.check(wave_dataset, tmp_path / "model")
+    loaded.card.sequences(tmp_path).check(wave_dataset, tmp_path / "model")
 
 
 def test_the_card_says_what_was_done(forecaster: LstmForecaster) -> None:
     card = forecaster.card
-    assert (card.kind, card.context, card.horizon, card.settings["segment"], card.settings["ranks"]) == ("lstm", 24, 12, 12, 1)
+    data = card.sequences("model")
+    assert (card.kind, data.context, data.horizon) == ("lstm", 24, 12)
+    assert (card.part.settings.segment, card.part.ranks) == (12, 1)
     assert card.fit_seconds > 0 < card.fit_cpu_seconds
     assert len(card.history) == 1
     assert {"keras", "python"} <= set(card.versions)
@@ -115,7 +118,7 @@ def test_missing_foreign_and_damaged_folders_are_named(forecaster: LstmForecaste
 def test_a_card_of_another_shape_is_noticed(forecaster: LstmForecaster, tmp_path: Path) -> None:
     forecaster.save(tmp_path / "model")
     card = json.loads((tmp_path / "model" / "model.json").read_text())
-    (tmp_path / "model" / "model.json").write_text(json.dumps({**card, "horizon": 6}))
+    (tmp_path / "model" / "model.json").write_text(json.dumps(card | {"data": card["data"] | {"horizon": 6}}))
     with pytest.raises(InputError, match=r"model\.keras: takes"):
         load(tmp_path / "model")
 

@@ -6,31 +6,35 @@ import numpy as np
 import pytest
 
 from forecasting.baselines import RepeatLast
-from forecasting.card import Card
+from forecasting.card import Card, Gives, Sequences
 from forecasting.values import forecast_values
 from prep.errors import InputError
 from prep.layout import Layout
 from prep.scaling import Affine, AffineOfEach, Scaling
 
 LAST = RepeatLast(Layout(context=3, horizon=2, stride=1, windows_per_row=1))
-CARD = Card(
+CARD = Card[dict](
     kind="hmm",
-    channels=("heat", "load"),
-    step_micros=1,
-    context=3,
-    horizon=2,
-    scaling=Scaling(
-        method="standard",
-        overall=Affine(centre=(0.0, 0.0), scale=(1.0, 1.0)),
-        by_series=AffineOfEach.of(["a"], np.array([[100.0, -5.0]]), np.array([[10.0, 2.0]])),
+    data=Sequences(
+        channels=("heat", "load"),
+        step_micros=1,
+        context=3,
+        horizon=2,
+        scaling=Scaling(
+            method="standard",
+            overall=Affine(centre=(0.0, 0.0), scale=(1.0, 1.0)),
+            by_series=AffineOfEach.of(["a"], np.array([[100.0, -5.0]]), np.array([[10.0, 2.0]])),
+        ),
+        digest="",
     ),
-    dataset="",
+    gives=Gives(),
     parameters=0,
+    bytes=0,
     fit_seconds=0,
     fit_cpu_seconds=0,
-    settings={},
     history=(),
     versions={},
+    part={},
 )
 
 
