@@ -42,10 +42,6 @@ class LstmForecaster:
     card: Card[LstmPart]
 
     @property
-    def name(self) -> str:
-        return "lstm"
-
-    @property
     def parameters(self) -> int:
         return self.card.parameters
 
@@ -178,6 +174,7 @@ def forecaster_of(
         fit_cpu_seconds=trained.cpu_seconds if cpu_seconds is None else cpu_seconds,
         seed=settings.seed,
         history=trained.history,
+        notes=(),
         versions=_versions(),
         part=LstmPart(
             settings=settings,
@@ -185,6 +182,7 @@ def forecaster_of(
             ranks=trained.ranks,
             best_epoch=trained.best_epoch,
             weights_sha256=trained.weights_digest,
+            partitioned=None,
         ),
     )
     return LstmForecaster(network, card)

@@ -37,7 +37,7 @@ class LstmPart(Part):
     ranks: int
     best_epoch: int
     weights_sha256: str
-    partitioned: Partitioned | None = None
+    partitioned: Partitioned | None
 
     @classmethod
     def of_version_1(cls, settings: dict[str, Any]) -> dict[str, Any]:

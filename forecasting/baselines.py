@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from forecasting.entrant import Entrant
 from forecasting.forecast import Forecast
 from forecasting.inputs import must_be_numbers
 from prep.blocks import Block
@@ -23,8 +25,6 @@ class RepeatLast:
     """Nothing changes: every step of the horizon is the last step of the context."""
 
     layout: Layout
-    name: str = "repeat-last"
-    parameters: int = 0
 
     def forecast(self, given: Given) -> Forecast:
         return Forecast(np.repeat(given.context[:, -1:], self.layout.horizon, axis=1))
@@ -36,8 +36,6 @@ class SeasonalNaive:
 
     layout: Layout
     season: int
-    name: str = "seasonal-naive"
-    parameters: int = 0
 
     def forecast(self, given: Given) -> Forecast:
         start = given.context.shape[1] - self.season
@@ -53,7 +51,6 @@ class Linear:
     """
 
     weights: np.ndarray
-    name: str = "linear"
 
     @property
     def parameters(self) -> int:
@@ -79,6 +76,21 @@ class NormalEquations:
         """The least-squares weights; of several, the smallest."""
         weights, *_ = np.linalg.lstsq(self.gram, self.moment, rcond=1e-10)
         return Linear(weights.astype(np.float32))
+
+
+def enter(dataset: SequenceDataset, season: int) -> tuple[list[Entrant], list[str]]:
+    """Repeat-last, seasonal-naive and closed-form linear regression, the last fitted here; and notes on what cannot enter."""
+    layout = dataset.layout
+    wall, cpu = time.perf_counter(), time.process_time()
+    linear = fit_linear(dataset)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    in_words = f"closed-form least squares on {layout.context} steps of context, last value subtracted, channels share weights"
+    seasonal = f"every step is the last reading known at the same point of a season of {season} steps"
+    return [
+        Entrant("repeat-last", RepeatLast(layout), "baseline", "every step is the last reading", parameters=0),
+        Entrant("seasonal-naive", SeasonalNaive(layout, season), "baseline", seasonal, parameters=0),
+        Entrant("linear", linear, "baseline", in_words, wall, cpu, linear.parameters, linear.weights.nbytes),
+    ], []
 
 
 def fit_linear(dataset: SequenceDataset) -> Linear:

@@ -58,11 +58,11 @@ class Sequences(BaseModel):
     step_micros: int
     context: int
     horizon: int
-    lead: int = 0
+    lead: int
     scaling: Scaling
     digest: str
-    covariates: bool = False
-    preparation: Preparation | None = None
+    covariates: bool
+    preparation: Preparation | None
 
     @classmethod
     def of(cls, dataset: SequenceDataset, *, covariates: bool = False) -> Self:
@@ -102,7 +102,7 @@ class Gives(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True)
-    deviation: bool = False
+    deviation: bool
     levels: tuple[float, ...] = ()
 
 
@@ -131,9 +131,9 @@ class Card(BaseModel, Generic[AnyPart]):
     bytes: int = Field(ge=0)
     fit_seconds: float
     fit_cpu_seconds: float
-    seed: int | None = None
+    seed: int | None
     history: tuple[dict[str, float], ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
     versions: dict[str, str]
     part: AnyPart
 
@@ -147,6 +147,13 @@ class Card(BaseModel, Generic[AnyPart]):
                 f"{folder}: was fitted on arrays, and knows no grid, windows and scaling to forecast by: fit it on a dataset"
             )
         return self.data
+
+
+def must_forecast(card: Card[Any], folder: Path | str) -> Sequences:
+    """What the model was fitted on. Raises InputError, naming the folder, for one that forecasts nothing, or knows no dataset."""
+    if card.gives is None:
+        raise InputError(f"{folder}: a model of categories, which forecasts no numbers: ask it for states, with `decode`")
+    return card.sequences(folder)
 
 
 def levels_of(card: Card[Any]) -> tuple[float, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -60,16 +60,9 @@ class Forecast:
         )
 
 
+@runtime_checkable
 class Forecaster(Protocol):
-    """A fitted model, or a baseline that needs no fitting."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def parameters(self) -> int:
-        """How many numbers were estimated."""
-        ...
+    """What can forecast: a fitted model, a baseline, or a model of the user's own."""
 
     def forecast(self, given: Given) -> Forecast:
         """Of each window that is given, scaled as it is.

@@ -1,28 +1,48 @@
-"""What the models take of a dataset, and what they leave aside."""
+"""What models take of a dataset, and what they leave aside."""
 
 from __future__ import annotations
+
+from collections.abc import Collection, Sequence
 
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 
+NUMBERS = frozenset({"real", "count"})
+# How a channel is called, and what it holds.
+HOLDS = {"real": ("a real number", "numbers"), "count": ("a count", "counts"), "category": ("a category", "categories")}
 
-def must_be_numbers(dataset: SequenceDataset) -> None:
-    """Raises InputError where a channel is a category: every model and baseline forecasts numbers."""
+
+def must_hold(dataset: SequenceDataset, kinds: Collection[str], who: str) -> None:
+    """Raises InputError where a channel is of none of these kinds. `who`: what takes no others, in words, with its verb."""
     channels = dataset.manifest.channels
-    words = [channel.name for channel in channels if channel.kind == "category"]
-    if not words:
+    others = [channel for channel in channels if channel.kind not in kinds]
+    if not others:
         return
-    others = ", ".join(channel.name for channel in channels if channel.kind != "category") or "there is none yet"
-    which = f"channel {words[0]!r} is a category" if len(words) == 1 else f"channels {', '.join(map(repr, words))} are categories"
+    fine = ", ".join(channel.name for channel in channels if channel.kind in kinds) or "there is none yet"
+    called = HOLDS[others[0].kind]
+    names = [channel.name for channel in others if channel.kind == others[0].kind]
+    which = (
+        f"channel {names[0]!r} is {called[0]}" if len(names) == 1 else f"channels {', '.join(map(repr, names))} are {called[1]}"
+    )
+    categories = ", and none with readings.categories" if "category" not in kinds else ""
     raise InputError(
-        f"{dataset.location}: {which}, and models forecast numbers (hidden Markov models of categories are not there yet). "
-        f"Prepare it again: name the channels to forecast ({others}) with readings.values, and none with readings.categories"
+        f"{dataset.location}: {which}, and {who}. Prepare it again: name the channels to forecast ({fine}) with readings.values"
+        f"{categories}; or choose another model"
     )
 
 
-def left_aside(dataset: SequenceDataset) -> str:
-    """In a sentence, what of the dataset LSTMs alone look at; empty where there is nothing. Labels are no input anyway."""
+def must_be_numbers(dataset: SequenceDataset) -> None:
+    """Raises InputError where a channel is a category: forecasts are of numbers."""
+    must_hold(
+        dataset,
+        NUMBERS,
+        "models forecast numbers (of categories, `fit hmm --hmm.emission categorical` finds the states behind them)",
+    )
+
+
+def left_aside(dataset: SequenceDataset, takers: Sequence[str]) -> str:
+    """In a sentence, what of the dataset these models alone look at; empty where there is nothing. Labels are no input anyway."""
     manifest = dataset.manifest
     found = {"covariates": manifest.covariates, "attributes": manifest.attributes}
     named = [f"{what} ({', '.join(column.name for column in columns)})" for what, columns in found.items() if columns]
-    return f"Inputs of LSTMs alone: {' and '.join(named)}." if named else ""
+    return f"Inputs of {' and '.join(takers)} alone: {' and '.join(named)}." if named else ""

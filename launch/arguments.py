@@ -7,10 +7,22 @@ from typing import Annotated
 
 import typer
 
+from launch.kinds import KINDS
+
 Dataset = Annotated[
     str, typer.Argument(metavar="DATASET", help="A dataset that `hindcast prep` wrote, its path or URI.", show_default=False)
 ]
-SettingsFile = Annotated[Path | None, typer.Option("--settings", help="A TOML file with tables hmm, lstm, compare, cluster.")]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help=f"A TOML file with tables {', '.join(KINDS)}, compare, cluster, entrants.")
+]
+Fits = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]KIND",
+        help=f"Fit a model of this kind ({', '.join(KINDS)}), or an entrant of the settings; can be repeated.",
+        show_default=False,
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 AllowCleartext = Annotated[
     bool, typer.Option("--allow-cleartext", help="Let Horovod's ranks talk unencrypted where Spark's traffic is encrypted.")

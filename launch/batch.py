@@ -11,7 +11,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from forecasting.card import Card, levels_of
+from forecasting.card import Card, levels_of, must_forecast
 from forecasting.rows import fields_of, rows_of
 from launch.shipping import Shipped, loaded, ship
 from prep.contexts import Contexts, Wanted, contexts_of
@@ -59,7 +59,7 @@ def schema_of(card: Card[Any]) -> pa.Schema:
 
 def preparation_for(card: Card[Any], folder: Path) -> Preparation:
     """What readings go through for this model. Raises InputError where it does not say, or readings are not all that it needs."""
-    data = card.sequences(folder)
+    data = must_forecast(card, folder)
     if data.preparation is None:
         raise InputError(
             f"{folder}: was written by an earlier Hindcast, and does not say how readings become its windows. Fit it again, or "

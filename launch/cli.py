@@ -13,11 +13,11 @@ import typer
 from rich.markup import escape
 
 from deep.lean import import_lean
-from forecasting.card import read_card
-from launch import ended, runs, watching
+from forecasting.card import must_forecast, read_card
+from forecasting.inputs import must_be_numbers
+from launch import ended, fit_commands, runs, watching
 from launch import settings as settings_
-from launch.arguments import AllowCleartext, Dataset, Overwrite, SettingsFile, allow_cleartext_in
-from launch.fit_commands import fit
+from launch.arguments import AllowCleartext, Dataset, Fits, Overwrite, SettingsFile, allow_cleartext_in
 from launch.progress import Progress, console
 from prep import targets
 from prep.dataset import SequenceDataset, must_be_dataset
@@ -29,7 +29,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Sensor readings → fixed-length sequences → hidden Markov models and LSTMs, and an honest comparison of the two.\n\n"
+    help="Sensor readings → fixed-length sequences → hidden Markov models and LSTMs, and an honest comparison.\n\n"
     "Every field of the settings file is also an option: [bold]--windows.horizon 96[/], [bold]--lstm.epochs 10[/].",
 )
 
@@ -92,11 +92,11 @@ def package(
 
 @app.command()
 def doctor(ctx: typer.Context, settings: SettingsFile = None) -> None:
-    """Says what works on this machine, what is missing, how to get it, and what LSTMs of these settings would run on."""
+    """Says what works on this machine, what is missing, how to get it, and what models of these settings would run on."""
     asked = settings_.load(settings, ctx.obj)
     from launch.doctor import examine
 
-    raise typer.Exit(0 if examine(asked.lstm) else 1)
+    raise typer.Exit(0 if examine(asked) else 1)
 
 
 @app.command()
@@ -110,14 +110,15 @@ def demo(
     values: Annotated[
         list[str] | None, typer.Option(help="A column to forecast; can be repeated. Default: every numeric one.")
     ] = None,
+    fit: Fits = None,
     out: Annotated[Path, typer.Option(help="The folder for readings, dataset, models and report.")] = Path("out/demo"),
     allow_cleartext: AllowCleartext = False,
 ) -> None:
-    """Goes the whole way once: readings, dataset, HMM on Spark, LSTM with Horovod on Spark, report."""
+    """Goes the whole way once: readings, dataset, a model of each kind on Spark, report."""
     allow_cleartext_in(ctx, allow_cleartext)
     from launch.demo import run
 
-    run(readings, timestamp, tuple(series or ()), tuple(values or ()), out, ctx.obj, Progress())
+    run(readings, timestamp, tuple(series or ()), tuple(values or ()), out, tuple(fit or ()), ctx.obj, Progress())
 
 
 @app.command()
@@ -202,7 +203,7 @@ def inspect(
     show(opened)
 
 
-app.add_typer(fit, name="fit")
+app.add_typer(fit_commands.fit, name="fit")
 
 
 @app.command()
@@ -227,30 +228,31 @@ def tune(
     ] = 1,
     overwrite: Overwrite = False,
 ) -> None:
-    """Tries settings of an LSTM side by side on Spark, and writes those with the least validation loss as a settings file."""
+    """Tries settings of models side by side on Spark, and writes those with the least validation loss as a settings file."""
     chosen = settings_.load(settings, ctx.obj)
     from launch.choices import settings_to_try, tried_fields
 
-    fields = tried_fields(tries)
+    kind, fields = tried_fields(tries)
     for field in fields:
-        if f"lstm.{field}" in ctx.obj:
-            raise InputError(f"--lstm.{field}: is given to all trials, and tried with --try too; one of them was expected")
-    listed = settings_to_try(tries, chosen.lstm, trials, seed)
-    from deep.search.trials import must_be_searchable
+        if f"{kind.name}.{field}" in ctx.obj:
+            raise InputError(f"--{kind.name}.{field}: is given to all trials, and tried with --try too; one of them was expected")
+    base = chosen.of(kind)[kind.name]
+    listed = settings_to_try(tries, base, trials, seed)
     from launch.cluster import session_on
     from launch.fitting import open_to_fit
-    from launch.tuning import SPARK, must_be_search
+    from launch.tuning import must_be_search
     from launch.tuning import tune as tune_
 
     opened, progress = open_to_fit(dataset), Progress()
-    must_be_searchable(opened, listed)
+    assert kind.tuning is not None, "only what can be tuned is tried"
+    kind.tuning.must_suit(opened, listed)
     refuse_taken(out, overwrite, must_be_search)
     about = {
         "command": shlex.join(["hindcast", *sys.argv[1:]]), "dataset": opened.location, "digest": opened.digest, "seed": seed,
-        "base": chosen.lstm.model_dump(mode="json"),
+        "base": base.model_dump(mode="json"),
     }  # fmt: skip
-    with session_on(chosen.cluster, "hindcast tune", SPARK) as spark:
-        tune_(spark, opened, listed, fields, grace, out, overwrite, about, progress)
+    with session_on(chosen.cluster, "hindcast tune", kind.tuning.spark) as spark:
+        tune_(spark, opened, kind, listed, fields, grace, out, overwrite, about, progress)
 
 
 @app.command()
@@ -279,7 +281,7 @@ def forecast(
         from launch.cluster import session_on
 
         refuse_taken(out, overwrite, must_be_file)
-        read_card(model)  # before the time for Spark is spent
+        must_forecast(read_card(model), model)  # before the time for Spark is spent
         with session_on(chosen.cluster, "hindcast forecast") as spark, progress.stage("forecasting", spark, what):
             written = write_forecasts_of_readings(spark, model, what, out, overwrite)
         for reason, series in written.left_out.items():
@@ -303,22 +305,36 @@ def compare(
     out: Annotated[
         Path, typer.Option("--out", metavar="REPORT", help="report.html, or a folder for it; scores.json lies beside it.")
     ],
-    hmm: Annotated[Path | None, typer.Option(help="A fitted HMM; without it, one is fitted.")] = None,
-    lstm: Annotated[Path | None, typer.Option(help="A fitted LSTM; without it, one is fitted.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=MODEL",
+            help="A fitted model's folder, or package.module:factory, which makes one of your own; can be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    fit: Fits = None,
     settings: SettingsFile = None,
     allow_cleartext: AllowCleartext = False,
 ) -> None:
-    """Gives every model the same windows and says which one forecasts best, and at what cost."""
+    """Gives every model the same windows and says which one forecasts best, and at what cost.
+
+    Without --model and --fit, every entrant of the settings is fitted, or one model of each kind.
+    """
     allow_cleartext_in(ctx, allow_cleartext)
     chosen = settings_.load(settings, ctx.obj)
     from launch.compare import compare_models, report_path, season_to_compare
-    from launch.fitting import fit_missing, open_to_fit
+    from launch.entrants import enter, must_suit, wanted
+    from launch.fitting import open_to_fit
 
+    entrants = wanted(model or (), fit or (), chosen)
     opened, progress = open_to_fit(dataset), Progress()
+    must_be_numbers(opened)
+    must_suit(entrants, opened)
     report_path(out)
     season_to_compare(opened, chosen)  # before the time for fitting is spent
-    models = fit_missing(opened, chosen, progress, hmm, lstm)
-    compare_models(opened, *models, out, chosen, shlex.join(["hindcast", *sys.argv[1:]]), progress)
+    entered = enter(entrants, opened, chosen, progress)
+    compare_models(opened, entered, out, chosen, shlex.join(["hindcast", *sys.argv[1:]]), progress)
 
 
 def main() -> None:

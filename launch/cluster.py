@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 from deep.serving import PORTS
+from forecasting.kind import Where
 from launch.capacity import must_hold_ranks
 from launch.progress import Progress
 from launch.runs import run
@@ -35,6 +37,23 @@ def session_on(cluster: ClusterSettings, name: str, more: Mapping[str, str] | No
         context = spark.sparkContext
         run().note(spark={"master": context.master, "application": context.applicationId, "page": context.uiWebUrl})
         yield spark
+
+
+@contextmanager
+def where_on(cluster: ClusterSettings, name: str, spark: SparkSession | None = None) -> Iterator[Where]:
+    """What these settings give a fit. `spark`: a session that is there already; without it, one is started when it is first
+    asked for, and stopped at the end."""
+    with ExitStack() as stack:
+
+        @cache
+        def session() -> SparkSession:
+            return spark or stack.enter_context(session_on(cluster, name))
+
+        def ranks(session: SparkSession) -> int:
+            must_train_on(session, cluster)
+            return ranks_on(session, cluster)
+
+        yield Where(session, cluster.on, ranks, cluster.least_ranks, cluster.gpus_per_worker)
 
 
 def executors_gpus(cluster: ClusterSettings) -> dict[str, str]:
@@ -81,7 +100,7 @@ def _gpus(spark: SparkSession, per_worker: int) -> int:
 
 
 def must_train_on(spark: SparkSession, cluster: ClusterSettings) -> None:
-    """Raises InputError where an LSTM could not be trained as these settings say, before other work is done for nothing."""
+    """Raises InputError where ranks could not train as these settings say, before other work is done for nothing."""
     if cluster.on != "horovod":
         return
     must_allow_cleartext(spark, cluster)

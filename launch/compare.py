@@ -1,71 +1,79 @@
-"""The comparison: every model on the same test windows, in one page and one table."""
+"""The comparison: every entrant on the same test windows, in one page and one table."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
-from classical.hmm.forecast import HmmForecaster
-from classical.hmm.part import HmmPart
-from deep.part import LstmPart
-from forecasting.baselines import RepeatLast, SeasonalNaive, fit_linear, naive_error, season_of
-from forecasting.card import Card
-from forecasting.report import contents
+from forecasting.baselines import season_of
+from forecasting.entrant import Entrant
 from forecasting.report.page import write as write_page
-from launch.inspection import how_many_windows
-from launch.page import model_row, page_contents
+from forecasting.report.parts import Parts
+from forecasting.task import FORECAST, Task
+from forecasting.truth import Truth
+from launch.fitting import covariates_in_words
+from launch.kinds import KINDS
+from launch.page import page_contents
 from launch.progress import Progress, console
-from launch.regimes import Truth
 from launch.runs import run
-from launch.scoring import Entrant, examples, score, timed
 from launch.settings import Settings
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.placing import must_be_file, placed_file, refuse_taken
 
-if TYPE_CHECKING:
-    from deep.forecaster import LstmForecaster
+COST = {"fit_seconds": "fit, s", "fit_cpu_seconds": "CPU, s", "forecast_seconds": "forecast, s"}
 
 
 def compare_models(
     dataset: SequenceDataset,
-    hmm: HmmForecaster,
-    lstm: LstmForecaster,
+    entrants: Sequence[Entrant],
     out: Path,
     settings: Settings,
     command: str,
     progress: Progress,
     truth: Truth | None = None,
+    task: Task = FORECAST,
 ) -> Path:
-    """Scores the models and the baselines, writes the page and scores.json, prints a table, and returns the page's path.
+    """Scores the entrants and the baselines, writes the page and scores.json, prints a table, and returns the page's path.
 
-    `command` is what repeats it; `truth` the regimes of simulated data, which the page holds against the HMM's states.
+    `command` is what repeats it; `truth` the regimes of simulated data, against which the page holds hidden states.
     """
     page, season = report_path(out), season_to_compare(dataset, settings)
     with progress.stage("baselines"):
-        entrants = baselines(dataset, season)
-    entrants += [fitted(lstm), fitted(hmm)]
+        baselines, notes = task.enter_baselines(dataset, season)
+    everyone = [*baselines, *entrants]
     with progress.stage("scoring", about="every test window"):
-        scores = score(entrants, dataset, progress.update)
-        naive = naive_error(dataset, season)
-    rows = tuple(model_row(entrant, scores[entrant.name], naive) for entrant in entrants)
-    for row in rows:
-        run().gauge("test_mse", row.mse, model=row.name)
-        run().gauge("test_mae", row.mae, model=row.name)
+        result = task.compare(everyone, dataset, season, settings.compare.examples, progress.update)
+    for name, row in result.rows.items():
+        for measure in task.measures:
+            if measure.gauge:
+                run().gauge(f"test_{measure.key}", row[measure.key], model=name)
+    seeds = {one.name: one.card.seed for one in entrants if one.card is not None and one.card.seed is not None}
     with progress.stage("drawing the report"):
-        drawn = examples(entrants, dataset, settings.compare.examples)
-        cards = card_of(hmm), card_of(lstm)
-        write_page(page_contents(dataset, rows, drawn, hmm, *cards, season, settings, command, truth), page)
+        parts = result.parts + sections(entrants, dataset, truth) + Parts(notes=tuple(notes))
+        write_page(page_contents(dataset, parts, season, seeds, command), page)
         run().wrote("report", page)
-        write_scores(rows, dataset, season, command, settings, page.with_name("scores.json"))
+        write_scores(result.rows, dataset, season, seeds, command, page.with_name("scores.json"))
         run().wrote("scores", page.with_name("scores.json"))
-    show(rows)
+    show(result.rows, [one.name for one in entrants], task)
     console.print(f"report: [bold]{page}[/]", highlight=False)
     return page
+
+
+def sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth | None) -> Parts:
+    """What the kinds of the entrants show of them, and what is to be known of each."""
+    parts = Parts()
+    for kind in KINDS.values():
+        of_kind = [one for one in entrants if one.card is not None and one.card.kind == kind.name]
+        if of_kind:
+            parts += kind.sections(of_kind, dataset, truth)
+    notes = [f"{one.name}: {note}" for one in entrants if one.card is not None for note in one.card.notes]
+    return parts + Parts(notes=(*notes, *filter(None, [covariates_in_words(dataset)])))
 
 
 def season_to_compare(dataset: SequenceDataset, settings: Settings) -> int:
@@ -73,7 +81,7 @@ def season_to_compare(dataset: SequenceDataset, settings: Settings) -> int:
     season = settings.compare.season or season_of(dataset.step_micros, dataset.layout)
     if season > dataset.layout.context:
         raise InputError(f"compare.season: {season} steps are more than the context of {dataset.layout.context}")
-    if not how_many_windows(dataset.manifest, "test"):
+    if not dataset.manifest.windows("test"):
         raise InputError(f"{dataset.location}: the test split has no windows to compare on: prepare it with a longer split.test")
     return season
 
@@ -89,83 +97,39 @@ def report_path(out: Path) -> Path:
     return page
 
 
-def baselines(dataset: SequenceDataset, season: int) -> list[Entrant]:
-    """Repeat-last, seasonal-naive and closed-form linear regression, the last fitted here."""
-    layout = dataset.layout
-    linear, wall, cpu = timed(lambda: fit_linear(dataset))
-    in_words = f"closed-form least squares on {layout.context} steps of context, last value subtracted, channels share weights"
-    seasonal = f"every step is the last reading known at the same point of a season of {season} steps"
-    return [
-        Entrant(RepeatLast(layout), "baseline", "every step is the last reading", 0.0, 0.0),
-        Entrant(SeasonalNaive(layout, season), "baseline", seasonal, 0.0, 0.0),
-        Entrant(linear, "baseline", in_words, wall, cpu, linear.weights.nbytes),
-    ]
-
-
-def fitted(model: HmmForecaster | LstmForecaster) -> Entrant:
-    """A fitted model, described by its card."""
-    card = card_of(model)
-    part, rounds = card.part, len(card.history)
-    if isinstance(part, LstmPart):
-        lstm = part.settings
-        what = f"{lstm.network} network, {lstm.units} units, {rounds} epochs (best: {part.best_epoch}), {part.ranks} ranks"
-        what += f"; {lstm.members} of them together" if lstm.members > 1 else ""
-        what += f"; {lstm.line_share:.0%} of its forecast is a closed-form line's" if lstm.line_share else ""
-    else:
-        assert isinstance(part, HmmPart)
-        order = f", order {part.settings.order}" if part.settings.emission == "autoregressive" else ""
-        what = f"{part.settings.emission} hidden Markov model, {part.settings.states} states{order}, {rounds} EM iterations"
-    return Entrant(model, "model", what, card.fit_seconds, card.fit_cpu_seconds, card.bytes)
-
-
-def card_of(model: HmmForecaster | LstmForecaster) -> Card[Any]:
-    """What a model says of itself. Raises ValueError for one that was not fitted on a dataset."""
-    if model.card is None:
-        raise ValueError(f"{model.name}: only a model that was fitted on a dataset, or loaded, can be compared")
-    return model.card
-
-
 def write_scores(
-    models: Sequence[contents.Model], dataset: SequenceDataset, season: int, command: str, settings: Settings, path: Path
+    rows: Mapping[str, Mapping[str, Any]],
+    dataset: SequenceDataset,
+    season: int,
+    seeds: Mapping[str, int],
+    command: str,
+    path: Path,
 ) -> None:
     """The numbers of the page as JSON; errors on the test split, in scaled units unless they say otherwise."""
-    rows = {
-        model.name: {
-            "mse": model.mse,
-            "mae": model.mae,
-            "mase": model.mase,
-            "fit_seconds": model.fit_seconds,
-            "fit_cpu_seconds": model.fit_cpu_seconds,
-            "forecast_seconds": model.forecast_seconds,
-            "parameters": model.parameters,
-            "mae_in_sensor_units": dict(zip(dataset.channels, model.channel_mae.tolist(), strict=True)),
-            "mse_by_step": model.step_mse.tolist(),
-        }
-        for model in models
-    }
     about = {
         "dataset": dataset.location,
         "digest": dataset.digest,
-        "test_windows": how_many_windows(dataset.manifest, "test"),
+        "test_windows": dataset.manifest.windows("test"),
         "context": dataset.layout.context,
         "lead": dataset.layout.lead,
         "horizon": dataset.layout.horizon,
         "season": season,
         "command": command,
-        "seeds": {"hmm": settings.hmm.seed, "lstm": settings.lstm.seed},
+        "seeds": seeds,
         "versions": dataset.manifest.versions,
     }
     with placed_file(path) as staged:
         staged.write_text(json.dumps({"models": rows, **about}, indent=1) + "\n", encoding="utf-8")
 
 
-def show(models: Sequence[contents.Model]) -> None:
-    """The table in the terminal, best first."""
+def show(rows: Mapping[str, Mapping[str, Any]], models: Sequence[str], task: Task) -> None:
+    """The table in the terminal, best first; baselines are dim."""
     table = Table("model", box=None, header_style="bold")
-    for name in ("MSE", "MAE", "MASE", "fit, s", "CPU, s", "forecast, s", "parameters"):
-        table.add_column(name, justify="right")
-    for model in sorted(models, key=lambda model: model.mse):
-        cells = [f"{model.mse:.4f}", f"{model.mae:.4f}", f"{model.mase:.3f}"]
-        cells += [f"{seconds or 0:.1f}" for seconds in (model.fit_seconds, model.fit_cpu_seconds, model.forecast_seconds)]
-        table.add_row(model.name, *cells, f"{model.parameters or 0:,}", style="" if model.kind == "model" else "dim")
+    for label in (*(measure.label for measure in task.measures), *COST.values(), "parameters"):
+        table.add_column(label, justify="right")
+    for name, row in sorted(rows.items(), key=lambda named: named[1][task.measures[0].key]):
+        cells = [f"{row[measure.key]:.{measure.decimals}f}" for measure in task.measures]
+        cells += [f"{row[key] or 0:.1f}" for key in COST]
+        parameters = "" if row["parameters"] is None else f"{row['parameters']:,}"
+        table.add_row(escape(name), *cells, parameters, style="" if name in models else "dim")
     console.print(table)

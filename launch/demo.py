@@ -5,32 +5,32 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from classical.hmm.saving import save as save_hmm
+from forecasting.truth import Truth
 from launch.cluster import must_train_on, session_on
 from launch.compare import compare_models
-from launch.fitting import fit_hmm, fit_lstm
+from launch.entrants import Wanted, enter, must_suit, wanted
 from launch.inspection import prepared
+from launch.kinds import quick_settings
+from launch.models import kind_of
 from launch.progress import Progress, console
-from launch.regimes import Truth
 from launch.runs import run as this_run
 from launch.settings import load, load_spec
 from prep import synthetic
 from prep.errors import InputError
 from prep.pipeline import prepare
 from prep.readings import load as load_readings
-from prep.spec import ReadingsSpec, duration_text, validate
+from prep.spec import ReadingsSpec, Spec, duration_text, validate
 from prep.stepping import infer_step
 
 SENSORS, HOURS, SEED = 24, 2400, 7
 DAY_MICROS = 86_400_000_000
-# Enough to see which way the comparison goes in some minutes on two cores.
-BRISK: dict[str, dict[str, Any]] = {"hmm": {"iterations": 60}, "lstm": {"max_seconds": 120}}
 FIRST_LINE = "# Written by `hindcast demo`, and overwritten by the next one: copy this file before you change it.\n"
 
 
@@ -40,6 +40,7 @@ def run(
     series: tuple[str, ...],
     values: tuple[str, ...],
     out: Path,
+    fits: Sequence[str],
     overrides: dict[str, str],
     progress: Progress,
 ) -> None:
@@ -49,9 +50,13 @@ def run(
     spec_file = out / "settings.toml"
     refuse_foreign(out, spec_file)
     truth: Truth | None = None
-    cluster = load(None, {field: text for field, text in overrides.items() if field.startswith("cluster.")}).cluster
-    with session_on(cluster, "hindcast demo") as spark:
-        must_train_on(spark, cluster)
+    # What can be refused is refused before anything is drawn, prepared or fitted.
+    known = load(None, {field: text for field, text in overrides.items() if field.split(".")[0] not in Spec.model_fields})
+    asked = wanted((), fits, known)
+    must_be_folders(asked)
+    with session_on(known.cluster, "hindcast demo") as spark:
+        if any(one.kind is not None and one.kind.on_ranks for one in asked):
+            must_train_on(spark, known.cluster)
         if readings is None:
             tables, name = fleet_tables(), "fleet"
         else:
@@ -67,16 +72,24 @@ def run(
         with progress.stage("preparing", spark, name):
             dataset = prepare(spark, spec, out / f"{name}.seq", overwrite=True, on_stage=progress.enter)
         prepared(dataset)
-        hmm = fit_hmm(spark, dataset, settings, progress)
-        lstm = fit_lstm(dataset, settings, progress, spark)
-    save_hmm(hmm, out / "hmm", overwrite=True)
-    this_run().wrote("model", out / "hmm")
-    assert lstm is not None, "a demo is not started by horovodrun"
-    lstm.save(out / "lstm", overwrite=True)
-    this_run().wrote("model", out / "lstm")
+        asked = wanted((), fits, settings)
+        must_suit(asked, dataset)
+        entrants = enter(asked, dataset, settings, progress, spark)
+    for entrant in entrants:
+        assert entrant.card is not None, "a demo fits all of its models"
+        folder = out / entrant.name
+        kind_of(entrant.card, folder).save(entrant.model, folder, True)
+        this_run().wrote("model", folder)
     command = shlex.join(["hindcast", *sys.argv[1:]])
-    compare_models(dataset, hmm, lstm, out, settings, command, progress, truth=truth)
+    compare_models(dataset, entrants, out, settings, command, progress, truth=truth)
     console.print(f"[dim]settings to start from: {spec_file}[/]", highlight=False)
+
+
+def must_be_folders(asked: Sequence[Wanted]) -> None:
+    """Raises InputError for an entrant whose folder, beside readings.csv and report.html, could be taken for another file."""
+    for one in asked:
+        if "." in one.name:
+            raise InputError(f"entrant {one.name!r}: its model becomes a folder of that name: choose one without a dot")
 
 
 def draw_fleet(out: Path) -> Truth:
@@ -105,8 +118,7 @@ def fleet_tables() -> dict[str, dict[str, Any]]:
         "split": {"train": 0.7, "validation": 0.1, "test": 0.2},
         "scaling": {"method": "standard", "per": "global"},
         "windows": {"context": 96, "horizon": 24},
-        **BRISK,
-        "hmm": {**BRISK["hmm"], "states": len(synthetic.REGIMES), "order": 48},
+        **quick_settings(len(synthetic.REGIMES)),
     }
 
 
@@ -129,7 +141,7 @@ def suggest(
         "readings": table,
         "grid": {"step": duration_text(step), "duplicates": "mean"},
         "windows": {"context": context, "horizon": horizon},
-        **BRISK,
+        **quick_settings(None),
     }
 
 

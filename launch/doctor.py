@@ -10,14 +10,17 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from rich.table import Table
 
-from deep.settings import LstmSettings
+from forecasting.kind import Kind
+from launch.kinds import KINDS
 from launch.progress import Progress, console
 from launch.session import java_home, java_version, spark_session
+from launch.settings import Settings
 from prep.describing import described
 from prep.errors import InputError
 
@@ -35,14 +38,16 @@ class Finding:
     mend: str = ""
 
 
-def examine(settings: LstmSettings) -> bool:
+def examine(settings: Settings) -> bool:
     """Tries everything, prints a table, and says whether all that Hindcast needs works. A missing GPU is no failure.
 
-    `settings`: of the trainings that are asked about.
+    `settings`: of the models that are asked about.
     """
     looks: dict[str, Callable[[], Iterator[Finding]]] = {
         "Python": python, "Java": java, "Spark and Petastorm": spark_and_petastorm, "TensorFlow": tensorflow, "Horovod": horovod,
-        "GPU": gpus, "LSTMs": lambda: lstms(settings), "Cores": cores, "Memory": memory, "Disk": disk,
+        "GPU": gpus,
+        **{kind.plural: partial(probed, kind, settings) for kind in KINDS.values() if kind.probe is not None},
+        "Cores": cores, "Memory": memory, "Disk": disk,
     }  # fmt: skip
     progress, findings = Progress(), []
     with progress.stage("trying what Hindcast needs"):
@@ -152,20 +157,19 @@ def gpus() -> Iterator[Finding]:
         yield Finding("GPUs for E-steps", "absent", str(error))
 
 
-def lstms(settings: LstmSettings) -> Iterator[Finding]:
-    """What a training of these settings would run on; the training's own code decides, in a Python of its own."""
+def probed(kind: Kind, settings: Settings) -> Iterator[Finding]:
+    """What a fit of these settings would run on; the kind's own code decides, in a Python of its own."""
     code = (
-        "import json, sys; from deep.cudnn import why_no_cudnn; from deep.precision import why_float32; "
-        "from deep.settings import LstmSettings; settings = LstmSettings.model_validate_json(sys.argv[1]); "
-        "print(json.dumps([why_float32(settings.precision), why_no_cudnn(settings)]))"
+        "import json, sys; from dataclasses import asdict; from launch.kinds import KINDS; kind = KINDS[sys.argv[1]]; "
+        "given = json.loads(sys.argv[2]); "
+        "tables = {name: model.model_validate(given[name]) for name, model in kind.tables.items()}; "
+        "print(json.dumps([asdict(probe) for probe in kind.probe(tables)]))"
     )
-    why_float32, why_no_cudnn = json.loads(run_python(code, settings.model_dump_json()))
-    yield used("Mixed precision", why_float32, "LSTMs compute in bfloat16", "LSTMs compute in float32")
-    yield used("cuDNN", why_no_cudnn, "LSTMs run in its kernel", "LSTMs run in TensorFlow's loop")
-
-
-def used(what: str, why_not: str | None, with_it: str, without: str) -> Finding:
-    return Finding(what, "works", with_it) if why_not is None else Finding(what, "absent", f"{without}: {why_not}")
+    tables = {name: table.model_dump(mode="json") for name, table in settings.of(kind).items()}
+    for probe in json.loads(run_python(code, kind.name, json.dumps(tables))):
+        why_not = probe["why_not"]
+        state: Literal["works", "absent"] = "works" if why_not is None else "absent"
+        yield Finding(probe["what"], state, probe["with_it"] if why_not is None else f"{probe['without']}: {why_not}")
 
 
 def cores() -> Iterator[Finding]:

@@ -1,89 +1,88 @@
-"""`hindcast fit hmm` and `hindcast fit lstm`."""
+"""`hindcast fit KIND`: a command for each kind of models."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
+from deep.started import first_rank
 from forecasting.card import must_be_model
+from forecasting.kind import Kind, Option
 from launch import settings as settings_
-from launch.arguments import AllowCleartext, Dataset, Overwrite, SettingsFile, allow_cleartext_in
+from launch.arguments import Dataset, Overwrite, SettingsFile, allow_cleartext_in
+from launch.kinds import KINDS, kind_named
 from launch.progress import Progress, console
 from launch.runs import run
 from prep.placing import refuse_taken
 
-fit = typer.Typer(no_args_is_help=True, help="Fits a model to the training split of a dataset.")
 Out = Annotated[Path, typer.Option("--out", help="The folder for the model.", show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint that a killed fit left beside --out.")]
 
 
-@fit.command("hmm")
-def fit_hmm(
-    ctx: typer.Context,
-    dataset: Dataset,
-    out: Out,
-    settings: SettingsFile = None,
-    overwrite: Overwrite = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint that a killed fit left beside --out.")
-    ] = False,
-) -> None:
-    """A hidden Markov model, by EM on Spark. Every few iterations the fit is saved in OUT.checkpoint, until OUT is there."""
-    chosen = settings_.load(settings, ctx.obj)
-    from classical.hmm.saving import save
-    from launch.cluster import session_on
-    from launch.fitting import fit_hmm as fit_
-    from launch.fitting import open_to_fit
+class Kinds(typer.core.TyperGroup):
+    """Names the kinds that there are where another is asked for."""
 
-    opened, progress = open_to_fit(dataset), Progress()
-    refuse_taken(out, overwrite, must_be_model)
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
-    if checkpoint.exists() and not resume:
-        console.print(f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it")
-    with session_on(chosen.cluster, "hindcast fit hmm") as spark:
-        save(fit_(spark, opened, chosen, progress, checkpoint, resume), out, overwrite=overwrite)
-    run().wrote("model", out)
-    checkpoint.unlink(missing_ok=True)
-    console.print(f"model: {out}")
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        found = super().get_command(ctx, cmd_name)
+        if found is None and not cmd_name.startswith("-"):
+            kind_named(cmd_name, "fit")
+        return found
 
 
-@fit.command("lstm")
-def fit_lstm(
-    ctx: typer.Context,
-    dataset: Dataset,
-    out: Out,
-    settings: SettingsFile = None,
-    overwrite: Overwrite = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on, at the very step, from the checkpoint that a killed fit left beside --out.")
-    ] = False,
-    tensorboard: Annotated[Path | None, typer.Option(help="A folder for TensorBoard's event files.")] = None,
-    allow_cleartext: AllowCleartext = False,
-) -> None:
-    """An LSTM: with Horovod on Spark, in one process (--cluster.on local), or as a rank where horovodrun started this.
+fit = typer.Typer(cls=Kinds, no_args_is_help=True, help="Fits a model to the training split of a dataset.")
 
-    Its way is saved in OUT.checkpoint, until OUT is there. Where MLFLOW_TRACKING_URI is set, MLflow is told of every epoch.
-    """
-    allow_cleartext_in(ctx, allow_cleartext)
-    chosen = settings_.load(settings, ctx.obj)
-    from contextlib import nullcontext
 
-    from deep.journal import journal
-    from deep.started import first_rank
-    from launch.fitting import fit_lstm as fit_
-    from launch.fitting import open_to_fit
+def command_of(kind: Kind) -> Callable[..., None]:
+    """What `hindcast fit KIND` runs, with the options that this kind alone has."""
 
-    opened = open_to_fit(dataset)
-    refuse_taken(out, overwrite, must_be_model)
-    checkpoint = out.with_name(f"{out.name}.checkpoint")
-    if first_rank() and checkpoint.exists() and not resume:
-        console.print(f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it")
-    about = {"dataset": opened.location, **chosen.lstm.model_dump(mode="json")}
-    with journal(out.name, about, tensorboard) if first_rank() else nullcontext(lambda record: None) as told:
-        model = fit_(opened, chosen, Progress(), None, checkpoint, resume, told)
-    if model is not None:  # ranks other than the first have nothing to write
-        model.save(out, overwrite=overwrite)
-        run().wrote("model", out)
-        checkpoint.unlink(missing_ok=True)
-        console.print(f"model: {out}")
+    def command(
+        ctx: typer.Context,
+        dataset: Dataset,
+        out: Out,
+        settings: SettingsFile = None,
+        overwrite: Overwrite = False,
+        resume: Resume = False,
+        **options: Any,
+    ) -> None:
+        allow_cleartext_in(ctx, options.get("allow_cleartext", False))
+        chosen = settings_.load(settings, ctx.obj)
+        from launch.fitting import fit as fit_
+        from launch.fitting import open_to_fit
+
+        opened = open_to_fit(dataset)
+        refuse_taken(out, overwrite, must_be_model)
+        checkpoint = out.with_name(f"{out.name}.checkpoint")
+        if first_rank() and checkpoint.exists() and not resume:
+            console.print(f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it")
+        model = fit_(
+            kind, opened, chosen.of(kind), chosen.cluster, Progress(), name=out.name, checkpoint=checkpoint, resume=resume,
+            options=options,
+        )  # fmt: skip
+        if model is not None:  # ranks other than the first have nothing to write
+            kind.save(model, out, overwrite)
+            run().wrote("model", out)
+            checkpoint.unlink(missing_ok=True)
+            console.print(f"model: {out}")
+
+    # Typer reads the options of a command from its signature.
+    given = inspect.signature(command, eval_str=True).parameters.values()
+    taken = [*(one for one in given if one.kind is not one.VAR_KEYWORD), *map(_parameter, kind.options)]
+    command.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in taken}
+    return command
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    of: Any = Path | None if option.path else bool
+    annotation = Annotated[of, typer.Option(f"--{option.name}", help=option.help, show_default=False)]
+    name, default = option.name.replace("-", "_"), None if option.path else False
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+for _kind in KINDS.values():
+    fit.command(_kind.name, help=_kind.summary)(command_of(_kind))

@@ -91,10 +91,6 @@ def how_many_series(manifest: Manifest) -> int:
     return sum(found) if manifest.series else max(found)
 
 
-def how_many_windows(manifest: Manifest, split: str) -> int:
-    return sum(sum(part.windows) for part in manifest.parts if part.split == split)
-
-
 def uncommon_scaling(manifest: Manifest) -> str:
     """In words, which channels the scaling leaves as they are; empty where there are none."""
     unscaled = [channel.name for channel in manifest.channels if channel.kind != "real"]
@@ -130,7 +126,7 @@ def _splits(manifest: Manifest) -> Table:
         table.add_column(name, justify="right")
     for split in SPLITS:
         border, parts = manifest.borders[split], [part for part in manifest.parts if part.split == split]
-        numbers = (how_many_windows(manifest, split), sum(sum(part.rows) for part in parts), len(parts))
+        numbers = (manifest.windows(split), sum(sum(part.rows) for part in parts), len(parts))
         table.add_row(split, border.start_time, border.stop_time, *(f"{number:,}" for number in numbers))
     asked = manifest.spec.split
     if manifest.series is not None:

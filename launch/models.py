@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from forecasting.card import read_card
+from forecasting.card import CARD, Card, must_forecast, read_card
+from forecasting.kind import Kind
+from launch.kinds import KINDS
 from prep.dataset import SequenceDataset
-
-if TYPE_CHECKING:
-    from classical.hmm.forecast import HmmForecaster
-    from deep.forecaster import LstmForecaster
+from prep.errors import InputError
 
 
-def load(folder: Path, dataset: SequenceDataset, kind: str | None = None) -> HmmForecaster | LstmForecaster:
-    """A saved model that can forecast this dataset. Raises InputError where it cannot, or the folder holds none of that kind."""
-    read_card(folder).sequences(folder).check(dataset, folder)
-    return load_any(folder, kind)
+def load(folder: Path, dataset: SequenceDataset) -> Any:
+    """A saved model that can forecast this dataset. Raises InputError where it cannot, or there is none."""
+    must_forecast(read_card(folder), folder).check(dataset, folder)
+    return load_any(folder)
 
 
-def load_any(folder: Path, kind: str | None = None) -> HmmForecaster | LstmForecaster:
-    """A saved model of this kind, or of the one it says it is. Raises InputError where it cannot be read."""
-    if (kind or read_card(folder).kind) == "hmm":
-        from classical.hmm.saving import load as load_hmm
+def load_any(folder: Path) -> Any:
+    """A saved model, of the kind that it says it is. Raises InputError where it cannot be read."""
+    return kind_of(read_card(folder), folder).load(folder)
 
-        return load_hmm(folder)
-    from deep.forecaster import load as load_lstm
 
-    return load_lstm(folder)
+def kind_of(card: Card[Any], folder: Path) -> Kind:
+    """Raises InputError for a kind that this version does not know."""
+    if card.kind not in KINDS:
+        raise InputError(
+            f"{folder / CARD}: a model of kind {card.kind!r}, which this Hindcast does not know; it knows {', '.join(KINDS)}. "
+            "Use a version that does"
+        )
+    return KINDS[card.kind]

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -65,6 +65,14 @@ class Progress:
         """One of many like it in the current stage is over (an iteration, an epoch), with what is known of it in numbers."""
         run().step(name, number, numbers, seconds)
         self.update(detail or f"{name} {number}")
+
+    def gauge(self, name: str, number: float) -> None:
+        """The latest of a number that changes."""
+        run().gauge(name, number)
+
+    def note(self, **facts: Any) -> None:
+        """Facts for the record of the run."""
+        run().note(**facts)
 
     @contextmanager
     def _shown(self, text: str, spark: SparkSession | None) -> Iterator[None]:

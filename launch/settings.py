@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, Field, create_model, field_validator
 
-from classical.hmm.settings import HmmSettings
 from deep.serving import ports_of
-from deep.settings import LstmSettings, PartitionSettings
+from forecasting.kind import Kind, Tables
 from launch.capacity import WAIT_SECONDS
+from launch.kinds import KINDS
 from launch.runs import run
 from prep.errors import InputError
 from prep.spec import Spec, Table, override, read_settings, validate
@@ -55,13 +55,50 @@ class ClusterSettings(Table):
 
 
 class Settings(Table):
-    """Everything but what to prepare."""
+    """Everything but what to prepare. `entrants`: models of a comparison that differ from the tables of their kind, by name.
 
-    hmm: HmmSettings = HmmSettings()
-    lstm: LstmSettings = LstmSettings()
+    The tables of each kind of models stand beside these.
+    """
+
     compare: CompareSettings = CompareSettings()
     cluster: ClusterSettings = ClusterSettings()
-    partitions: PartitionSettings = PartitionSettings()
+    entrants: dict[str, dict[str, Any]] = Field(default_factory=dict)
+
+    def of(self, kind: Kind) -> Tables:
+        """The tables of a kind."""
+        return {name: getattr(self, name) for name in kind.tables}
+
+    def entrant(self, name: str) -> tuple[Kind, Tables]:
+        """The kind of an entrant of `entrants`, and its tables: those of the kind, but for what stands there.
+
+        Raises InputError where it has no kind, or a field is none of its kind's.
+        """
+        where = f"entrants.{name}"
+        given = dict(self.entrants[name])
+        kind = given.pop("kind", None)
+        if kind not in KINDS:
+            found = f"found {kind!r}" if kind is not None else "found none"
+            raise InputError(f'{where}.kind: {found}, expected one of {", ".join(KINDS)}: kind = "{next(iter(KINDS))}"')
+        beside = {table: given.pop(table) for table in KINDS[kind].tables if table != kind and table in given}
+        own = {kind: _changed(getattr(self, kind), given, where)}
+        return KINDS[kind], own | {
+            table: _changed(getattr(self, table), beside.get(table, {}), f"{where}.{table}")
+            for table in KINDS[kind].tables
+            if table != kind
+        }
+
+
+def _changed(table: BaseModel, more: Any, where: str) -> Any:
+    """A table with other values of some fields."""
+    if not isinstance(more, dict):
+        raise InputError(f"{where}: found {more!r}, expected a table of settings")
+    return validate(type(table), table.model_dump() | more, where)
+
+
+# The tables of each kind are fields of their own: a file says [hmm], the command line --hmm.states.
+Complete: type[Settings] = create_model(
+    "Complete", __base__=Settings, **{name: (table, table()) for kind in KINDS.values() for name, table in kind.tables.items()}
+)  # type: ignore[call-overload]
 
 
 def load(path: str | Path | None, overrides: dict[str, str]) -> Settings:
@@ -72,7 +109,9 @@ def load(path: str | Path | None, overrides: dict[str, str]) -> Settings:
             raise InputError(
                 f"--{field}: decides what a dataset holds, and this one is prepared already. Give it to `hindcast prep`"
             )
-    settings = validate(Settings, _tables(path, overrides, Settings), where=str(path or "command line"))
+    settings = validate(Complete, _tables(path, overrides, Complete), where=str(path or "command line"))
+    for name in settings.entrants:
+        settings.entrant(name)  # wrong fields are named before any work
     run().note(settings=settings.model_dump(mode="json"))
     return settings
 
@@ -109,7 +148,7 @@ def _tables(path: str | Path | None, overrides: dict[str, str], model: type[Tabl
     else:
         for field, text in overrides.items():
             override(tables, field, text)
-    known = {*Spec.model_fields, *Settings.model_fields}
+    known = {*Spec.model_fields, *Complete.model_fields}
     unknown = sorted(tables.keys() - known)
     if unknown:
         raise InputError(f"{path or 'command line'}: no table {unknown[0]!r}; the tables are {', '.join(sorted(known))}")

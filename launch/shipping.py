@@ -9,22 +9,18 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecasting.card import CARD, Card, read_card
-from launch.models import load_any
+from forecasting.card import Card, read_card
+from launch.models import kind_of, load_any
 from prep.errors import InputError
 
 if TYPE_CHECKING:
     from pyspark import Broadcast, SparkContext
-
-    from classical.hmm.forecast import HmmForecaster
-    from deep.forecaster import LstmForecaster
 
 # A worker that forecasts with one model after the other does not keep them all.
 MOST_LOADED = 2
@@ -42,8 +38,8 @@ class Shipped:
 def ship(folder: Path, context: SparkContext) -> tuple[Shipped, Card[Any]]:
     """Sends a model folder out. Raises InputError where it holds no model, or one that is damaged."""
     card = read_card(folder)
+    kind_of(card, folder).sound(folder, card)
     files = {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()}
-    _must_be_sound(folder, card, files)
     digest = hashlib.sha256()
     for name, content in files.items():
         digest.update(f"{name} {len(content)} ".encode() + content)
@@ -51,7 +47,7 @@ def ship(folder: Path, context: SparkContext) -> tuple[Shipped, Card[Any]]:
 
 
 @lru_cache(MOST_LOADED)
-def loaded(model: Shipped) -> HmmForecaster | LstmForecaster:
+def loaded(model: Shipped) -> Any:
     """The model, read from files of this worker's own that are gone afterwards. Raises InputError, which speaks of the folder
     that the model came from.
     """
@@ -66,21 +62,3 @@ def loaded(model: Shipped) -> HmmForecaster | LstmForecaster:
             return load_any(Path(folder))
         except InputError as error:
             raise InputError(str(error).replace(folder, model.folder)) from None
-
-
-def _must_be_sound(folder: Path, card: Card[Any], files: Mapping[str, bytes]) -> None:
-    """Finds here what can be found without TensorFlow, whose import takes seconds: the workers read the network anyway."""
-    if card.kind == "hmm":
-        load_any(folder)
-        return
-    networks = [name for name in files if name.endswith(".keras")]
-    if not networks:
-        raise InputError(f"{folder}: has a {CARD} and no network (.keras): the model is damaged; fit it again")
-    for name in networks:
-        try:
-            with zipfile.ZipFile(folder / name) as archive:
-                damaged = archive.testzip()
-        except (zipfile.BadZipFile, OSError, EOFError) as error:
-            damaged = str(error)
-        if damaged is not None:
-            raise InputError(f"{folder / name}: not a Keras model of Hindcast, or damaged ({damaged}): fit the model again")

@@ -1,4 +1,4 @@
-"""`hindcast tune`: a search over settings of an LSTM, and what it found as a table and as files."""
+"""`hindcast tune`: a search over settings of a kind of models, and what it found as a table and as files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from deep.settings import LstmSettings
+from forecasting.kind import Kind, Outcome
 from launch.progress import Progress, console
 from launch.runs import run
 from prep.dataset import SequenceDataset
@@ -22,11 +22,7 @@ from prep.placing import holds, placed_folder
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from deep.search.trials import Outcome
-
 TRIALS, TABLE, BEST = "trials.json", "trials.csv", "best.toml"
-# A process for each trial: TensorFlow keeps its memory and the GPUs that it once saw.
-SPARK = {"spark.python.worker.reuse": "false"}
 COLUMNS = ("trial", "validation_loss", "best_epoch", "epochs", "epochs_trained", "seconds", "ended", "error")
 UNTOUCHED = "The test split was given to no trial."
 
@@ -36,7 +32,8 @@ must_be_search = holds(TRIALS, "the outcome of a search")
 def tune(
     spark: SparkSession,
     dataset: SequenceDataset,
-    trials: Sequence[LstmSettings],
+    kind: Kind,
+    trials: Sequence[Any],
     tried: Sequence[str],
     grace: int,
     out: Path,
@@ -46,11 +43,11 @@ def tune(
 ) -> None:
     """Trains all `trials`, writes the folder `out`, and prints a table of the settings that were `tried`, best first.
 
-    `about`: what else is to stand in trials.json. Raises InputError as `deep.search.trials.search` does, and where every trial
-    failed: after the folder was written, which then has no best.toml.
+    `about`: what else is to stand in trials.json. Raises InputError as the search of the kind does, and where every trial failed:
+    after the folder was written, which then has no best.toml.
     """
-    from deep.search.trials import search
-
+    tuning = kind.tuning
+    assert tuning is not None, "only what can be tuned is tried"
     latest: dict[int, int] = {}
 
     def show_progress(trial: int, losses: Sequence[float]) -> None:
@@ -60,29 +57,29 @@ def tune(
         progress.step("epoch of a trial", sum(latest.values()), numbers, detail)
 
     with progress.stage("tuning", spark, f"{len(trials)} trials on Spark"):
-        outcomes = search(spark, dataset, trials, grace, show_progress)
-    rows = [_row(one, trials[one.trial], tried) for one in outcomes]
+        outcomes = tuning.search(spark, dataset, trials, grace, show_progress)
+    rows = [_row(one, kind, trials[one.trial], tried) for one in outcomes]
     best = min(outcomes, key=lambda one: one.loss)
     failed = [one for one in outcomes if one.ended == "failed"]
     found = None if best.ended == "failed" else best.trial
     with placed_folder(out, overwrite, must_be_search) as folder:
-        _write(folder, rows, tried, {**about, "grace": grace, "test_split": UNTOUCHED, "best": found}, outcomes)
+        _write(folder, rows, kind, tried, {**about, "grace": grace, "test_split": UNTOUCHED, "best": found}, outcomes)
         if found is not None:
-            (folder / BEST).write_text(_toml(trials[found], dataset, best), encoding="utf-8")
+            (folder / BEST).write_text(_toml(kind, trials[found], dataset, best), encoding="utf-8")
     run().wrote("search", out)
     _show(rows, tried, found)
     if found is None:
         raise InputError(f"all {len(failed)} trials failed, {out / TRIALS} says how. The first: {failed[0].error}")
-    trained, most = sum(one.epochs for one in outcomes), sum(settings.epochs for settings in trials)
+    trained, most = sum(one.epochs for one in outcomes), sum(tuning.most_epochs(settings) for settings in trials)
     console.print(f"{trained:,} epochs were trained, of {most:,} at most. {UNTOUCHED}", highlight=False)
-    console.print(f"best settings: {out / BEST}, for `hindcast fit lstm --settings`", highlight=False, soft_wrap=True)
+    console.print(f"best settings: {out / BEST}, for `hindcast fit {kind.name} --settings`", highlight=False, soft_wrap=True)
 
 
-def _row(one: Outcome, settings: LstmSettings, tried: Sequence[str]) -> dict[str, Any]:
+def _row(one: Outcome, kind: Kind, settings: Any, tried: Sequence[str]) -> dict[str, Any]:
     loss = min(one.losses, default=None)
     return {
         "trial": one.trial,
-        "settings": {f"lstm.{name}": getattr(settings, name) for name in tried},
+        "settings": {f"{kind.name}.{name}": getattr(settings, name) for name in tried},
         "validation_loss": loss,
         "best_epoch": None if loss is None else 1 + one.losses.index(loss),
         "epochs": len(one.losses),
@@ -94,21 +91,21 @@ def _row(one: Outcome, settings: LstmSettings, tried: Sequence[str]) -> dict[str
 
 
 def _write(
-    folder: Path, rows: list[dict[str, Any]], tried: Sequence[str], about: dict[str, Any], outcomes: Sequence[Outcome]
+    folder: Path, rows: list[dict[str, Any]], kind: Kind, tried: Sequence[str], about: dict[str, Any], outcomes: Sequence[Outcome]
 ) -> None:
     listed = [{**row, "losses": one.losses} for row, one in zip(rows, outcomes, strict=True)]
     (folder / TRIALS).write_text(json.dumps({**about, "trials": listed}, indent=1) + "\n", encoding="utf-8")
     with (folder / TABLE).open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["trial", *(f"lstm.{name}" for name in tried), *COLUMNS[1:]])
+        writer = csv.DictWriter(file, ["trial", *(f"{kind.name}.{name}" for name in tried), *COLUMNS[1:]])
         writer.writeheader()
         writer.writerows({**{name: row[name] for name in COLUMNS}, **row["settings"]} for row in rows)
 
 
-def _toml(settings: LstmSettings, dataset: SequenceDataset, best: Outcome) -> str:
+def _toml(kind: Kind, settings: Any, dataset: SequenceDataset, best: Outcome) -> str:
     """All settings, so that they mean the same when a default has changed; what is left out is None."""
     lines = [f"# Trial {best.trial}: the least validation loss, {best.loss:.6g}, on the dataset with digest {dataset.digest}."]
     fields = settings.model_dump(exclude_none=True)
-    return "\n".join([*lines, "[lstm]", *(f"{name} = {_value(value)}" for name, value in fields.items())]) + "\n"
+    return "\n".join([*lines, f"[{kind.name}]", *(f"{name} = {_value(value)}" for name, value in fields.items())]) + "\n"
 
 
 def _value(value: Any) -> str:

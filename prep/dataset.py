@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,6 +87,11 @@ class SequenceDataset:
     @property
     def arrays(self) -> tuple[ArrayField, ...]:
         return self.manifest.arrays
+
+    def without(self, split: str) -> SequenceDataset:
+        """The dataset for somebody who must not see a split: no file of it is named."""
+        parts = tuple(part for part in self.manifest.parts if part.split != split)
+        return replace(self, manifest=self.manifest.model_copy(update={"parts": parts}))
 
     def addresses(self, split: str, pieces: int = 1) -> list[Address]:
         """Where the split's rows are: one address a row group, or more, until there are `pieces` (as far as rows allow).

@@ -117,6 +117,10 @@ class Manifest(BaseModel):
         )
         return tuple(field for field in fields if field.shape[-1])
 
+    def windows(self, split: str) -> int:
+        """How many a split has."""
+        return sum(sum(part.windows) for part in self.parts if part.split == split)
+
     def count(self, name: str) -> int:
         """Of all splits, and of what belongs to none."""
         return sum(counts.get(name, 0) for counts in self.counts.values())

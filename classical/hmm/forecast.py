@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +43,6 @@ class HmmForecaster:
     horizon: int
     card: Card[HmmPart] | None = None
     lead: int = 0
-    name: ClassVar[str] = "hmm"
 
     @property
     def parameters(self) -> int:

@@ -224,7 +224,7 @@ def _padded(numbers: np.ndarray, empty: int, spare: int) -> np.ndarray:
 
 def _flat(readings: np.ndarray) -> np.ndarray:
     """(rows, length · channels)"""
-    return readings.reshape(len(readings), -1)
+    return readings.reshape(len(readings), readings.shape[1] * readings.shape[2])
 
 
 @njit(cache=True, nogil=True)

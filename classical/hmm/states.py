@@ -19,7 +19,9 @@ from prep.errors import InputError
 STEPS, CHANNELS = 1500, 3
 
 
-def describe_states(model: HiddenMarkov[Any], dataset: SequenceDataset, stretch: Stretch | None = None) -> States:
+def describe_states(
+    model: HiddenMarkov[Any], dataset: SequenceDataset, stretch: Stretch | None = None, *, name: str = "HMM"
+) -> States:
     """Means and deviations of the measured values in each state, weighted by P(state | all readings), over the training split.
 
     Reads one row group at a time. States keep their numbers: `fit_hmm` orders them by share of time, largest first.
@@ -42,7 +44,7 @@ def describe_states(model: HiddenMarkov[Any], dataset: SequenceDataset, stretch:
     mean = sums[1] / weight
     stay = np.minimum(np.diagonal(model.transition), 1 - 1e-15)
     return States(
-        model="hmm",
+        model=name,
         mean=mean + shift,
         deviation=np.sqrt(np.maximum(sums[2] / weight - mean**2, 0.0)),
         share=share / max(share.sum(), 1.0),

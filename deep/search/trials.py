@@ -75,7 +75,7 @@ def search(
     Raises InputError as `must_be_searchable` does.
     """
     must_be_searchable(dataset, trials)
-    race, seen = Race([settings.epochs for settings in trials], grace), without_test(dataset)
+    race, seen = Race([settings.epochs for settings in trials], grace), dataset.without("test")
 
     def decide(trial: int, losses: tuple[float, ...], end: str) -> bool:
         if end:
@@ -100,7 +100,7 @@ def must_be_searchable(dataset: SequenceDataset, trials: Sequence[LstmSettings])
     """Raises InputError where a channel is a category, there are no windows to train or choose by, or a segment does not fit."""
     must_be_numbers(dataset)
     for split, use in (("train", "trials learn from it"), ("validation", "trials are judged by it, never by the test split")):
-        if not any(sum(part.windows) for part in dataset.manifest.parts if part.split == split):
+        if not dataset.manifest.windows(split):
             raise InputError(
                 f"{dataset.location}: the {split} split has no windows: {use}. Prepare the dataset again with a longer one "
                 f"(split.{split})"
@@ -108,12 +108,6 @@ def must_be_searchable(dataset: SequenceDataset, trials: Sequence[LstmSettings])
     for settings in trials:
         if settings.segment is not None:
             settings.for_windows(dataset.layout.context, dataset.layout.horizon)
-
-
-def without_test(dataset: SequenceDataset) -> SequenceDataset:
-    """The dataset as trials get it: no file of the test split is named in it."""
-    parts = tuple(part for part in dataset.manifest.parts if part.split != "test")
-    return replace(dataset, manifest=dataset.manifest.model_copy(update={"parts": parts}))
 
 
 def run_trial(trial: int, settings: LstmSettings, dataset: SequenceDataset, address: Address) -> Outcome:

@@ -72,7 +72,7 @@ class Model:
     """One row of the comparison. Means are over test windows, steps and channels, at observed targets only."""
 
     name: str
-    kind: Literal["baseline", "model"]
+    role: Literal["baseline", "model"]
     description: str
     """One line: what it is, and its key settings."""
     mse: float
@@ -212,7 +212,8 @@ class Contents:
     examples: tuple[Example, ...] = ()
     learning: tuple[Learning, ...] = ()
     likelihood: tuple[Likelihood, ...] = ()
-    states: States | None = None
+    states: tuple[States, ...] = ()
+    """Of each model that has hidden states."""
     notes: tuple[str, ...] = ()
     """Sentences that a reader must know to judge the numbers: `lstm was stopped by the time limit at epoch 7`."""
 
@@ -226,13 +227,14 @@ class Contents:
             _fits(f"{model.name}: step_mse", model.step_mse, (horizon,))
         for number, example in enumerate(self.examples):
             _check_example(f"examples[{number}]", example, horizon, channels)
-        if self.states is not None:
-            _check_states(self.states, channels)
+        for states in self.states:
+            _check_states(states, channels)
         used = [line.model for example in self.examples for line in example.lines]
         used += [*(curve.model for curve in self.learning), *(curve.model for curve in self.likelihood)]
+        used += [states.model for states in self.states]
         unknown = set(used) - set(names)
         if unknown:
-            raise ValueError(f"forecasts or curves of {sorted(unknown)}, but the models are {names}")
+            raise ValueError(f"forecasts, curves or states of {sorted(unknown)}, but the models are {names}")
 
 
 def _check_example(what: str, example: Example, horizon: int, channels: int) -> None:
@@ -247,19 +249,19 @@ def _check_example(what: str, example: Example, horizon: int, channels: int) -> 
 
 
 def _check_states(states: States, channels: int) -> None:
-    count = len(states.mean)
-    _fits("states.mean", states.mean, (count, channels))
-    _fits("states.deviation", states.deviation, (count, channels))
-    _fits("states.share", states.share, (count,))
-    _fits("states.duration", states.duration, (count,))
-    _fits("states.transition", states.transition, (count, count))
+    count, of = len(states.mean), f"states of {states.model}"
+    _fits(f"{of}: mean", states.mean, (count, channels))
+    _fits(f"{of}: deviation", states.deviation, (count, channels))
+    _fits(f"{of}: share", states.share, (count,))
+    _fits(f"{of}: duration", states.duration, (count,))
+    _fits(f"{of}: transition", states.transition, (count, count))
     stretch = states.stretch
     if stretch is not None:
         steps = len(stretch.times)
-        _fits("stretch.values", stretch.values, (steps, len(stretch.channels)))
-        _fits("stretch.state", stretch.state, (steps,))
+        _fits(f"stretch of {states.model}: values", stretch.values, (steps, len(stretch.channels)))
+        _fits(f"stretch of {states.model}: state", stretch.state, (steps,))
         if stretch.truth is not None:
-            _fits("stretch.truth", stretch.truth, (steps,))
+            _fits(f"stretch of {states.model}: truth", stretch.truth, (steps,))
 
 
 def _fits(what: str, array: np.ndarray, shape: tuple[int, ...]) -> None:

@@ -35,7 +35,7 @@ class _Field:
 
     @property
     def models(self) -> tuple[Model, ...]:
-        return tuple(model for model in self.ranked if model.kind == "model")
+        return tuple(model for model in self.ranked if model.role == "model")
 
     def mse(self, model: Model) -> str:
         return fixed(model.mse, self.places)
@@ -47,7 +47,7 @@ def headline(contents: Contents) -> Headline:
     field = _Field(
         ranked=ranked,
         failed=tuple(model for model in contents.models if not math.isfinite(model.mse)),
-        baselines=tuple(model for model in ranked if model.kind == "baseline"),
+        baselines=tuple(model for model in ranked if model.role == "baseline"),
         places=decimals(model.mse for model in ranked),
     )
     if not ranked:
@@ -71,16 +71,16 @@ def _lead(field: _Field, on: str) -> str:
         first = f"{names} tie for the lowest error: MSE {listed(shown, 'to') if len(shown) == 2 else listed(shown)} {on}"
     else:
         first = f"{names} has the lowest error: MSE {field.mse(best)} {on}"
-    kinds = {model.kind for model in field.leaders}
-    if kinds == {"baseline"}:
+    roles = {model.role for model in field.leaders}
+    if roles == {"baseline"}:
         rest = _baseline_leads(field, several)
-    elif kinds == {"model"} and field.baselines:
+    elif roles == {"model"} and field.baselines:
         rival = field.baselines[0]
         rest = f", {percent(1 - best.mse / rival.mse)} below {rival.name}, the best baseline ({field.mse(rival)})."
-    elif kinds == {"model"}:
+    elif roles == {"model"}:
         rest = ". There is no baseline in this comparison to hold it against."
     else:
-        tied = [model.name for model in field.leaders if model.kind == "baseline"]
+        tied = [model.name for model in field.leaders if model.role == "baseline"]
         are = "are baselines" if len(tied) > 1 else "is a baseline"
         rest = f". {listed(tied)} {are}, so nothing here clearly beats the baselines."
     return first + rest
@@ -148,7 +148,7 @@ def _failures(field: _Field) -> list[str]:
 
 
 def _worth(field: _Field) -> list[str]:
-    everyone = [*field.models, *(model for model in field.failed if model.kind == "model")]
+    everyone = [*field.models, *(model for model in field.failed if model.role == "model")]
     if not field.baselines or not everyone:
         return []
     beaten = [model.name for model in everyone if not (math.isfinite(model.mse) and worse(field.baselines[0], model))]

@@ -29,7 +29,7 @@ def render(contents: Contents) -> str:
             "gallery": sections.gallery(contents, looks),
             "horizon": sections.horizon(contents, looks),
             "curves": sections.curves(contents, looks),
-            "states": sections.states(contents),
+            "hidden": sections.states(contents),
         }
     return rendered(
         "page.html",

@@ -53,9 +53,9 @@ def styles(models: Iterable[Model]) -> dict[str, Style]:
     looks: dict[str, Style] = {}
     seen = {"model": 0, "baseline": 0}
     for number, model in enumerate(models):
-        rank = seen[model.kind]
-        seen[model.kind] += 1
-        if model.kind == "model":
+        rank = seen[model.role]
+        seen[model.role] += 1
+        if model.role == "model":
             dashes = _MODEL_DASHES[rank // MODEL_COLOURS % len(_MODEL_DASHES)]
             looks[model.name] = Style(f"model-{number}", f"model{rank % MODEL_COLOURS}", dashes, 1.7)
         else:

@@ -43,8 +43,8 @@ def gallery(contents: Contents, looks: dict[str, Style]) -> Gallery | None:
         missing.append(f"the first {windows} of {len(contents.examples)} windows")
     if channels < len(names):
         missing.append(f"the first {channels} of {len(names)} channels")
-    baselines = [model for model in tables.ranking(contents.models) if model.kind == "baseline"]
-    shown = [model for model in contents.models if model.kind == "model"] + baselines[:1]
+    baselines = [model for model in tables.ranking(contents.models) if model.role == "baseline"]
+    shown = [model for model in contents.models if model.role == "model"] + baselines[:1]
     deviations = [line.deviation for example in examples for line in example.lines if line.deviation is not None]
     return Gallery(
         windows=tuple((example, _figures(contents, number, channels, past, looks)) for number, example in enumerate(examples)),
@@ -145,27 +145,30 @@ class StatesView:
     """In words, what of the stretch was not drawn; empty where everything was."""
 
 
-def states(contents: Contents) -> StatesView | None:
-    if contents.states is None:
-        return None
-    count, stretch = len(contents.states.mean), contents.states.stretch
+def states(contents: Contents) -> list[StatesView]:
+    """Of each model that has hidden states."""
+    return [_states_view(number, of_model, contents.setup.channels) for number, of_model in enumerate(contents.states)]
+
+
+def _states_view(place: int, states: States, channels: tuple[str, ...]) -> StatesView:
+    count, stretch = len(states.mean), states.stretch
     colours = state_colours(count)
     signals: tuple[tuple[str, str], ...] = ()
     strip = truth = None
     cut = ""
     if stretch is not None and len(stretch.times):
         signals = tuple(
-            (name, figures.signal(stretch, number, colours, f"signal-{number}", f"{name}, on a ground coloured by state"))
+            (name, figures.signal(stretch, number, colours, f"signal-{place}-{number}", f"{name}, on a ground coloured by state"))
             for number, name in enumerate(stretch.channels[:CHANNELS])
         )
-        strip = figures.strip(stretch.state, stretch.times, colours, "strip-state", "State of every step")
+        strip = figures.strip(stretch.state, stretch.times, colours, f"strip-state-{place}", "State of every step")
         if stretch.truth is not None:
-            truth = figures.strip(stretch.truth, stretch.times, colours, "strip-truth", "True regime of every step")
+            truth = figures.strip(stretch.truth, stretch.times, colours, f"strip-truth-{place}", "True regime of every step")
         if len(stretch.times) > figures.STRETCH_STEPS:
             cut = f"The first {figures.STRETCH_STEPS:,} of {len(stretch.times):,} steps are drawn."
     return StatesView(
-        states=contents.states,
-        table=tables.state_table(contents.states, contents.setup.channels),
+        states=states,
+        table=tables.state_table(states, channels),
         colours=tuple(colours),
         numbered=count <= NUMBERED_STATES,
         signals=signals,

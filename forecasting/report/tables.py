@@ -95,7 +95,7 @@ def ranking(models: Sequence[Model]) -> list[Model]:
 def quality(ranked: Sequence[Model]) -> list[Column]:
     """How good: one cell a model, in the order given. A metric that no model has is left out."""
     columns = [_column(metric, ranked) for metric in _QUALITY if any(known(metric.value(model)) for model in ranked)]
-    baselines = [model.mse for model in ranked if model.kind == "baseline" and math.isfinite(model.mse)]
+    baselines = [model.mse for model in ranked if model.role == "baseline" and math.isfinite(model.mse)]
     if baselines:
         columns[1:1] = [_against(min(baselines), ranked)]
     return columns
@@ -189,7 +189,7 @@ def _cells(
 def _against(baseline: float, ranked: Sequence[Model]) -> Column:
     cells = []
     for model in ranked:
-        if model.kind == "baseline" and model.mse == baseline:
+        if model.role == "baseline" and model.mse == baseline:
             cells.append(Cell("reference"))
         elif math.isfinite(model.mse) and baseline > 0:
             cells.append(Cell(percent(model.mse / baseline - 1, signed=True)))

@@ -46,7 +46,17 @@ def folder(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def scores(folder: Path) -> dict[str, Any]:
     two = ["--cluster.master", "local[2]", "--cluster.ranks", 2]
-    hindcast("compare", folder / "etth1.seq", "--out", folder / "report", "--hmm", folder / "etth1.hmm", *two)
+    hindcast(
+        "compare",
+        folder / "etth1.seq",
+        "--out",
+        folder / "report",
+        "--model",
+        f"hmm={folder / 'etth1.hmm'}",
+        "--fit",
+        "lstm",
+        *two,
+    )
     return json.loads((folder / "report" / "scores.json").read_text())
 
 

@@ -182,7 +182,7 @@ def test_a_saved_model_forecasts_the_same(dataset: SequenceDataset, fitted: Fitt
     assert again.card == forecaster.card
     assert again.card is not None
     again.card.sequences(tmp_path).check(dataset, tmp_path)
-    assert (again.name, again.parameters) == ("hmm", fitted.model.parameters)
+    assert again.parameters == fitted.model.parameters
     assert sorted(path.name for path in (tmp_path / "hmm").iterdir()) == [CARD, PARAMETERS]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["hmm"]
     with pytest.raises(InputError, match="is there already"):

@@ -194,7 +194,17 @@ def test_the_commands_fit_forecast_and_compare_one_model_a_series(run: Run, tame
     assert status == 0, printed
     assert set(pa_csv.read_csv(tmp_path / "f.csv")["series"].to_pylist()) == set(GOOD)
     status, printed = run(
-        "compare", tame.location, "--lstm", model, "--out", tmp_path / "report", *quick[4:], "--compare.season", 6
+        "compare",
+        tame.location,
+        "--model",
+        f"lstm={model}",
+        "--fit",
+        "hmm",
+        "--out",
+        tmp_path / "report",
+        *quick[4:],
+        "--compare.season",
+        6,
     )
     assert status == 0, printed
     status, printed = run(

@@ -167,7 +167,16 @@ def test_csv_holds_the_same_forecasts(run: Run, made: Path) -> None:
 
 
 def test_compare_writes_a_page_and_the_same_numbers_beside_it(run: Run, made: Path) -> None:
-    status, printed = run("compare", made / "data.seq", "--out", made / "report", "--hmm", made / "hmm", "--lstm", made / "lstm")
+    status, printed = run(
+        "compare",
+        made / "data.seq",
+        "--out",
+        made / "report",
+        "--model",
+        f"hmm={made / 'hmm'}",
+        "--model",
+        f"lstm={made / 'lstm'}",
+    )
     assert status == 0, printed
     scores = json.loads((made / "report" / "scores.json").read_text())
     assert set(scores["models"]) == {"repeat-last", "seasonal-naive", "linear", "lstm", "hmm"}
@@ -185,7 +194,7 @@ def test_compare_writes_a_page_and_the_same_numbers_beside_it(run: Run, made: Pa
 
 def test_compare_takes_a_file_name_too(run: Run, made: Path) -> None:
     out = made / "elsewhere" / "which.html"
-    assert run("compare", made / "data.seq", "--out", out, "--hmm", made / "hmm", "--lstm", made / "lstm")[0] == 0
+    assert run("compare", made / "data.seq", "--out", out, *both(made))[0] == 0
     assert out.is_file()
     assert (out.parent / "scores.json").is_file()
 
@@ -208,7 +217,7 @@ def test_a_model_of_other_channels_is_refused(run: Run, made: Path) -> None:
 
 def test_a_model_of_other_windows_is_refused(run: Run, made: Path) -> None:
     other = other_dataset(run, made, "short.seq", "--windows.horizon", "4")
-    status, printed = run("compare", other, "--out", made / "r2", "--hmm", made / "hmm")
+    status, printed = run("compare", other, "--out", made / "r2", "--model", f"hmm={made / 'hmm'}")
     assert status == 2
     assert "the model's horizon: 8; those of" in printed
 
@@ -237,6 +246,11 @@ def test_a_lead_is_skipped_by_every_model_and_said(run: Run, made: Path) -> None
     heat = table[table.channel == "heat"].merge(readings_of(made), left_on=["series", "time"], right_on=["sensor", "time"])
     assert len(heat) == 8 * found["test_windows"]
     np.testing.assert_allclose(heat.actual, heat.heat, atol=1e-3)
+
+
+def both(made: Path) -> list[str]:
+    """The models that were fitted already, as entrants."""
+    return ["--model", f"hmm={made / 'hmm'}", "--model", f"lstm={made / 'lstm'}"]
 
 
 def readings_of(made: Path) -> Any:
@@ -314,7 +328,18 @@ BAD = {
     "not a dataset": (("inspect", "."), "not a Hindcast dataset"),
     "no dataset": (("compare", "nothing.seq", "--out", "r"), "nothing.seq: no such dataset"),
     "not a model": (("forecast", "data.seq", "data.seq", "--out", "x.csv"), "data.seq: not a Hindcast model"),
-    "wrong kind": (("compare", "data.seq", "--out", "r", "--hmm", "lstm"), "lstm/model.json: a model of kind 'lstm', not 'hmm'"),
+    "no entrant's name": (("compare", "data.seq", "--out", "r", "--model", "lstm"), "--model lstm: expected NAME=FOLDER"),
+    "a name twice": (
+        ("compare", "data.seq", "--out", "r", "--fit", "hmm", "--fit", "hmm"),
+        "entrant 'hmm': the name is given twice",
+    ),
+    "a baseline's name": (("compare", "data.seq", "--out", "r", "--fit", "linear=hmm"), "'linear': is the name of a baseline"),
+    "no kind": (
+        ("compare", "data.seq", "--out", "r", "--fit", "forest"),
+        "--fit forest: no kind of models 'forest'; there are hmm",
+    ),
+    "no kind to fit": (("fit", "forest", "data.seq", "--out", "r"), "fit: no kind of models 'forest'; there are hmm, lstm"),
+    "no table of a kind": (("compare", "data.seq", "--out", "r", "--forest.trees", "3"), "no table 'forest'; the tables are"),
     "settings for none": (("inspect", "data.seq", "--lstm.epochs", "3"), "--lstm.epochs: `hindcast inspect` has no settings"),
     "no split": (
         ("forecast", "hmm", "data.seq", "--out", "x.csv", "--split", "future"),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from deep.search.trials import must_be_searchable, search, without_test
+from deep.search.trials import must_be_searchable, search
 from deep.settings import LstmSettings
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -111,7 +111,7 @@ def test_a_search_repeats_without_a_test_split_on_the_disk(spark: SparkSession, 
 def test_trials_know_no_file_of_the_test_split(folder: Path) -> None:
     opened = SequenceDataset.open(folder / "waves.seq")
     assert len(opened.windows("test"))
-    seen = without_test(opened)
+    seen = opened.without("test")
     assert {part.split for part in seen.manifest.parts} == {"train", "validation"}
     assert len(seen.windows("test")) == 0
 
@@ -128,7 +128,7 @@ def test_without_validation_windows_nothing_is_searched(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--try", "lstm.unit=3"), "--try lstm.unit: no setting of an LSTM"),
+        (("--try", "lstm.unit=3"), "--try lstm.unit: no setting that can be tuned"),
         (("--try", "lstm.units=3..9"), "--try lstm.units: a range has no end of values"),
         (("--try", "lstm.segment=7"), "segment 7: must divide both the context (24 steps) and the horizon (12 steps)"),
         (("--try", "lstm.units=3,4", "--lstm.units", "5"), "--lstm.units: is given to all trials, and tried with --try too"),

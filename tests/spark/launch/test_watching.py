@@ -112,7 +112,7 @@ def test_each_iteration_and_each_epoch_is_told_with_its_numbers(watched: Callabl
         assert {name: step[name] for name in ("epoch", "loss", "validation_loss")}.items() <= row.items()
     assert {"keras", "horovod"} <= lstm["versions"].keys()
     assert 'hindcast_epoch{command="fit lstm",file="m"} 2\n' in lstm["metrics"]
-    both = watched("compare", dataset, "--out", "report", "--hmm", "hmm", "--lstm", "lstm")
+    both = watched("compare", dataset, "--out", "report", "--model", "hmm=hmm", "--model", "lstm=lstm")
     assert told(both) == ["baselines", "scoring", "drawing the report"]
     assert [one["what"] for one in both["written"]] == ["report", "scores"]
     mse = json.loads(Path("report", "scores.json").read_text())["models"]["hmm"]["mse"]

@@ -54,7 +54,7 @@ def made_up(channels: tuple[str, ...] = ("load", "oil"), horizon: int = 12, wind
             Learning("lstm", np.arange(1, 6), np.linspace(1, 0.2, 5), np.array([1.1, 0.7, 0.5, 0.55, 0.6]), "squared error"),
         ),
         likelihood=(Likelihood("hmm", np.arange(1, 9), -np.geomspace(9, 6, 8), ceiling=-5.75),),
-        states=_states(4, channels),
+        states=(_states(4, channels),),
         notes=("lstm was stopped by the time limit.",),
     )
 
@@ -62,7 +62,7 @@ def made_up(channels: tuple[str, ...] = ("load", "oil"), horizon: int = 12, wind
 def _model(name: str, kind: Literal["baseline", "model"], mse: float, channels: int, horizon: int) -> Model:
     return Model(
         name=name,
-        kind=kind,
+        role=kind,
         description=f"What {name} is.",
         mse=mse,
         mae=mse**0.5 * 0.7,
@@ -211,8 +211,7 @@ def test_every_model_and_number_is_on_the_page(rendered: str) -> None:
         for shown in (setup.command, setup.dataset, setup.scaling, "all 7", "16 cores, 128 GiB", "2025-03-03 14:02 UTC")
     )
     assert contents.notes[0] in text
-    assert contents.states is not None
-    assert all(f"{probability:.3f}" in text for probability in contents.states.transition.ravel())
+    assert all(f"{probability:.3f}" in text for probability in contents.states[0].transition.ravel())
 
 
 def test_table_is_sorted_by_mse_and_marks_the_best(rendered: str) -> None:
@@ -267,7 +266,7 @@ def test_model_names_are_escaped() -> None:
 def test_sections_without_data_are_absent() -> None:
     contents = made_up()
     bare = replace(
-        contents, examples=(), learning=(), likelihood=(), states=None, notes=(), setup=replace(contents.setup, counts={})
+        contents, examples=(), learning=(), likelihood=(), states=(), notes=(), setup=replace(contents.setup, counts={})
     )
     ids = Tags(page.render(bare)).ids()
     assert not {"forecasts", "learning", "states"} & set(ids)
@@ -349,8 +348,8 @@ def test_headline_says_who_failed_and_where_absolute_errors_disagree() -> None:
 @pytest.mark.parametrize("kind", ["baseline", "model"])
 def test_headline_without_models_or_without_baselines(kind: str) -> None:
     contents = made_up()
-    kept = tuple(model for model in contents.models if model.kind == kind)
-    said = headline(replace(contents, models=kept, examples=(), learning=(), likelihood=()))
+    kept = tuple(model for model in contents.models if model.role == kind)
+    said = headline(replace(contents, models=kept, examples=(), learning=(), likelihood=(), states=()))
     assert ("no model was compared" if kind == "baseline" else "There is no baseline") in said.lead
     assert not any("not worth" in sentence for sentence in said.details)
 
@@ -439,7 +438,7 @@ def test_long_horizons_stay_below_three_megabytes() -> None:
 
 
 def test_many_states_keep_their_matrix_without_numbers() -> None:
-    contents = replace(made_up(), states=_states(24, ("load", "oil")))
+    contents = replace(made_up(), states=(_states(24, ("load", "oil")),))
     text = page.render(contents)
     assert 'class="transitions dense"' in text
     assert len(set(re.findall(r'class="swatch" style="background: (#\w+)"', text))) == 24
@@ -447,17 +446,16 @@ def test_many_states_keep_their_matrix_without_numbers() -> None:
 
 def test_a_long_stretch_is_cut_and_said_so() -> None:
     contents = made_up()
-    assert contents.states is not None
-    assert contents.states.stretch is not None
+    assert contents.states[0].stretch is not None
     steps = 5000
     stretch = replace(
-        contents.states.stretch,
+        contents.states[0].stretch,
         times=np.datetime64("2018-01-01T00") + np.arange(steps),
         values=np.zeros((steps, 1)),
         state=np.zeros(steps, dtype=int),
         truth=None,
     )
-    text = page.render(replace(contents, states=replace(contents.states, stretch=stretch)))
+    text = page.render(replace(contents, states=(replace(contents.states[0], stretch=stretch),)))
     assert "The first 1,500 of 5,000 steps are drawn." in text
     assert "True regime" not in text
 
@@ -487,9 +485,8 @@ def test_shapes_that_do_not_fit_are_named() -> None:
     wrong = replace(contents.models[0], step_mse=np.zeros(5))
     with pytest.raises(ValueError, match=r"repeat-last: step_mse has shape \(5,\), expected \(12,\)"):
         replace(contents, models=(wrong, *contents.models[1:]))
-    assert contents.states is not None
-    with pytest.raises(ValueError, match=r"states.mean has shape \(4, 1\), expected \(4, 2\)"):
-        replace(contents, states=replace(contents.states, mean=np.zeros((4, 1))))
+    with pytest.raises(ValueError, match=r"states of hmm: mean has shape \(4, 1\), expected \(4, 2\)"):
+        replace(contents, states=(replace(contents.states[0], mean=np.zeros((4, 1))),))
 
 
 def test_numbers_read_as_people_write_them() -> None:

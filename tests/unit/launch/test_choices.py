@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from deep.kind import LSTM
 from deep.settings import LstmSettings
 from launch.choices import Choice, parse, settings_to_try, tried_fields
 from prep.errors import InputError
@@ -13,13 +14,13 @@ BASE = LstmSettings(clip_norm=1.0, epochs=3)
 @pytest.mark.parametrize(
     ("text", "choice"),
     [
-        ("lstm.units=64,128, 256", Choice("units", (64, 128, 256))),
-        ("lstm.dropout=0.2", Choice("dropout", (0.2,))),
-        ("lstm.normalise=none,last", Choice("normalise", ("none", "last"))),
-        ("lstm.clip_norm=none,0.5", Choice("clip_norm", (None, 0.5))),
-        ("lstm.mask=true,none", Choice("mask", (True, None))),
-        ("lstm.learning_rate=1e-4..1e-2", Choice("learning_rate", (), 1e-4, 1e-2)),
-        ("lstm.units=16..64", Choice("units", (), 16, 64)),
+        ("lstm.units=64,128, 256", Choice(LSTM, "units", (64, 128, 256))),
+        ("lstm.dropout=0.2", Choice(LSTM, "dropout", (0.2,))),
+        ("lstm.normalise=none,last", Choice(LSTM, "normalise", ("none", "last"))),
+        ("lstm.clip_norm=none,0.5", Choice(LSTM, "clip_norm", (None, 0.5))),
+        ("lstm.mask=true,none", Choice(LSTM, "mask", (True, None))),
+        ("lstm.learning_rate=1e-4..1e-2", Choice(LSTM, "learning_rate", (), 1e-4, 1e-2)),
+        ("lstm.units=16..64", Choice(LSTM, "units", (), 16, 64)),
     ],
 )
 def test_lists_and_ranges_are_read(text: str, choice: Choice) -> None:
@@ -29,9 +30,9 @@ def test_lists_and_ranges_are_read(text: str, choice: Choice) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("lstm.unit=3", r"--try lstm\.unit: no setting of an LSTM; there are .*lstm\.units"),
-        ("hmm.states=3", r"--try hmm\.states: no setting of an LSTM"),
-        ("units=3", r"--try units: no setting of an LSTM"),
+        ("lstm.unit=3", r"--try lstm\.unit: no setting that can be tuned; there are .*lstm\.units"),
+        ("hmm.states=3", r"--try hmm\.states: no setting that can be tuned"),
+        ("units=3", r"--try units: no setting that can be tuned"),
         ("lstm.units", r"--try lstm\.units: expected values"),
         ("lstm.units=", r"--try lstm\.units=: expected values"),
         ("lstm.units=3,zero", r"--try lstm\.units: .*found 'zero'"),

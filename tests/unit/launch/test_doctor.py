@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from deep.kind import LSTM
 from deep.settings import LstmSettings
 from launch import doctor
-from launch.doctor import Finding, gpus, lstms
+from launch.doctor import Finding, gpus, probed
+from launch.settings import load
 
 
 @pytest.fixture
@@ -59,7 +61,7 @@ def test_a_training_is_asked_what_it_would_run_on(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     (tmp_path / "deep.py").write_text("raise SystemExit('of the folder, not of Hindcast')")
     monkeypatch.chdir(tmp_path)
-    assert list(lstms(LstmSettings(precision="mixed"))) == [
+    assert list(probed(LSTM, load(None, {"lstm.precision": "mixed"}))) == [
         Finding("Mixed precision", "works", "LSTMs compute in bfloat16"),
         Finding("cuDNN", "absent", "LSTMs run in TensorFlow's loop: TensorFlow sees no GPU"),
     ]
@@ -67,6 +69,7 @@ def test_a_training_is_asked_what_it_would_run_on(tmp_path: Path, monkeypatch: p
 
 def test_a_crash_there_is_a_finding_with_its_last_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    monkeypatch.setattr(LstmSettings, "model_dump_json", lambda self: '{"units": 0}')
-    (found,) = doctor.look_at("LSTMs", lambda: lstms(LstmSettings()))
+    settings = load(None, {})
+    monkeypatch.setattr(LstmSettings, "model_dump", lambda self, mode: {"units": 0})
+    (found,) = doctor.look_at("LSTMs", lambda: probed(LSTM, settings))
     assert (found.what, found.state) == ("LSTMs", "fails")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -11,21 +11,9 @@ import numpy as np
 from classical.hmm.model import HiddenMarkov
 from classical.hmm.states import decode_stretch
 from forecasting.report.contents import Stretch
+from forecasting.truth import Truth
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
-
-
-@dataclass(frozen=True)
-class Truth:
-    """`times` (steps,) datetime64 and, by series, `regimes` (steps,): indices of `names`."""
-
-    times: np.ndarray
-    regimes: dict[str, np.ndarray]
-    names: tuple[str, ...]
-
-    def along(self, stretch: Stretch) -> np.ndarray:
-        """(steps,) the true regime at every step of a stretch."""
-        return self.regimes[stretch.series][np.searchsorted(self.times, stretch.times)]
 
 
 def with_truth(stretch: Stretch, model: HiddenMarkov[Any], dataset: SequenceDataset, truth: Truth) -> Stretch:
@@ -39,10 +27,12 @@ def with_truth(stretch: Stretch, model: HiddenMarkov[Any], dataset: SequenceData
             other = decode_stretch(model, dataset, series=series, steps=len(truth.times))
         except InputError:  # a series may be too short, or missing from the test split
             continue
-        np.add.at(together, (other.state, truth.along(other)), 1)
+        np.add.at(together, (other.state, truth.along(other.series, other.times)), 1)
     state_of = best_matching(together)
     agreeing = sum(together[state, regime] for regime, state in enumerate(state_of) if state >= 0)
-    return replace(stretch, truth=state_of[truth.along(stretch)], agreement=float(agreeing / max(together.sum(), 1)))
+    return replace(
+        stretch, truth=state_of[truth.along(stretch.series, stretch.times)], agreement=float(agreeing / max(together.sum(), 1))
+    )
 
 
 def best_matching(together: np.ndarray) -> np.ndarray:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from classical.hmm.regimes import best_matching
 from forecasting.report.contents import Stretch
-from launch.regimes import Truth, best_matching
+from forecasting.truth import Truth
 
 
 def test_matching_follows_the_larger_counts() -> None:
@@ -20,4 +21,4 @@ def test_the_truth_is_looked_up_by_time() -> None:
     times = np.datetime64("2025-01-01T00") + np.arange(10)
     truth = Truth(times, {"a": np.arange(10)}, ("x",) * 10)
     stretch = Stretch("a", times[3:6].astype("datetime64[us]"), ("c",), np.zeros((3, 1)), np.zeros(3, int))
-    assert truth.along(stretch).tolist() == [3, 4, 5]
+    assert truth.along(stretch.series, stretch.times).tolist() == [3, 4, 5]

@@ -1,0 +1,109 @@
+"""Hidden Markov models as a kind of models. Nothing is compiled before it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from classical.hmm.settings import HmmSettings
+from forecasting.inputs import NUMBERS
+from forecasting.kind import Job, Kind, Tables, Takes
+from forecasting.task import FORECAST
+
+if TYPE_CHECKING:
+    from classical.hmm.forecast import HmmForecaster
+    from classical.hmm.part import HmmPart
+    from forecasting.card import Card
+    from forecasting.entrant import Entrant
+    from forecasting.report.parts import Parts
+    from forecasting.truth import Truth
+    from prep.dataset import SequenceDataset
+
+NAME = "hmm"
+
+
+def _takes(tables: Tables) -> Takes:
+    return Takes(NUMBERS)
+
+
+def _check(job: Job) -> None:
+    """What its settings take, `takes` says; the rest is found where the fit begins."""
+
+
+def _fit(job: Job) -> HmmForecaster:
+    """By EM on Spark, on GPUs where executors have them."""
+    from classical.hmm.fitting import fit_hmm
+    from classical.hmm.saving import forecaster_of
+
+    settings, gpus, watch = job.settings[NAME], job.where.gpus_per_worker is not None, job.watch
+
+    def on_iteration(iteration: int, likelihood: float) -> None:
+        numbers = {"iteration": iteration, "log_likelihood": likelihood}
+        watch.step("EM iteration", iteration, numbers, f"iteration {iteration}, log-likelihood {likelihood:,.1f}")
+
+    spark = job.where.session()
+    with watch.stage("HMM", spark, f"EM on Spark{', on GPUs' if gpus else ''}, {settings.states} states"):
+        fitted = fit_hmm(
+            job.dataset, settings, spark=spark, checkpoint=job.checkpoint, resume=job.resume, on_iteration=on_iteration, gpus=gpus
+        )
+    watch.note(settings={NAME: fitted.settings.model_dump(mode="json")}, notes=list(fitted.notes))
+    return forecaster_of(fitted, job.dataset)
+
+
+def _save(model: HmmForecaster, folder: Path, overwrite: bool) -> None:
+    from classical.hmm.saving import save
+
+    save(model, folder, overwrite=overwrite)
+
+
+def _load(folder: Path) -> HmmForecaster:
+    from classical.hmm.saving import load
+
+    return load(folder)
+
+
+def _sound(folder: Path, card: Card[Any]) -> None:
+    _load(folder)
+
+
+def _part() -> type[HmmPart]:
+    from classical.hmm.part import HmmPart
+
+    return HmmPart
+
+
+def _describe(card: Card[HmmPart]) -> str:
+    settings = card.part.settings
+    order = f", order {settings.order}" if settings.emission == "autoregressive" else ""
+    return f"{settings.emission} hidden Markov model, {settings.states} states{order}, {len(card.history)} EM iterations"
+
+
+def _sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth | None) -> Parts:
+    from classical.hmm.report import sections
+
+    return sections(entrants, dataset, truth)
+
+
+def _quick(regimes: int | None) -> Mapping[str, dict[str, Any]]:
+    return {NAME: {"iterations": 60, **({} if regimes is None else {"states": regimes, "order": 48})}}
+
+
+HMM = Kind(
+    name=NAME,
+    title="HMM",
+    plural="HMMs",
+    summary="A hidden Markov model, by EM on Spark. Every few iterations the fit is saved in OUT.checkpoint, until OUT is there.",
+    tables={NAME: HmmSettings},
+    tasks=(FORECAST,),
+    takes=_takes,
+    check=_check,
+    fit=_fit,
+    save=_save,
+    load=_load,
+    sound=_sound,
+    part=_part,
+    describe=_describe,
+    sections=_sections,
+    quick=_quick,
+)

@@ -1,0 +1,235 @@
+"""LSTMs as a kind of models. TensorFlow is not imported before it is needed."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deep.settings import LstmSettings, PartitionSettings
+from deep.started import first_rank, started_by_horovod
+from forecasting.inputs import NUMBERS
+from forecasting.kind import Job, Kind, Option, Probe, Tables, Takes, Tuning
+from forecasting.task import FORECAST
+from prep.errors import InputError
+
+if TYPE_CHECKING:
+    from deep.forecaster import LstmForecaster
+    from deep.part import LstmPart
+    from forecasting.card import Card
+    from forecasting.entrant import Entrant
+    from forecasting.report.parts import Parts
+    from forecasting.truth import Truth
+    from prep.dataset import SequenceDataset
+
+NAME = "lstm"
+# What is drawn of a training, by its head, or of the point head by its loss.
+LOSSES = {
+    "mse": "mean squared error",
+    "mae": "mean absolute error",
+    "huber": "Huber's loss",
+    "gaussian": "negative log density",
+    "student": "negative log density",
+    "quantiles": "pinball loss, doubled",
+}
+
+
+def _takes(tables: Tables) -> Takes:
+    return Takes(NUMBERS, covariates=tables[NAME].covariates)
+
+
+def _check(job: Job) -> None:
+    settings, where = job.settings[NAME], job.where
+    settings.for_windows(job.dataset.layout.context, job.dataset.layout.horizon)
+    on_spark = where.on == "horovod" and not started_by_horovod()
+    if where.least_ranks is not None and not on_spark:
+        raise InputError("cluster.least_ranks: a training outlives its ranks with Horovod on Spark alone: leave it out here")
+    if where.gpus_per_worker is not None and not on_spark:
+        raise InputError(
+            "cluster.gpus_per_worker: Spark gives out GPUs to ranks of Horovod on Spark alone: leave it out here, and say by "
+            "CUDA_VISIBLE_DEVICES what a process sees"
+        )
+    if where.on == "partitions" and not started_by_horovod() and job.resume:
+        raise InputError("--resume: a fit in partitions leaves no checkpoint to go on from: fit anew, without it")
+    if on_spark:
+        where.ranks(where.session())
+
+
+def _fit(job: Job) -> LstmForecaster | None:
+    """Trains where the settings say. Under horovodrun this process is a rank, and only the first rank gets the model."""
+    from deep.journal import journal
+
+    settings: LstmSettings = job.settings[NAME]
+    about = {"dataset": job.dataset.location, **settings.model_dump(mode="json")}
+    told = journal(job.name, about, job.options.get("tensorboard")) if job.name and first_rank() else nullcontext(lambda _: None)
+    with told as tell:
+        model = _trained(job, settings, _on_epoch(job, settings, tell))
+    if model is not None:
+        job.watch.note(settings={NAME: model.settings.model_dump(mode="json")})
+    return model
+
+
+def _trained(job: Job, settings: LstmSettings, on_epoch: Callable[[dict[str, float]], None]) -> LstmForecaster | None:
+    from deep.checkpoints import TrainingFile, identity
+
+    dataset, where, watch = job.dataset, job.where, job.watch
+    file = None if job.checkpoint is None else TrainingFile(job.checkpoint, identity(dataset, settings), job.resume)
+    if started_by_horovod() or where.on == "local":
+        from deep.local import fit
+
+        with watch.stage("LSTM"):
+            return fit(dataset, settings, on_epoch, file)
+    spark = where.session()
+    if where.on == "partitions":
+        from deep.partitions.fitting import fit_in_partitions
+
+        def on_models(done: int, of: int) -> None:
+            watch.gauge("models", done)
+            watch.update(f"{done:,} of {of:,} models")
+
+        with watch.stage("LSTM", spark, "in Spark's partitions"):
+            return fit_in_partitions(spark, dataset.location, settings, job.settings["partitions"], on_epoch, on_models)
+    from deep.spark import fit_on_spark
+
+    ranks, gpu_each = where.ranks(spark), where.gpus_per_worker is not None
+    with watch.stage("LSTM", spark, f"Horovod on Spark, {ranks} ranks" + (" with a GPU each" if gpu_each else "")):
+        return fit_on_spark(spark, dataset.location, settings, ranks, on_epoch, file, where.least_ranks, gpu_each)
+
+
+def _on_epoch(job: Job, settings: LstmSettings, tell: Callable[[dict[str, float]], None]) -> Callable[[dict[str, float]], None]:
+    def show(record: dict[str, float]) -> None:
+        tell(record)
+        epoch, validation = int(record["epoch"]), record.get("validation_loss")
+        detail = f"epoch {epoch} of {settings.epochs}, loss {record['loss']:.4f}"
+        detail += "" if validation is None else f", validation {validation:.4f}"
+        numbers = {name: number for name, number in record.items() if name not in ("epoch", "seconds")}
+        job.watch.step("epoch", epoch, {"epoch": epoch, **numbers}, detail, record["seconds"])
+
+    return show
+
+
+def _save(model: LstmForecaster, folder: Path, overwrite: bool) -> None:
+    model.save(folder, overwrite=overwrite)
+
+
+def _load(folder: Path) -> LstmForecaster:
+    from deep.forecaster import load
+
+    return load(folder)
+
+
+def _sound(folder: Path, card: Card[Any]) -> None:
+    """Without TensorFlow, whose import takes seconds: whoever forecasts reads the network anyway."""
+    networks = sorted(file for file in folder.iterdir() if file.suffix == ".keras")
+    if not networks:
+        raise InputError(f"{folder}: has a model.json and no network (.keras): the model is damaged; fit it again")
+    for network in networks:
+        try:
+            with zipfile.ZipFile(network) as archive:
+                damaged = archive.testzip()
+        except (zipfile.BadZipFile, OSError, EOFError) as error:
+            damaged = str(error)
+        if damaged is not None:
+            raise InputError(f"{network}: not a Keras model of Hindcast, or damaged ({damaged}): fit the model again")
+
+
+def _part() -> type[LstmPart]:
+    from deep.part import LstmPart
+
+    return LstmPart
+
+
+def _describe(card: Card[LstmPart]) -> str:
+    part, settings = card.part, card.part.settings
+    what = f"{settings.network} network, {settings.units} units, {len(card.history)} epochs (best: {part.best_epoch}), "
+    what += f"{part.ranks} ranks"
+    what += f"; {settings.members} of them together" if settings.members > 1 else ""
+    return what + (f"; {settings.line_share:.0%} of its forecast is a closed-form line's" if settings.line_share else "")
+
+
+def _sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth | None) -> Parts:
+    import numpy as np
+
+    from forecasting.report.contents import Learning
+    from forecasting.report.parts import Parts
+
+    curves = []
+    for entrant in entrants:
+        assert entrant.card is not None, "an entrant of a kind has a card"
+        history, settings = entrant.card.history, entrant.card.part.settings
+        epoch, loss = (np.array([record[field] for record in history]) for field in ("epoch", "loss"))
+        validation = np.array([record.get("validation_loss", np.nan) for record in history])
+        unit = LOSSES[settings.loss if settings.head == "point" else settings.head]
+        curves.append(Learning(entrant.name, epoch, loss, validation, f"{unit}, scaled"))
+    return Parts(learning=tuple(curves))
+
+
+def _must_suit(dataset: SequenceDataset, trials: Sequence[Any]) -> None:
+    from deep.search.trials import must_be_searchable
+
+    must_be_searchable(dataset, trials)
+
+
+def _search(
+    spark: Any, dataset: SequenceDataset, trials: Sequence[Any], grace: int, on_report: Callable[[int, Sequence[float]], None]
+) -> Sequence[Any]:
+    from deep.search.trials import search
+
+    return search(spark, dataset, trials, grace, on_report)
+
+
+def _quick(regimes: int | None) -> Mapping[str, dict[str, Any]]:
+    return {NAME: {"max_seconds": 120}}
+
+
+def _probe(tables: Tables) -> Sequence[Probe]:
+    from deep.cudnn import why_no_cudnn
+    from deep.precision import why_float32
+
+    settings = tables[NAME]
+    return (
+        Probe("Mixed precision", why_float32(settings.precision), "LSTMs compute in bfloat16", "LSTMs compute in float32"),
+        Probe("cuDNN", why_no_cudnn(settings), "LSTMs run in its kernel", "LSTMs run in TensorFlow's loop"),
+    )
+
+
+LSTM = Kind(
+    name=NAME,
+    title="LSTM",
+    plural="LSTMs",
+    summary="An LSTM: with Horovod on Spark, in one process (--cluster.on local), in Spark's partitions, or as a rank where "
+    "horovodrun started this.\n\nIts way is saved in OUT.checkpoint, until OUT is there. Where MLFLOW_TRACKING_URI is set, "
+    "MLflow is told of every epoch.",
+    tables={NAME: LstmSettings, "partitions": PartitionSettings},
+    tasks=(FORECAST,),
+    takes=_takes,
+    check=_check,
+    fit=_fit,
+    save=_save,
+    load=_load,
+    sound=_sound,
+    part=_part,
+    describe=_describe,
+    sections=_sections,
+    tuning=Tuning(
+        # Of other losses, the smaller is not the better one.
+        incomparable=frozenset({"head", "loss", "delta", "levels", "spectrum"}),
+        # Of several ranks, or of their checkpoints.
+        without_effect=frozenset({"batch_of", "checkpoint_steps", "silence_seconds"}),
+        must_suit=_must_suit,
+        search=_search,
+        most_epochs=lambda settings: int(settings.epochs),
+        # A process for each trial: TensorFlow keeps its memory and the GPUs that it once saw.
+        spark={"spark.python.worker.reuse": "false"},
+    ),
+    quick=_quick,
+    options=(
+        Option("tensorboard", "A folder for TensorBoard's event files.", path=True),
+        Option("allow-cleartext", "Let Horovod's ranks talk unencrypted where Spark's traffic is encrypted."),
+    ),
+    on_ranks=True,
+    packages=("tensorflow", "tensorflow-cpu", "keras", "horovod"),
+    probe=_probe,
+)

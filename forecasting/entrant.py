@@ -1,0 +1,50 @@
+"""What enters a comparison: a model with a name that the user gave it, or a baseline."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from forecasting.card import Card
+from prep.errors import InputError
+
+# Names stand in tables, file names, JSON and labels of metrics.
+NAME = re.compile(r"[^\W_][\w .+-]{0,59}")
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """name         the entrant's own: two models of one kind have two names
+    model        answers as the task asks
+    description  what it is, in words
+    fit_seconds, fit_cpu_seconds    what fitting cost
+    parameters   how many numbers were estimated, of `bytes` in all; None where nobody knows
+    card         of a model of a kind; None: a baseline, or a model of the user's own
+    """
+
+    name: str
+    model: Any
+    role: Literal["baseline", "model"]
+    description: str
+    fit_seconds: float = 0.0
+    fit_cpu_seconds: float = 0.0
+    parameters: int | None = None
+    bytes: int | None = None
+    card: Card[Any] | None = None
+
+
+def must_be_names(names: Iterable[str], reserved: Iterable[str]) -> None:
+    """Raises InputError for a name that is none, that is given twice, or that one of the `reserved` (baselines) has."""
+    taken, seen = set(reserved), set[str]()
+    for name in names:
+        if not NAME.fullmatch(name) or name != name.strip():
+            raise InputError(
+                f"entrant {name!r}: a name has 1 to 60 letters, digits, blanks and - _ . +, and begins with a letter or a digit"
+            )
+        if name in taken:
+            raise InputError(f"entrant {name!r}: is the name of a baseline, which is in every comparison: choose another")
+        if name in seen:
+            raise InputError(f"entrant {name!r}: the name is given twice, and each entrant needs one of its own: NAME=…")
+        seen.add(name)

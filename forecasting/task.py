@@ -1,0 +1,107 @@
+"""What is asked of a model. A task owns what is the same for every kind that can do it: protocol, baselines, scores, rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from forecasting.inputs import NUMBERS
+from prep.dataset import SequenceDataset
+from prep.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from forecasting.card import Gives
+    from forecasting.entrant import Entrant
+    from forecasting.report.parts import Parts
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that entrants are compared by. `key` names it in scores.json and, as test_KEY, among the metrics of a run."""
+
+    key: str
+    label: str
+    decimals: int
+    gauge: bool = False
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a comparison came to. `rows`: of each entrant, its numbers by the keys of `measures` and more; `parts` of the page."""
+
+    rows: dict[str, dict[str, Any]]
+    parts: Parts
+
+
+@dataclass(frozen=True)
+class Task:
+    """name            the word for it
+    verb            the method that a model answers with: `forecast(given) -> Forecast`
+    channels        kinds of channels that it can be about
+    baselines       names of those that are in every comparison
+    enter_baselines (dataset, season) -> those that can be had, fitted where there is something to fit, and notes on the others
+    try_out         (entrant, dataset): asks for a few windows of the validation or training split; raises InputError where what
+                    comes is no answer
+    compare         (entrants, dataset, season, examples to draw, on_progress) -> Result
+    measures        the first decides the order
+    columns         of the rows that `hindcast forecast` writes: (what the model gives) -> names and types
+    """
+
+    name: str
+    verb: str
+    channels: frozenset[str]
+    baselines: tuple[str, ...]
+    enter_baselines: Callable[[SequenceDataset, int], tuple[list[Entrant], list[str]]]
+    try_out: Callable[[Entrant, SequenceDataset], None]
+    compare: Callable[[Sequence[Entrant], SequenceDataset, int, int, Callable[[str], None]], Result]
+    measures: tuple[Measure, ...]
+    columns: Callable[[Gives | None], tuple[tuple[str, pa.DataType], ...]]
+
+    def must_answer(self, model: Any, where: str) -> None:
+        """Raises InputError for a model without the method that is asked."""
+        if not callable(getattr(model, self.verb, None)):
+            raise InputError(
+                f"{where}: found {type(model).__name__}, which has no method {self.verb}(given): it is what a comparison asks for"
+            )
+
+
+def _enter_baselines(dataset: SequenceDataset, season: int) -> tuple[list[Entrant], list[str]]:
+    from forecasting.baselines import enter
+
+    return enter(dataset, season)
+
+
+def _try_out(entrant: Entrant, dataset: SequenceDataset) -> None:
+    from forecasting.scoring import try_out
+
+    try_out(entrant, dataset)
+
+
+def _compare(
+    entrants: Sequence[Entrant], dataset: SequenceDataset, season: int, drawn: int, on_progress: Callable[[str], None]
+) -> Result:
+    from forecasting.report.forecasts import compare
+
+    return compare(entrants, dataset, season, drawn, on_progress)
+
+
+def _columns(gives: Gives | None) -> tuple[tuple[str, pa.DataType], ...]:
+    from forecasting.rows import fields_of
+
+    return fields_of(() if gives is None else gives.levels)
+
+
+FORECAST = Task(
+    name="forecast",
+    verb="forecast",
+    channels=NUMBERS,
+    baselines=("repeat-last", "seasonal-naive", "linear"),
+    enter_baselines=_enter_baselines,
+    try_out=_try_out,
+    compare=_compare,
+    measures=(Measure("mse", "MSE", 4, gauge=True), Measure("mae", "MAE", 4, gauge=True), Measure("mase", "MASE", 3)),
+    columns=_columns,
+)

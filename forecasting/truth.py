@@ -1,0 +1,20 @@
+"""What is known of simulated data, and of no others: the regime behind every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Truth:
+    """`times` (steps,) datetime64 and, by series, `regimes` (steps,): indices of `names`."""
+
+    times: np.ndarray
+    regimes: dict[str, np.ndarray]
+    names: tuple[str, ...]
+
+    def along(self, series: str, times: np.ndarray) -> np.ndarray:
+        """(steps,) the true regime of a series at some of the times."""
+        return self.regimes[series][np.searchsorted(self.times, times)]

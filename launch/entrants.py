@@ -1,0 +1,187 @@
+"""The entrants of a comparison: models in folders, models of the user's own, and models that are fitted for it."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from forecasting.card import read_card
+from forecasting.entrant import Entrant, must_be_names
+from forecasting.kind import Job, Kind, Tables
+from forecasting.task import FORECAST, Task
+from launch.cluster import where_on
+from launch.kinds import KINDS, kind_named
+from launch.models import kind_of, load
+from launch.progress import Progress
+from launch.settings import Settings
+from prep.dataset import SequenceDataset
+from prep.errors import InputError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An entrant that is asked for: a model in a folder, what a factory makes, or the kind and tables of one that is fitted."""
+
+    name: str
+    folder: Path | None = None
+    factory: str = ""
+    kind: Kind | None = None
+    tables: Tables | None = None
+
+
+def wanted(models: Sequence[str], fits: Sequence[str], settings: Settings, task: Task = FORECAST) -> list[Wanted]:
+    """What `--model NAME=FOLDER`, `--model NAME=package.module:factory` and `--fit [NAME=]KIND` ask for.
+
+    Without `--fit`, every entrant of the settings is fitted; without any of all three, one of each kind. Raises InputError for
+    a name that is given twice or belongs to a baseline, an unknown kind, and what is neither a folder nor a factory.
+    """
+    found = [_model(text) for text in models]
+    if fits:
+        found += [_fit(text, settings) for text in fits]
+    elif settings.entrants:
+        found += [_fit(name, settings) for name in settings.entrants]
+    elif not models:
+        found = [_fit(kind.name, settings) for kind in KINDS.values() if task in kind.tasks]
+    must_be_names([one.name for one in found], task.baselines)
+    return found
+
+
+def must_suit(entrants: Sequence[Wanted], dataset: SequenceDataset, task: Task = FORECAST) -> None:
+    """Raises InputError for a model that could not be fitted on this dataset, or could not do the task then."""
+    for one in entrants:
+        if one.kind is None or one.tables is None:
+            continue
+        takes = one.kind.takes(one.tables)
+        if task not in one.kind.tasks or not takes.channels & task.channels:
+            raise InputError(
+                f"{one.name}: {one.kind.plural} with these settings do no {task.name}: leave it out of the comparison, or choose "
+                "other settings"
+            )
+        takes.refuse(dataset, f"{one.name}, one of the {one.kind.plural},")
+
+
+def enter(
+    entrants: Sequence[Wanted],
+    dataset: SequenceDataset,
+    settings: Settings,
+    progress: Progress,
+    spark: SparkSession | None = None,
+    task: Task = FORECAST,
+) -> list[Entrant]:
+    """Loads, makes and fits them, in this order; the result is in the order that they were asked for.
+
+    spark   a session that is there already; without it, one is started where something is to be fitted
+
+    Raises InputError where a model cannot forecast this dataset, or does not answer as the task asks.
+    """
+    entered: dict[str, Entrant] = {}
+    for one in entrants:
+        if one.folder is not None:
+            entered[one.name] = entrant_of(one.name, load(one.folder, dataset), kind_of(read_card(one.folder), one.folder))
+        elif one.factory:
+            with progress.stage(one.name, about=one.factory):
+                entered[one.name] = _made(one, dataset, task)
+    entered |= _fitted([one for one in entrants if one.kind is not None], dataset, settings, progress, spark)
+    return [entered[one.name] for one in entrants]
+
+
+def entrant_of(name: str, model: Any, kind: Kind) -> Entrant:
+    """A fitted model of a kind under a name, described by its card. Raises ValueError for one that has none."""
+    card = model.card
+    if card is None:
+        raise ValueError(f"{name}: only a model that was fitted on a dataset, or loaded, can be compared")
+    return Entrant(
+        name, model, "model", kind.describe(card), card.fit_seconds, card.fit_cpu_seconds, card.parameters, card.bytes, card
+    )
+
+
+def _fitted(
+    fits: Sequence[Wanted], dataset: SequenceDataset, settings: Settings, progress: Progress, spark: SparkSession | None
+) -> dict[str, Entrant]:
+    entered = {}
+    with where_on(settings.cluster, "hindcast compare", spark) as where:
+        jobs = [(one.name, one.kind, Job(dataset, one.tables or {}, where, progress)) for one in fits]
+        for _, kind, job in jobs:
+            assert kind is not None
+            kind.check(job)
+        for name, kind, job in jobs:
+            assert kind is not None
+            entered[name] = entrant_of(name, kind.fit(job), kind)
+    return entered
+
+
+def _model(text: str) -> Wanted:
+    name, equals, where = text.partition("=")
+    if not equals or not where:
+        raise InputError(f"--model {text}: expected NAME=FOLDER, or NAME=package.module:factory")
+    if Path(where).exists() or not FACTORY.fullmatch(where):
+        return Wanted(name, folder=Path(where))
+    return Wanted(name, factory=where)
+
+
+def _fit(text: str, settings: Settings) -> Wanted:
+    name, equals, word = text.partition("=")
+    if name in settings.entrants:
+        kind, tables = settings.entrant(name)
+        if equals and word != kind.name:
+            raise InputError(f"--fit {text}: the settings have entrants.{name}.kind = {kind.name!r}: say the one or the other")
+        return Wanted(name, kind=kind, tables=tables)
+    kind = kind_named(word if equals else name, f"--fit {text}")
+    return Wanted(name, kind=kind, tables=settings.of(kind))
+
+
+def _made(one: Wanted, dataset: SequenceDataset, task: Task) -> Entrant:
+    """Calls a factory with the dataset, of which it gets no file of the test split, and tries what it makes."""
+    where = f"--model {one.name}={one.factory}"
+    factory = _imported(one.factory, where)
+    wall, cpu = time.perf_counter(), time.process_time()
+    try:
+        model = factory(dataset.without("test")) if inspect.signature(factory).parameters else factory()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{where}: the factory raised {_in_a_line(error)}") from error
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    task.must_answer(model, where)
+    told = (getattr(model, "__doc__", None) or "").strip().splitlines()
+    description = f"a model of your own, {one.factory}" + (f": {told[0]}" if told else "")
+    entrant = Entrant(one.name, model, "model", description, wall, cpu, getattr(model, "parameters", None))
+    task.try_out(entrant, dataset)
+    return entrant
+
+
+def _imported(text: str, where: str) -> Callable[..., Any]:
+    """`package.module:factory`; what lies in the working folder can be imported too, after everything that is installed."""
+    module, _, name = text.partition(":")
+    here = os.getcwd()
+    sys.path.append(here)
+    try:
+        found: Any = import_module(module)
+    except Exception as error:
+        raise InputError(f"{where}: {module} cannot be imported: {_in_a_line(error)}") from error
+    finally:
+        sys.path.remove(here)
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"{where}: {module} has no {name!r}; expected a callable that returns a model")
+        found = getattr(found, part)
+    if not callable(found):
+        raise InputError(f"{where}: found {type(found).__name__}, expected a callable that returns a model")
+    return found
+
+
+def _in_a_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -1,0 +1,25 @@
+"""The kinds of models that there are. A new one is its package and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from classical.hmm.kind import HMM
+from deep.kind import LSTM
+from forecasting.kind import Kind
+from prep.errors import InputError
+
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (HMM, LSTM)}
+
+
+def kind_named(name: str, where: str) -> Kind:
+    """Raises InputError for one that this version does not know. `where`: what asks for it."""
+    if name not in KINDS:
+        raise InputError(f"{where}: no kind of models {name!r}; there are {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+def quick_settings(regimes: int | None) -> Mapping[str, dict[str, Any]]:
+    """Tables by which every kind is fitted in a minute or two; `regimes`: hidden ones that the data are known to have."""
+    return {name: table for kind in KINDS.values() for name, table in kind.quick(regimes).items()}
