@@ -25,6 +25,7 @@ from launch.settings import load, load_spec
 from prep import synthetic
 from prep.errors import InputError
 from prep.pipeline import prepare
+from prep.placing import placed_file
 from prep.readings import load as load_readings
 from prep.spec import ReadingsSpec, Spec, duration_text, validate
 from prep.stepping import infer_step
@@ -62,7 +63,8 @@ def run(
         else:
             with progress.stage("looking at readings", spark, str(readings)):
                 tables, name = suggest(spark, readings.absolute(), timestamp, series, values), readings.name.split(".")[0]
-        spec_file.write_text(FIRST_LINE + toml(tables), encoding="utf-8")
+        with placed_file(spec_file) as staged:
+            staged.write_text(FIRST_LINE + toml(tables), encoding="utf-8")
         this_run().wrote("settings", spec_file)
         if readings is None:
             with progress.stage("drawing a fleet", about=f"{SENSORS} sensors, {HOURS:,} hours each"):

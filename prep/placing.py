@@ -1,7 +1,11 @@
 """Puts a folder or a file in its place whole, or not at all: written beside it, then exchanged with it in one step.
 
 What is being written to NAME lies in `.NAME.writing` beside it. Whoever writes holds a lock on that folder, which ends with its
-process, however it ends: so a second writer is refused at once, and what a killed one left behind is swept by the next.
+process, however it ends: so a second writer is refused at once, and what a killed one left behind is swept by the next. What lies
+there under another name than a writer gives is nobody's to sweep: then nothing is written. Neither is it where that folder is a
+link, or another user's (prep/own_folders.py).
+
+Where NAME is a link, the link is replaced, and what it leads to stays as it is.
 
 The target is the whole old or the whole new at every moment where the file system can exchange two names in one step (ext4, xfs,
 btrfs, tmpfs). Elsewhere there is a moment without a target: then the old one lies beside it, and `recover` puts it back.
@@ -14,18 +18,25 @@ import errno
 import fcntl
 import json
 import os
-import shutil
+import re
+import secrets
+import shlex
 import socket
-import tempfile
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from prep import storage
 from prep.errors import InputError
+from prep.own_folders import is_same, open_file, opened, remove, remove_empty, status_of
 
 REPLACED = "replaced"
 HOLDER = "holder.json"
+# What a writer names its folder, and 0.2 did; a link is there where the target was one.
+CONTENT = re.compile(r"content-[a-z0-9_]+")
 # How often the lock's folder may be swept away between being opened and being locked.
 ATTEMPTS = 10
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -40,10 +51,11 @@ def placed_folder(out: Path, overwrite: bool, check: Callable[[Path], object]) -
     Raises InputError as `refuse_taken` does, also where `out` has been taken meanwhile; where someone else is writing to
     `out`; and where the disk is full.
     """
-    with _staging(out, overwrite, check) as content:
-        yield content
+    with _staging(out, overwrite, check) as staged:
+        yield staged.content
         _refuse_taken(out, overwrite, check)
-        if out.exists():
+        content = staged.held(out)
+        if os.path.lexists(out):
             _exchange(content, out, content.with_name(REPLACED))
         else:
             content.rename(out)
@@ -52,10 +64,10 @@ def placed_folder(out: Path, overwrite: bool, check: Callable[[Path], object]) -
 @contextmanager
 def placed_file(out: Path, overwrite: bool = True) -> Iterator[Path]:
     """A path to write to, which becomes `out` when the block ends well. Raises InputError as `placed_folder` does."""
-    with _staging(out, overwrite, must_be_file) as content:
-        yield content / out.name
+    with _staging(out, overwrite, must_be_file) as staged:
+        yield staged.content / out.name
         _refuse_taken(out, overwrite, must_be_file)
-        (content / out.name).replace(out)
+        (staged.held(out) / out.name).replace(out)
 
 
 @contextmanager
@@ -63,28 +75,11 @@ def scratch(near: Path, name: object, mend: str = "write elsewhere") -> Iterator
     """An empty folder in a locked one beside `near`; both are gone afterwards. What a killed one left there is swept first.
 
     Its name is new each time: Spark's tasks may go on for a moment when their driver is killed, and write where nobody looks.
-    Raises InputError, which speaks of `name`, where another holds the lock, and where the disk is full: `mend` says what helps.
+    Raises InputError, which speaks of `name`, where another holds the lock, where the locked one is not ours or holds what is
+    not, and where the disk is full: `mend` says what helps.
     """
-    staging = _staging_of(near)
-    lock = _locked(staging, name)
-    try:
-        _put_back(near, staging)
-        _empty(staging)
-        content = Path(tempfile.mkdtemp(prefix="content-", dir=staging))
-        content.chmod(0o755)  # what is put in place is for others too
-        with suppress(OSError):  # it only makes another's message better
-            (staging / HOLDER).write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-        yield content
-    except Exception as error:
-        if isinstance(error, InputError) or not _no_room(error):
-            raise
-        raise InputError(
-            f"{name}: the disk of {near.absolute().parent} is full. What was there before is as it was; nothing was added. "
-            f"Free some space, or {mend}"
-        ) from error
-    finally:
-        _clean(near, staging)
-        os.close(lock)
+    with _scratch(near, name, mend) as staged:
+        yield staged.content
 
 
 def refuse_taken(out: Path, overwrite: bool, check: Callable[[Path], object]) -> None:
@@ -95,11 +90,7 @@ def refuse_taken(out: Path, overwrite: bool, check: Callable[[Path], object]) ->
     _refuse_taken(out, overwrite, check)
     staging = _staging_of(out)
     with suppress(FileNotFoundError):
-        lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            _lock(lock, staging, out)
-        finally:
-            os.close(lock)
+        os.close(_opened(staging, out))
 
 
 def must_be_file(out: Path) -> None:
@@ -120,22 +111,68 @@ def holds(file: str, what: str) -> Callable[[str | Path], None]:
 def recover(out: Path) -> None:
     """Puts back what a writer that was killed between two renames took from `out`. Does nothing while anyone is writing."""
     staging = _staging_of(out)
-    if out.exists() or not (staging / REPLACED).exists():
+    if os.path.lexists(out) or not os.path.lexists(staging / REPLACED):
         return
     with suppress(InputError, OSError):  # another process is at it, or it is not ours to write: then `out` stays missing
         lock = _locked(staging, out)
         try:
-            _clean(out, staging)
+            _clean(out, staging, lock)
         finally:
             os.close(lock)
 
 
+@dataclass(frozen=True)
+class _Staged:
+    """What is being written.
+
+    content  the folder for it, as others can be told of it
+    lock     a descriptor of the folder that it lies in
+    """
+
+    content: Path
+    lock: int
+
+    def held(self, out: Path) -> Path:
+        """The same folder by the descriptor, whatever becomes of the name. Raises InputError where it has another by now."""
+        if not is_same(self.lock, self.content.parent):
+            raise InputError(
+                f"{out}: somebody has moved {self.content.parent} away while it was written. Nothing was put in place. Write "
+                "again, where nobody else can do that"
+            )
+        return Path(f"/proc/self/fd/{self.lock}", self.content.name)
+
+
 @contextmanager
-def _staging(out: Path, overwrite: bool, check: Callable[[Path], object]) -> Iterator[Path]:
+def _staging(out: Path, overwrite: bool, check: Callable[[Path], object]) -> Iterator[_Staged]:
     _refuse_taken(out, overwrite, check)
-    with scratch(out, out) as content:
+    with _scratch(out, out, "write elsewhere") as staged:
         _refuse_taken(out, overwrite, check)  # what was put back counts, and what another writer placed before the lock was ours
-        yield content
+        yield staged
+
+
+@contextmanager
+def _scratch(near: Path, name: object, mend: str) -> Iterator[_Staged]:
+    staging = _staging_of(near)
+    lock = _locked(staging, name)
+    try:
+        _put_back(near, lock)
+        _empty(staging, lock)
+        content = f"content-{secrets.token_hex(4)}"
+        os.mkdir(content, dir_fd=lock)
+        os.chmod(content, 0o755, dir_fd=lock)  # what is put in place is for others too
+        with suppress(OSError):  # it only makes another's message better
+            _say_who_writes(lock)
+        yield _Staged(staging / content, lock)
+    except Exception as error:
+        if isinstance(error, InputError) or not _no_room(error):
+            raise
+        raise InputError(
+            f"{name}: the disk of {near.absolute().parent} is full. What was there before is as it was; nothing was added. "
+            f"Free some space, or {mend}"
+        ) from error
+    finally:
+        _clean(near, staging, lock)
+        os.close(lock)
 
 
 def _refuse_taken(out: Path, overwrite: bool, check: Callable[[Path], object]) -> None:
@@ -144,7 +181,9 @@ def _refuse_taken(out: Path, overwrite: bool, check: Callable[[Path], object]) -
         raise InputError(f"{out}: the directory {parent} does not exist")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"{out}: the directory {parent} cannot be written")
-    if out.exists():
+    if os.path.lexists(out):
+        if not out.exists():
+            raise InputError(f"{out}: is a link that leads nowhere, and is not replaced. Remove it, or write elsewhere")
         if not overwrite:
             raise InputError(f"{out}: is there already; --overwrite replaces it")
         check(out)
@@ -155,28 +194,41 @@ def _staging_of(out: Path) -> Path:
 
 
 def _locked(staging: Path, name: object) -> int:
-    """A descriptor of the folder, made if need be, that holds its lock. Raises InputError where another holds it."""
+    """A descriptor of the folder, made if need be, that holds its lock. Raises InputError as `_opened` does."""
     for _ in range(ATTEMPTS):
         try:
             with suppress(FileExistsError):
-                staging.mkdir()
+                staging.mkdir(0o755)
         except OSError as error:
             raise InputError(f"{name}: cannot be written: {staging}: {error.strerror}") from None
         try:
-            lock = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            lock = _opened(staging, name)
         except FileNotFoundError:  # removed by whoever was writing
             continue
-        except OSError as error:
-            raise InputError(f"{name}: cannot be written: {staging}: {error.strerror}") from None
-        try:
-            _lock(lock, staging, name)
-        except BaseException:
-            os.close(lock)
-            raise
-        if _same(lock, staging):
+        if is_same(lock, staging):
             return lock
         os.close(lock)
     raise InputError(f"{name}: others keep writing to it. Write elsewhere")
+
+
+def _opened(staging: Path, name: object) -> int:
+    """A descriptor of the folder that holds its lock.
+
+    Raises InputError where another holds it, it is not ours, or something else lies in it; and FileNotFoundError.
+    """
+    try:
+        lock = opened(staging, "write elsewhere", to_sweep=True)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise InputError(f"{name}: cannot be written: {staging}: {error.strerror}") from None
+    try:
+        _lock(lock, staging, name)
+        _must_hold_nothing_else(lock, staging)
+    except BaseException:
+        os.close(lock)
+        raise
+    return lock
 
 
 def _lock(lock: int, staging: Path, name: object) -> None:
@@ -184,22 +236,39 @@ def _lock(lock: int, staging: Path, name: object) -> None:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = _holder(staging)
-        raise InputError(f"{name}: is being written{holder}. Wait until that ends, or write elsewhere") from None
+        raise InputError(f"{name}: is being written{_holder(lock)}. Wait until that ends, or write elsewhere") from None
     except OSError as error:
         raise InputError(f"{name}: the file system of {staging} has no locks: {error.strerror}. Write elsewhere") from None
 
 
-def _same(lock: int, staging: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(lock), staging.stat())
-    except FileNotFoundError:
-        return False
+def _must_hold_nothing_else(lock: int, staging: Path) -> None:
+    others = sorted(name for name in os.listdir(lock) if not _is_of_a_writer(lock, name))
+    if others:
+        raise InputError(
+            f"{staging / others[0]}: lies where only what is being written does, and is none of it. It was left as it is. Move "
+            f"what you need of {staging} elsewhere, and remove the rest (rm -r {shlex.quote(str(staging))})"
+        )
 
 
-def _holder(staging: Path) -> str:
+def _is_of_a_writer(lock: int, name: str) -> bool:
+    found = status_of(lock, name)
+    if found is None:
+        return True
+    if name == HOLDER:
+        return stat.S_ISREG(found.st_mode)
+    return bool(name == REPLACED or CONTENT.fullmatch(name)) and (stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode))
+
+
+def _say_who_writes(lock: int) -> None:
+    with open(open_file(lock, HOLDER, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "w", encoding="utf-8") as file:
+        os.chmod(file.fileno(), 0o644)
+        json.dump({"pid": os.getpid(), "host": socket.gethostname()}, file)
+
+
+def _holder(lock: int) -> str:
     try:
-        holder = json.loads((staging / HOLDER).read_text())
+        with open(open_file(lock, HOLDER), encoding="utf-8") as file:
+            holder = json.load(file)
         return f" by process {int(holder['pid'])} on {holder['host']}"
     except (OSError, ValueError, KeyError, TypeError):  # it is just starting, or just ending
         return " by another process"
@@ -236,21 +305,28 @@ def _renamed_in_one_step(one: Path, other: Path) -> bool:
     raise OSError(number, os.strerror(number), str(other))
 
 
-def _put_back(out: Path, staging: Path) -> None:
-    if (staging / REPLACED).exists() and not out.exists():
-        (staging / REPLACED).rename(out)
+def _put_back(out: Path, lock: int) -> None:
+    if status_of(lock, REPLACED) and not os.path.lexists(out):
+        os.rename(REPLACED, out, src_dir_fd=lock)
 
 
-def _clean(out: Path, staging: Path) -> None:
+def _clean(out: Path, staging: Path, lock: int) -> None:
     """Removes the staging folder, but never the only copy. What cannot be removed now, the next writer sweeps."""
     with suppress(OSError):
-        _put_back(out, staging)
-        shutil.rmtree(staging, ignore_errors=True)
+        _put_back(out, lock)
+        for name in filter(partial(_is_of_a_writer, lock), os.listdir(lock)):
+            with suppress(OSError):
+                remove(lock, name, as_far_as_possible=True)
+        remove_empty(lock, staging)
 
 
-def _empty(folder: Path) -> None:
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+def _empty(staging: Path, lock: int) -> None:
+    """Removes what a killed writer left: by now nothing else is there. Raises InputError where that cannot be done."""
+    for name in os.listdir(lock):
+        try:
+            remove(lock, name)
+        except OSError as error:
+            raise InputError(
+                f"{staging / name}: was left by a writer that was killed, and cannot be removed: {error.strerror}. Remove it "
+                "yourself, or write elsewhere"
+            ) from None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from prep.placing import placed_file
 
 CHANNELS = ("temperature", "pressure", "vibration")
 REGIMES = ("idle", "running", "overload")
@@ -64,8 +67,9 @@ def write_readings(fleet: Fleet, readings: Path, regimes: Path, seed: int) -> No
     """
     rng = np.random.default_rng(seed + 1)
     times = [str(time).replace("T", " ") for time in fleet.times()]
-    with readings.open("w", newline="") as file, regimes.open("w", newline="") as truth:
-        out, known = csv.writer(file), csv.writer(truth)
+    with ExitStack() as entered:
+        staged = [entered.enter_context(placed_file(place)) for place in (readings, regimes)]
+        out, known = (csv.writer(entered.enter_context(place.open("w", newline=""))) for place in staged)
         out.writerow(["time", "sensor", *CHANNELS])
         known.writerow(["time", "sensor", "regime"])
         for index, sensor in enumerate(fleet.sensors):
