@@ -33,6 +33,7 @@ from pyspark.sql.types import IntegerType, StringType, TimestampType
 
 from launch.session import spark_session
 from prep.blocks import Address, ArrayField, cache_directory, npy_header, read, read_each
+from prep.keeping import remove
 from prep.rows import npy_column
 from prep.storage import xxh128_of
 
@@ -163,8 +164,7 @@ def mapped(folder: Path, addresses: list[Address]) -> list[tuple[np.ndarray, np.
 
 
 def forget() -> None:
-    for file in cache_directory().iterdir():
-        file.unlink()
+    remove(cache_directory(), "")
 
 
 def by_row(path: Path) -> int:

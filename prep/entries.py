@@ -1,6 +1,7 @@
 """The directory of what a node keeps of what it has read, for all processes of a user.
 
 An entry is one file, written beside and renamed, so it is whole or not there; who has it mapped keeps it when it is swept away.
+Neither the directory nor an entry is ever a link, and nothing is swept that is not called as entries are.
 The least recently used go first when there are more bytes than HINDCAST_CACHE_BYTES (by default half of what is free on the disk,
 or held here). Where nothing can be kept (no room, no right to write), everything still works, from memory and slower: a full disk
 that nobody watches should not end a training. A warning says so.
@@ -12,18 +13,29 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import resource
+import secrets
 import shutil
+import stat
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 
 from prep.errors import InputError
+from prep.own_folders import open_file, own_folder, remove, status_of
 
+# Arrays of a dataset (prep/blocks.py), packed sequences (classical/hmm/packing.py), files that were fetched or found sound
+# (prep/soundness.py). What is kept under another name is swept until the machine starts again: then it is of no use.
+NAMES = re.compile(
+    r"([0-9a-f]{32}-[0-9a-f]{16}|packed-[0-9a-f]{32}-\d+-\d+)-[0-9a-f]{1,8}|[0-9a-f]{32}-([0-9a-f]{1,8}\.fetched|[0-9a-f]{16}\.sound)"
+)
+MAKING = ".making-"
+MEND = "set HINDCAST_CACHE to a directory of your own"
 # Two processes that want the same entry: one makes it. After so long the other goes ahead, which costs time and nothing else.
 WAIT_SECONDS = 60.0
 STALE_SECONDS = 60.0
@@ -51,13 +63,40 @@ def put(folder: Path, name: str, fill: Callable[[int], None]) -> Iterator[int]:
         os.close(descriptor)
 
 
+def open_entry(folder: Path, name: str) -> int:
+    """A descriptor of an entry, which now counts as just used. Raises FileNotFoundError."""
+    with own_folder(folder, MEND) as directory:
+        entry = open_file(directory, name)
+    try:
+        os.utime(entry)
+    except BaseException:
+        os.close(entry)
+        raise
+    return entry
+
+
 def used(entry: Path) -> bool:
     """Whether it is there; then it counts as just used."""
     try:
-        os.utime(entry)
+        os.close(open_entry(entry.parent, entry.name))
     except FileNotFoundError:
         return False
     return True
+
+
+def put_mark(folder: Path, name: str) -> None:
+    """An entry without content. Raises OSError where it cannot be made."""
+    with own_folder(folder, MEND) as directory:
+        os.close(open_file(directory, name, os.O_WRONLY | os.O_CREAT))
+
+
+def discard(folder: Path, beginning: str) -> None:
+    """Removes all entries whose names begin so. Raises FileNotFoundError where there is no such folder."""
+    with own_folder(folder, MEND) as directory:
+        for name in os.listdir(directory):
+            found = status_of(directory, name) if name.startswith(beginning) and _is_name(name) else None
+            if found and stat.S_ISREG(found.st_mode):
+                remove(directory, name)
 
 
 def write(descriptor: int, data: bytes | memoryview, at: int) -> None:
@@ -84,7 +123,8 @@ def alone(folder: Path, what: str) -> Iterator[None]:
     kind, _, rest = what.partition(" ")
     number = int(hashlib.sha256(rest.encode()).hexdigest(), 16) % LOCKS
     try:
-        descriptor = os.open(folder / f".lock-{kind}-{number}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with own_folder(folder, MEND) as directory:
+            descriptor = open_file(directory, f".lock-{kind}-{number}", os.O_RDWR | os.O_CREAT)
     except OSError:  # no room for a lock: then two may do the same
         yield
         return
@@ -105,22 +145,23 @@ def alone(folder: Path, what: str) -> Iterator[None]:
 
 def sweep(folder: Path, limit: int | None = None) -> None:
     """Removes the least recently used entries until at most `limit` bytes are left, and what killed processes left behind."""
-    entries = []
-    for found in os.scandir(folder):
-        with suppress(FileNotFoundError):  # another process sweeps too
-            status = found.stat(follow_symlinks=False)
-            if found.name.startswith(".making-"):
-                _remove_abandoned(Path(found.path), status)
-            elif not found.name.startswith("."):
-                entries.append((status.st_mtime_ns, status.st_blocks * 512, found.path))
-    held = sum(size for _, size, _ in entries)
-    limit = _limit(folder, held) if limit is None else limit
-    for _, size, path in sorted(entries):
-        if held <= limit:
-            break
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        held -= size
+    with own_folder(folder, MEND) as directory:
+        entries = []
+        for name in os.listdir(directory):
+            found = status_of(directory, name)
+            if found is None or not stat.S_ISREG(found.st_mode):  # another process sweeps too
+                continue
+            if name.startswith(MAKING):
+                _remove_abandoned(directory, name, found)
+            elif _is_name(name):
+                entries.append((found.st_mtime_ns, found.st_blocks * 512, name))
+        held = sum(size for _, size, _ in entries)
+        limit = _limit(folder, held) if limit is None else limit
+        for _, size, name in sorted(entries):
+            if held <= limit:
+                break
+            remove(directory, name)
+            held -= size
 
 
 def cache_directory() -> Path:
@@ -142,9 +183,10 @@ def cache_directory() -> Path:
 @lru_cache
 def _own(folder: Path) -> Path:
     """It is made where it is not there."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_uid != os.getuid():  # whoever can write into it decides what is read
-        raise InputError(f"{folder}: belongs to another user. Set HINDCAST_CACHE to a directory of your own")
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with own_folder(folder, MEND):  # whoever can write into it decides what is read
+        pass
     # A split of many row groups stays mapped while windows of it are used; the usual soft limit is 1024 files.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -161,21 +203,23 @@ def boot() -> str:
 
 def made(folder: Path, name: str, fill: Callable[[int], None]) -> int:
     """A descriptor of what `fill` wrote, which now is the entry `name`. Raises NoRoomError where it cannot be kept."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, staged = tempfile.mkstemp(prefix=".making-", dir=folder)
-    except OSError as error:
-        raise NoRoomError(error) from error
-    try:
-        with suppress(OSError):  # some network file systems have no locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else takes it for abandoned
-        fill(descriptor)
-        os.rename(staged, folder / name)
-    except BaseException:
-        os.close(descriptor)
-        with suppress(FileNotFoundError):
-            os.unlink(staged)
-        raise
+    staged = MAKING + secrets.token_hex(8)
+    with ExitStack() as entered:
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            directory = entered.enter_context(own_folder(folder, MEND))
+            descriptor = open_file(directory, staged, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        except OSError as error:
+            raise NoRoomError(error) from error
+        try:
+            with suppress(OSError):  # some network file systems have no locks
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nobody else takes it for abandoned
+            fill(descriptor)
+            os.rename(staged, name, src_dir_fd=directory, dst_dir_fd=directory)
+        except BaseException:
+            os.close(descriptor)
+            remove(directory, staged)
+            raise
     _account(folder, os.fstat(descriptor).st_size)
     return descriptor
 
@@ -200,13 +244,17 @@ def _limit(folder: Path, held: int) -> int:
     return int(asked)
 
 
-def _remove_abandoned(staged: Path, status: os.stat_result) -> None:
+def _is_name(name: str) -> bool:
+    return NAMES.fullmatch(name) is not None or name.endswith(f"-{boot()}")
+
+
+def _remove_abandoned(directory: int, name: str, found: os.stat_result) -> None:
     """Whoever writes holds a lock, which ends with its process."""
-    if time.time() - status.st_mtime < STALE_SECONDS:
+    if time.time() - found.st_mtime < STALE_SECONDS:
         return
-    with staged.open("rb") as file, suppress(BlockingIOError):
+    with suppress(FileNotFoundError), open(open_file(directory, name), "rb") as file, suppress(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        staged.unlink(missing_ok=True)
+        remove(directory, name)
 
 
 class NoRoomError(Exception):

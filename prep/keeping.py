@@ -8,13 +8,12 @@ import mmap
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from prep.entries import NoRoomError, allocate, alone, boot, made, put, used, write
+from prep.entries import NoRoomError, allocate, alone, boot, discard, made, open_entry, put, used, write
 
 ALIGNMENT = 64
 # To map a file anew costs as much as to copy it once: what this process used last stays mapped.
@@ -65,10 +64,8 @@ def mapped(folder: Path, name: str) -> dict[str, np.ndarray]:
 
 
 def remove(folder: Path, beginning: str) -> None:
-    """Removes all entries whose names begin so."""
-    for entry in folder.glob(f"{beginning}*"):
-        with suppress(FileNotFoundError):
-            entry.unlink()
+    """Removes all entries whose names begin so. Raises FileNotFoundError where there is no such folder."""
+    discard(folder, beginning)
 
 
 @dataclass
@@ -121,14 +118,13 @@ def _opened(entry: Path) -> dict[str, np.ndarray] | None:
     if held is not None and used(entry):
         return held
     try:
-        descriptor = os.open(entry, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = open_entry(entry.parent, entry.name)
     except FileNotFoundError:
         return None
     try:
-        os.utime(descriptor)
         return _arrays(_map(descriptor))
     except ValueError:
-        entry.unlink(missing_ok=True)
+        discard(entry.parent, entry.name)
         return None
     finally:
         os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pyarrow as pa
 import xxhash
 
 from prep import storage
-from prep.entries import alone, boot, put, used, write
+from prep.entries import alone, boot, open_entry, put, put_mark, used, write
 from prep.errors import InputError
 
 
@@ -22,13 +23,13 @@ def verified(folder: Path, file: str, digest: str) -> pa.NativeFile:
     """
     if not storage.is_local(file):
         return _fetched(folder, file, digest)
-    mark = folder / f"{digest}-{_fingerprint(file)}.sound"
-    if not used(mark):
+    mark = f"{digest}-{_fingerprint(file)}.sound"
+    if not used(folder / mark):
         with alone(folder, f"file {digest}"):
-            if not used(mark):
+            if not used(folder / mark):
                 _compare(file, storage.xxh128_of(file), digest)
                 with suppress(OSError):  # without a mark it is checked again
-                    mark.touch(mode=0o600)
+                    put_mark(folder, mark)
     return storage.open_for_arrow(file)
 
 
@@ -36,9 +37,7 @@ def _fetched(folder: Path, uri: str, expected: str) -> pa.NativeFile:
     name = f"{expected}-{boot()}.fetched"
     with alone(folder, f"file {expected}"):
         with suppress(FileNotFoundError):
-            opened = pa.OSFile(str(folder / name), mode="r")
-            used(folder / name)
-            return opened
+            return _for_arrow(open_entry(folder, name))
 
         def fill(descriptor: int) -> None:
             digest, at = xxhash.xxh3_128(), 0
@@ -49,7 +48,15 @@ def _fetched(folder: Path, uri: str, expected: str) -> pa.NativeFile:
             _compare(uri, digest.hexdigest(), expected)
 
         with put(folder, name, fill) as descriptor:
-            return pa.OSFile(f"/proc/self/fd/{descriptor}", mode="r")
+            return _for_arrow(os.dup(descriptor))
+
+
+def _for_arrow(descriptor: int) -> pa.NativeFile:
+    """Opened once more, from its beginning; the descriptor is closed."""
+    try:
+        return pa.OSFile(f"/proc/self/fd/{descriptor}", mode="r")
+    finally:
+        os.close(descriptor)
 
 
 def _compare(file: str, found: str, expected: str) -> None:

@@ -287,11 +287,10 @@ def _kept(spans: Spans, name: str) -> dict[str, str]:
     if spans.weight is not None:
         arrays["weight"] = spans.weight
     try:
-        folder = cache_directory()
+        return {"entry": name, "node": _node()} if keep(cache_directory(), name, arrays) else {}
     except InputError as error:
         warnings.warn(str(error), RuntimeWarning, stacklevel=2)
         return {}
-    return {"entry": name, "node": _node()} if keep(folder, name, arrays) else {}
 
 
 def _opened(source: str | Spans) -> Spans:
@@ -316,7 +315,7 @@ def _removed(names: str) -> str | None:
 
 def _node() -> str:
     """Tells the caches of nodes from each other, and those of containers on one."""
-    status = cache_directory().stat()
+    status = cache_directory().lstat()
     return f"{boot()}-{status.st_dev}-{status.st_ino}"
 
 

@@ -14,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from classical import em, hmm
 from classical.hmm.packing import Chunks, _shared_out
 from classical.hmm.training import training
+from prep.entries import NAMES
 from prep.errors import InputError
 from prep.keeping import GoneError
 
@@ -65,6 +66,7 @@ def test_entries_serve_while_the_fit_lasts_and_then_are_gone(frame: DataFrame) -
     seen = []
     fitted(frame, lambda _: seen.append([(entry.name, entry.stat().st_ino) for entry in entries()]), weights="weight")
     assert len(seen[0]) == 4
+    assert all(NAMES.fullmatch(name) for name, _ in seen[0])  # or they would never be swept
     assert seen == [seen[0]] * ITERATIONS
 
 

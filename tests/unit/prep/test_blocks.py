@@ -269,6 +269,7 @@ def test_what_was_decoded_once_is_not_decoded_again(tmp_path: Path) -> None:
     columns = content()
     address = part(tmp_path / "part", columns)[0]
     read(address)
+    assert all(entries_.NAMES.fullmatch(entry.name) for entry in entries())  # or they would never be swept
     (tmp_path / "part").unlink()
     np.testing.assert_array_equal(read(address).values, columns["values"][:4])
     code = "import sys; from prep.blocks import *; print(read(eval(sys.argv[1])).values.sum())"
