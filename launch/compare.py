@@ -27,6 +27,7 @@ from prep.errors import InputError
 from prep.placing import must_be_file, placed_file, refuse_taken
 
 COST = {"fit_seconds": "fit, s", "fit_cpu_seconds": "CPU, s", "forecast_seconds": "forecast, s"}
+SCORES = "scores.json"
 
 
 def compare_models(
@@ -58,8 +59,8 @@ def compare_models(
         parts = result.parts + sections(entrants, dataset, truth) + Parts(notes=tuple(notes))
         write_page(page_contents(dataset, parts, season, seeds, command), page)
         run().wrote("report", page)
-        write_scores(result.rows, dataset, season, seeds, command, page.with_name("scores.json"))
-        run().wrote("scores", page.with_name("scores.json"))
+        write_scores(result.rows, dataset, season, seeds, command, page.with_name(SCORES))
+        run().wrote("scores", page.with_name(SCORES))
     show(result.rows, [one.name for one in entrants], task)
     console.print(f"report: [bold]{page}[/]", highlight=False)
     return page
@@ -93,7 +94,8 @@ def report_path(out: Path) -> Path:
         page.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: {page.parent} cannot be made: {error.strerror}") from None
-    refuse_taken(page, True, must_be_file)
+    for file in (page, page.with_name(SCORES)):
+        refuse_taken(file, True, must_be_file)
     return page
 
 

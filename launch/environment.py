@@ -13,6 +13,7 @@ from typing import Any
 from launch.class_archive import archive_place
 from launch.package import own_folder
 from prep.errors import InputError
+from prep.own_folders import is_file
 
 
 def pack_environment() -> Path:
@@ -32,7 +33,7 @@ def pack_environment() -> Path:
     known = "\n".join(sorted(f"{found.name}=={found.version}" for found in distributions()))
     content = hashlib.sha256(f"{sys.prefix}\n{sys.version}\n{known}".encode()).hexdigest()[:12]
     archive = own_folder() / f"environment-{content}.tar.gz"
-    if not archive.exists():
+    if not is_file(archive):
         ours = archive_place().relative_to(sys.prefix).parent  # of classes that Java finds elsewhere where this is unpacked
         more: dict[str, Any] = {"filters": [("exclude", f"{ours}/*")]}
         more |= {"ignore_editable_packages": True} if conda else {}

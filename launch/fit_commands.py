@@ -18,7 +18,7 @@ from launch.arguments import Dataset, Overwrite, SettingsFile, allow_cleartext_i
 from launch.kinds import KINDS, kind_named
 from launch.progress import Progress, console
 from launch.runs import run
-from prep.placing import refuse_taken
+from prep.placing import must_be_file, refuse_taken
 
 Out = Annotated[Path, typer.Option("--out", help="The folder for the model.", show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint that a killed fit left beside --out.")]
@@ -57,6 +57,8 @@ def command_of(kind: Kind) -> Callable[..., None]:
         opened = open_to_fit(dataset)
         refuse_taken(out, overwrite, must_be_model)
         checkpoint = out.with_name(f"{out.name}.checkpoint")
+        if first_rank():
+            refuse_taken(checkpoint, True, must_be_file)
         if first_rank() and checkpoint.exists() and not resume:
             console.print(f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it")
         model = fit_(

@@ -8,9 +8,11 @@ import os
 import stat
 import tempfile
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 from prep.errors import InputError
+from prep.own_folders import is_file, opened
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("prep", "forecasting", "classical", "deep", "launch")
@@ -29,11 +31,11 @@ def write_package(folder: Path | None = None) -> Path:
     folder = own_folder() if folder is None else folder
     path = folder / f"hindcast-{hashlib.sha256(data).hexdigest()[:12]}.zip"
     try:
-        if not path.exists():
-            descriptor, name = tempfile.mkstemp(dir=folder)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            os.replace(name, path)
+        if not is_file(path) or path.read_bytes() != data:
+            with tempfile.TemporaryDirectory(dir=folder) as beside:
+                half = Path(beside, path.name)
+                half.write_bytes(data)
+                half.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     return path
@@ -55,10 +57,9 @@ def own_folder() -> Path:
     """Executors run what lies there: nobody else may write to it."""
     folder = Path(tempfile.gettempdir()) / f"hindcast-{os.getuid()}"
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        os.close(opened(folder))
     except OSError as error:
         raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
-        raise InputError(f"{folder}: must be a folder that is yours and that nobody else can write to; move it away")
     return folder

@@ -103,13 +103,15 @@ class RunRecord:
 
 def replace(place: Path, text: str) -> None:
     """Writes a file that is the old or the new at every moment. Raises OSError."""
-    half = place.with_name(f".{place.name}.{os.getpid()}.writing")
-    try:
-        half.write_text(text, encoding="utf-8")
-        half.replace(place)
-    except OSError:
-        half.unlink(missing_ok=True)
-        raise
+    half = place.with_name(f".{place.name}.{secrets.token_hex(4)}.writing")
+    with half.open("x", encoding="utf-8") as file:  # it is made here, and what a link leads to is never written
+        try:
+            file.write(text)
+            file.flush()
+            half.replace(place)
+        except OSError:
+            half.unlink(missing_ok=True)
+            raise
 
 
 def versions(command: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 An object store cannot rename a folder, but one request replaces an object. So Spark writes into a folder of this machine, its
 files go up under names that are new, and last the one that names all others: the manifest. Until then nothing that was there has
-changed, and afterwards nothing that is named is missing. Then what is no longer named is removed.
+changed, and afterwards nothing that is named is missing. Then what is no longer named is removed, as far as it is a dataset's.
 
 Petastorm reads whatever lies in a folder, and not what a manifest names: it sees files while they come and go.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -19,8 +20,9 @@ from pathlib import Path
 
 from prep import storage
 from prep.errors import InputError
-from prep.manifest import MANIFEST, ORIGINS
+from prep.manifest import MANIFEST, ORIGINS, PETASTORM, QUARANTINE, TAIL
 from prep.marking import MARKER, Marker, marked, refuse_marked
+from prep.own_folders import opened
 from prep.placing import scratch
 
 THREADS = 8
@@ -28,12 +30,16 @@ THREADS = 8
 SPARKS = "part-"
 # What is put last, in this order: until one of them is there, nothing is.
 LAST = (MANIFEST, ORIGINS)
+# What a dataset's objects are called, or those of rolling origins: nothing else is removed.
+OURS = re.compile(
+    rf"(origin-\d+/)?(((split=[^/]+|{TAIL}|{QUARANTINE})/)?{SPARKS}[^/]*|{'|'.join(map(re.escape, (*LAST, PETASTORM, MARKER)))})"
+)
 
 
 @contextmanager
 def uploaded_folder(uri: str, overwrite: bool, check: Callable[[str], object]) -> Iterator[tuple[Path, set[str]]]:
-    """A folder to write into, whose files lie under `uri` when the block ends well; whatever else lay there is then removed, but
-    for the names that were put into the set.
+    """A folder to write into, whose files lie under `uri` when the block ends well; what else a dataset had there then goes,
+    but for the names that were put into the set.
 
     Raises InputError as `refuse_taken` does, and where the store fails: then what was there is as it was.
     """
@@ -53,7 +59,7 @@ def uploaded_folder(uri: str, overwrite: bool, check: Callable[[str], object]) -
         with _shown(marker):
             for name in _ordered(files.keys() - new, before):
                 storage.upload(files[name], storage.join(uri, name))
-        _sweep(uri, before - files.keys() - kept - {MARKER})
+        _sweep(uri, set(filter(OURS.fullmatch, before)) - files.keys() - kept - {MARKER})
 
 
 def refuse_taken(uri: str, overwrite: bool, check: Callable[[str], object]) -> None:
@@ -178,10 +184,9 @@ def _directory() -> Path:
         return Path(asked).absolute()
     folder = Path(tempfile.gettempdir()) / f"hindcast-staging-{os.getuid()}"
     try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        owner = folder.lstat().st_uid
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        os.close(opened(folder, "set HINDCAST_STAGING to a directory of your own"))
     except OSError as error:
         raise InputError(f"{folder}: cannot be made: {error.strerror}. Set HINDCAST_STAGING to a directory") from None
-    if owner != os.getuid():
-        raise InputError(f"{folder}: belongs to another user. Set HINDCAST_STAGING to a directory of your own")
     return folder

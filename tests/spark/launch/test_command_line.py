@@ -377,6 +377,41 @@ def test_bad_input_ends_in_one_clear_line_and_changes_nothing(
     assert sorted(path for path in made.rglob("*") if path.name != "r") == [path for path in before if path.name != "r"]
 
 
+WRITERS = {
+    "prep": (("prep", "spec.toml", "w/x.seq"), "x.seq"),
+    "fit hmm": (("fit", "hmm", "data.seq", "--out", "w/hmm"), "hmm"),
+    "fit lstm": (("fit", "lstm", "data.seq", "--out", "w/lstm"), "lstm"),
+    "a fit's checkpoint": (("fit", "hmm", "data.seq", "--out", "w/hmm"), "hmm.checkpoint"),
+    "a training's checkpoint": (("fit", "lstm", "data.seq", "--out", "w/lstm"), "lstm.checkpoint"),
+    "tune": (("tune", "data.seq", "--try", "lstm.units=4,8", "--out", "w/found"), "found"),
+    "forecast": (("forecast", "hmm", "data.seq", "--out", "w/f.csv"), "f.csv"),
+    "forecast readings": (("forecast", "hmm", "readings.csv", "--out", "w/f.csv"), "f.csv"),
+    "readings": (("readings", "spec.toml", "--out", "w/readings.html"), "readings.html"),
+    "compare": (("compare", "data.seq", "--hmm", "hmm", "--lstm", "lstm", "--out", "w"), "report.html"),
+    "compare's scores": (("compare", "data.seq", "--hmm", "hmm", "--lstm", "lstm", "--out", "w"), "scores.json"),
+}
+
+
+@pytest.mark.parametrize("command", sorted(WRITERS))
+def test_no_command_writes_or_removes_where_a_link_in_the_place_of_its_staging_folder_leads(
+    run: Run, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    for name in ("spec.toml", "readings.csv", "data.seq", "hmm", "lstm"):
+        (tmp_path / name).symlink_to(made / name)
+    (tmp_path / "w").mkdir()
+    (tmp_path / "victim" / "chapters").mkdir(parents=True)
+    for name in ("thesis", "chapters/1"):
+        (tmp_path / "victim" / name).write_text(name)
+    arguments, out = WRITERS[command]
+    (tmp_path / "w" / f".{out}.writing").symlink_to("../victim")
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    status, printed = run(*arguments)
+    assert (status, len(printed.strip().splitlines())) == (2, 1), printed
+    assert printed.startswith(f"hindcast: {tmp_path}/w/.{out}.writing: must be a folder that is yours")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_debug_shows_the_traceback(run: Run, folder: Path) -> None:
     status, printed = run("--debug", "inspect", folder / "nothing.seq")
     assert status == 2

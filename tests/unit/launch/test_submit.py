@@ -78,6 +78,19 @@ def test_the_package_lies_where_nobody_else_can_write(tmp_path: Path, monkeypatc
         own_folder()
 
 
+def test_what_lies_in_the_packages_place_is_taken_only_where_it_is_the_package(tmp_path: Path) -> None:
+    path = write_package(tmp_path)
+    data = path.read_bytes()
+    path.rename(tmp_path / "victim")
+    path.symlink_to("victim")
+    write_package(tmp_path)
+    assert (path.is_symlink(), path.read_bytes()) == (False, data)
+    path.write_bytes(b"of somebody")
+    assert write_package(tmp_path).read_bytes() == data
+    assert (tmp_path / "victim").read_bytes() == data
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_in_client_mode_the_driver_runs_in_this_python() -> None:
     found = arguments_of(["--master", "spark://h:7077", "--conf", "spark.executor.memory=2g"], FIT, Path("/p/h.zip"), None)
     assert found[:4] == ["--master", "spark://h:7077", "--conf", "spark.executor.memory=2g"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -167,6 +168,24 @@ def test_a_record_that_cannot_be_begun_ends_the_command_and_one_that_is_lost_lat
     (warning,) = caplog.records
     assert warning.getMessage().endswith("The run goes on without")
     assert [file.name for file in folder.iterdir()] == ["run.json"], "nothing half-written is left"
+
+
+def test_what_a_link_beside_a_record_leads_to_is_neither_written_nor_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "victim").write_text("x")
+    monkeypatch.setattr(run_record.secrets, "token_hex", lambda size: "0a")
+    links = [tmp_path / f".m.prom.{word}.writing" for word in ("0a", os.getpid())]
+    for link in links:
+        link.symlink_to("victim")
+    with pytest.raises(FileExistsError):
+        run_record.replace(tmp_path / "m.prom", "y")
+    links[0].unlink()
+    (tmp_path / "m.prom").symlink_to("victim")
+    run_record.replace(tmp_path / "m.prom", "y")
+    assert (tmp_path / "victim").read_text() == "x"
+    assert not (tmp_path / "m.prom").is_symlink()
+    assert sorted(tmp_path.iterdir()) == sorted([links[1], tmp_path / "m.prom", tmp_path / "victim"])
 
 
 def test_a_record_may_lie_at_a_uri() -> None:

@@ -508,3 +508,14 @@ def test_where_every_folder_gets_another_owner_it_is_staged_as_ever(tmp_path: Pa
     assert names(tmp_path) == ["out"]
     with pytest.raises(InputError, match="must be a folder that is yours"):  # where what is in it counts
         own_folders.opened(tmp_path)
+
+
+def test_made_up_readings_take_the_place_of_links(tmp_path: Path) -> None:
+    """A folder that says it is an earlier demo may come from anywhere."""
+    (tmp_path / "victim").write_text("x")
+    for name in ("readings.csv", "regimes.csv"):
+        (tmp_path / name).symlink_to("victim")
+    synthetic.write_readings(synthetic.draw(1, 9, 0), tmp_path / "readings.csv", tmp_path / "regimes.csv", 0)
+    assert (tmp_path / "victim").read_text() == "x"
+    assert (tmp_path / "readings.csv").read_text().startswith("time,sensor,")
+    assert names(tmp_path) == ["readings.csv", "regimes.csv", "victim"]

@@ -401,6 +401,50 @@ def test_a_full_staging_disk_says_so(uri: str, staging: Path) -> None:
     assert storage.objects(uri) == {}
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_is_no_datasets_is_never_removed(uri: str, killed: bool) -> None:
+    """Neither with --overwrite, nor where a marker says that a writer was killed there."""
+    others = {
+        "thesis.pdf",
+        "split=train/notes.txt",
+        "tables/part-0.parquet",
+        "tables/_manifest.json",
+        "part/1",
+        "_manifest.json.old",
+    }
+    ours = {
+        "_tail/part-1",
+        "_quarantine/part-2.json",
+        "split=test/part-3",
+        "part-4",
+        "origin-0/split=train/part-5",
+        "origin-1/" + PETASTORM,
+    }
+    mark(uri, age=1e6) if killed else write(uri, "old")
+    for name in others | ours:
+        storage.put(f"{uri}/{name}", b"x")
+    write(uri, "new", overwrite=not killed)
+    assert set(storage.objects(uri)) == named(uri) | others
+
+
+def test_a_staging_directory_that_is_not_ours_alone_is_not_used(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.delenv("HINDCAST_STAGING")
+    own = tmp_path / f"hindcast-staging-{os.getuid()}"
+    (tmp_path / "victim").mkdir()
+    own.symlink_to("victim")
+    with pytest.raises(InputError, match=rf"^{own}: must be a folder that is yours.*symbolic link.*HINDCAST_STAGING"):
+        write(uri, "x")
+    own.unlink()
+    own.mkdir()
+    own.chmod(0o777)
+    with pytest.raises(InputError, match=rf"^{own}: must be a folder that is yours.*mode 777"):
+        write(uri, "x")
+    assert list((tmp_path / "victim").iterdir()) == list(own.iterdir()) == []
+
+
 def test_without_a_staging_directory_it_is_one_of_our_own(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.delenv("HINDCAST_STAGING")
