@@ -6,6 +6,7 @@ hang together far less (Wang et al. 2025, arXiv:2402.02399, who take Fourier's, 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,12 @@ from scipy.fft import dct
 
 
 def cosines(along: Any) -> Any:
-    """(rows, horizon, …) float32 -> the orthonormal cosine transform (DCT-II) along the horizon, slowest wave first."""
-    transform = tf.constant(dct(np.eye(along.shape[1]), axis=0, norm="ortho"), tf.float32)
-    return tf.einsum("kh,bh...->bk...", transform, along)
+    """(rows, horizon, …) float32 -> the orthonormal cosine transform (DCT-II) along the horizon, slowest wave first.
+
+    Only the number of rows may be unknown while a step is traced. A product of matrices, and no einsum: with several threads that
+    of oneDNN, which TensorFlow 2.18 puts in its place in a compiled step, writes out of bounds.
+    """
+    _, horizon, *rest = along.shape
+    transform = tf.constant(dct(np.eye(horizon), axis=0, norm="ortho"), tf.float32)
+    waves = tf.matmul(transform, tf.reshape(along, (-1, horizon, math.prod(rest))))
+    return tf.reshape(waves, (-1, horizon, *rest))
