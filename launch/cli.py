@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import sys
@@ -18,6 +19,8 @@ from forecasting.inputs import must_be_numbers
 from launch import ended, fit_commands, runs, watching
 from launch import settings as settings_
 from launch.arguments import AllowCleartext, Dataset, Fits, Overwrite, SettingsFile, allow_cleartext_in
+from launch.command_line import DASHES, DEBUG, parse
+from launch.commands import COMMANDS
 from launch.progress import Progress, console
 from prep import targets
 from prep.dataset import SequenceDataset, must_be_dataset
@@ -33,7 +36,6 @@ app = typer.Typer(
     "Every field of the settings file is also an option: [bold]--windows.horizon 96[/], [bold]--lstm.epochs 10[/].",
 )
 
-DASHES = "--"
 INTERRUPTED = 130
 
 
@@ -54,8 +56,9 @@ def common(
 ) -> None:
     # These options, which may stand anywhere, and fields of the settings are taken from the arguments before anything is parsed:
     # the first are shown in --help by this, and the others are refused where nothing would read them.
-    if ctx.obj and ctx.invoked_subcommand in ("inspect", "package", "submit"):
-        behind = ": put it behind --, where the command stands" if ctx.invoked_subcommand == "submit" else ""
+    command = COMMANDS.get(ctx.invoked_subcommand or "")
+    if ctx.obj and command is not None and not command.settings:
+        behind = ": put it behind --, where the command stands" if command.name == "submit" else ""
         raise InputError(f"--{next(iter(ctx.obj))}: `hindcast {ctx.invoked_subcommand}` has no settings{behind}")
 
 
@@ -340,17 +343,12 @@ def compare(
 def main() -> None:
     """Runs a command. What the user can mend is one message and exit status 2; a defect, exit status 1."""
     import_lean()
-    arguments, submitted = sys.argv[1:], list[str]()
-    place = arguments.index(DASHES) if DASHES in arguments else len(arguments)
-    if next((word for word in arguments[:place] if word != "--debug"), None) == "submit":
-        # What follows is another command's; the parser takes the first of the dashes away.
-        arguments, submitted = arguments[:place], [DASHES, *arguments[place:]]
-    debug = "--debug" in arguments
+    debug = DEBUG in sys.argv
     try:
-        asked, watchers = watching.taken([argument for argument in arguments if argument != "--debug"])
-        watching.begin(asked, watchers)
-        kept, overrides = settings_.split_overrides(asked)
-        app(args=[*kept, *submitted], obj=overrides)
+        arguments = parse(sys.argv[1:], os.environ)
+        debug = arguments.debug
+        watching.begin(arguments)
+        app(args=arguments.for_parser, obj=dict(arguments.fields))
     except SystemExit as stop:  # how the parser ends a command, also one that went well
         status = int(stop.code or 0)
         watching.end("failed" if status else "succeeded", status, "the command line is none" if status else "")

@@ -18,6 +18,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from launch.commands import COMMANDS
+from launch.kinds import KINDS
 from launch.redaction import redacted, redacted_command
 from launch.runs import Run, Stage, Step, iso
 from prep import storage
@@ -28,8 +30,6 @@ FORMAT = "hindcast-run"
 VERSION = 1
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("hindcast", "pyspark", "petastorm", "pyarrow", "numpy", "numba")
-LEARNING_PACKAGES = ("tensorflow", "tensorflow-cpu", "keras", "horovod")
-LEARNING = ("fit lstm", "tune", "compare", "demo")
 # Of the time, at most this share goes into writing the record after steps; after stages it is always written.
 SHARE, LEAST_SECONDS = 0.05, 1.0
 
@@ -115,10 +115,12 @@ def replace(place: Path, text: str) -> None:
 
 
 def versions(command: str) -> dict[str, str]:
-    """Of what the command uses, where it is installed."""
-    learns = command in LEARNING or "tensorflow" in sys.modules
+    """Of what a command uses, or has loaded, where it is installed. `command`: as the run is called, "fit lstm"."""
+    words = command.split()
+    fits = COMMANDS[words[0]].packages(words) if words and words[0] in COMMANDS else ()
+    loaded = [package for kind in KINDS.values() if sys.modules.keys() & set(kind.packages) for package in kind.packages]
     found = {"python": platform.python_version()}
-    for name in (*PACKAGES, *(LEARNING_PACKAGES if learns else ())):
+    for name in dict.fromkeys((*PACKAGES, *fits, *loaded)):
         try:
             found[name] = version(name)
         except PackageNotFoundError:  # of TensorFlow there is one of two

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -122,23 +121,6 @@ def load_spec(path: str | Path, overrides: dict[str, str]) -> tuple[Spec, Settin
     spec = validate(Spec, _tables(path, overrides, Spec), where=str(path))
     run().note(settings=spec.model_dump(mode="json"))
     return spec, load(path, others)
-
-
-def split_overrides(arguments: list[str]) -> tuple[list[str], dict[str, str]]:
-    """Arguments without those like `--table.field value` or `--table.field=value`, and these as {"table.field": "value"}."""
-    kept: list[str] = []
-    overrides: dict[str, str] = {}
-    rest = iter(arguments)
-    for argument in rest:
-        name, equals, text = argument.partition("=")
-        if not re.fullmatch(r"--[a-z_]+(\.[a-z_]+)+", name):
-            kept.append(argument)
-            continue
-        value = text if equals else next(rest, None)
-        if value is None:
-            raise InputError(f"{name}: a value is missing")
-        overrides[name.removeprefix("--")] = value
-    return kept, overrides
 
 
 def _tables(path: str | Path | None, overrides: dict[str, str], model: type[Table]) -> dict[str, Any]:

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from launch.commands import COMMANDS
 from launch.environment import pack_environment
 from launch.package import write_package
 from launch.progress import Progress, console
 from launch.session import OWN_ADDRESS, driver_java_conf, java_home
 from prep.errors import InputError
 
-COMMANDS = ("demo", "readings", "prep", "append", "fit", "tune", "forecast", "compare")
 # Everybody on this machine sees a command line. What Kubernetes calls secrets are names of theirs.
 SECRET = re.compile(r"(secret|password|token|(access|account|private)\.?key)(?!s?\w*\.?(file|provider|enabled))", re.IGNORECASE)
 NO_SECRET = re.compile(r"spark\.kubernetes\.|spark\.security\.credentials\.")
@@ -139,10 +139,11 @@ def configured(options: Sequence[str]) -> dict[str, str]:
 
 
 def must_be_command(command: Sequence[str]) -> None:
-    if not command or command[0] not in COMMANDS:
+    works = [name for name, known in COMMANDS.items() if known.works]
+    if not command or command[0] not in works:
         found = f"found {command[0]!r}" if command else "found nothing"
         raise InputError(
-            f"submit: {found} after --, expected a command ({', '.join(COMMANDS)}): hindcast submit --master spark://host:7077 "
+            f"submit: {found} after --, expected a command ({', '.join(works)}): hindcast submit --master spark://host:7077 "
             "-- fit hmm /shared/fleet.seq --out /shared/fleet.hmm"
         )
 

@@ -7,22 +7,10 @@ from pathlib import Path
 import pytest
 
 from launch.demo import fleet_tables, toml
-from launch.settings import load, load_spec, split_overrides
+from launch.settings import load, load_spec
 from prep.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-def test_fields_are_told_from_options() -> None:
-    arguments = ["--debug", "prep", "--windows.horizon", "96", "a.toml", "--lstm.epochs=3", "--out", "b", "--grid.step=1h"]
-    kept, overrides = split_overrides(arguments)
-    assert kept == ["--debug", "prep", "a.toml", "--out", "b"]
-    assert overrides == {"windows.horizon": "96", "lstm.epochs": "3", "grid.step": "1h"}
-
-
-def test_a_field_without_a_value_is_refused() -> None:
-    with pytest.raises(InputError, match=r"--windows\.horizon: a value is missing"):
-        split_overrides(["--windows.horizon"])
 
 
 @pytest.mark.parametrize(
@@ -33,6 +21,14 @@ def test_a_field_without_a_value_is_refused() -> None:
         ({"lstn.epochs": "3"}, "no table 'lstn'; the tables are .*lstm"),
         ({"windows.horizon": "3"}, r"--windows\.horizon: decides what a dataset holds"),
         ({"cluster.ranks": "0"}, r"cluster\.ranks"),
+        ({"entrants.wide.units": "3"}, r'entrants\.wide\.kind: found none, expected one of hmm, lstm: kind = "hmm"'),
+        ({"entrants.wide.kind": "forest"}, r"entrants\.wide\.kind: found 'forest', expected one of hmm, lstm"),
+        ({"entrants.wide.kind": "lstm", "entrants.wide.units": "0"}, r"entrants\.wide: units: .* found 0"),
+        ({"entrants.wide.kind": "hmm", "entrants.wide.units": "8"}, r"entrants\.wide: units: .* found 8"),
+        (
+            {"entrants.wide.kind": "lstm", "entrants.wide.partitions": "3"},
+            r"wide\.partitions: found 3, expected a table",
+        ),
     ],
 )
 def test_wrong_fields_are_named(overrides: dict[str, str], message: str) -> None:
@@ -52,3 +48,12 @@ def test_settings_that_the_demo_writes_are_settings(tmp_path: Path) -> None:
     spec, settings = load_spec(file, {})
     assert spec.readings.path == (str(tmp_path / "readings.csv"),)
     assert settings.lstm.max_seconds == 120
+
+
+def test_an_entrant_differs_from_the_tables_of_its_kind_in_what_it_says() -> None:
+    fields = {"kind": "lstm", "units": "256", "partitions.models": "averaged"}
+    settings = load(None, {"lstm.batch": "64", **{f"entrants.wide-2.{field}": text for field, text in fields.items()}})
+    kind, tables = settings.entrant("wide-2")
+    assert (kind.name, tables["lstm"].units, tables["lstm"].batch, tables["partitions"].models) == ("lstm", 256, 64, "averaged")
+    own = settings.of(kind)
+    assert (own["lstm"].units, own["lstm"].batch, own["partitions"].models) == (128, 64, "series")

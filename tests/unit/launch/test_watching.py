@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 
 from launch import run_record, runs
+from launch.command_line import Arguments, parse
 from launch.log_lines import LogLines
 from launch.metrics import MetricsFile
 from launch.redaction import redacted, redacted_command
 from launch.run_record import RunRecord, name_of
 from launch.runs import MOST_STEPS, Run, set_run
-from launch.watching import Watchers, begin, end, taken
+from launch.watching import begin, end
 from prep.errors import InputError
 
 
@@ -47,27 +48,15 @@ def record_of(folder: Path) -> dict[str, Any]:
     return found
 
 
-def test_options_are_taken_wherever_they_stand_and_the_environment_speaks_where_they_do_not(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    words = ["fit", "--log", "json", "hmm", "--metrics=m.prom", "d.seq", "--out", "x"]
-    assert taken(words) == (["fit", "hmm", "d.seq", "--out", "x"], Watchers(None, "json", "m.prom", "--log"))
-    monkeypatch.setenv("HINDCAST_RUN_DIR", "s3://runs")
-    monkeypatch.setenv("HINDCAST_LOG", "json")
-    assert taken(["prep", "--log", "text"]) == (["prep"], Watchers("s3://runs", "text", None, "--log"))
-    monkeypatch.setenv("HINDCAST_LOG", "xml")
-    with pytest.raises(InputError, match=r"^HINDCAST_LOG xml: expected one of text, json$"):
-        taken(["prep"])
-    for words in (["prep", "--run-dir"], ["prep", "--run-dir", "--overwrite"], ["prep", "--run-dir="]):
-        with pytest.raises(InputError, match=r"^--run-dir: a value is missing$"):
-            taken(words)
+def parsed(words: list[str], folder: Path | None = None) -> Arguments:
+    return parse(words, {} if folder is None else {"HINDCAST_RUN_DIR": str(folder)})
 
 
 def test_commands_that_do_no_work_are_watched_by_nobody(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^--run-dir: `hindcast inspect` does no work to be watched$"):
-        begin(["inspect", "d.seq"], Watchers(str(tmp_path), named="--run-dir"))
+        begin(parsed(["inspect", "d.seq", "--run-dir", str(tmp_path)]))
     for words in (["inspect", "d.seq"], ["fit", "hmm", "--help"], []):
-        begin(words, Watchers(str(tmp_path)))
+        begin(parsed(words, tmp_path))
     assert not [*tmp_path.iterdir()]
 
 
@@ -75,12 +64,12 @@ def test_of_several_ranks_the_first_is_watched(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("HOROVOD_SIZE", "2")
     for rank in "10":
         monkeypatch.setenv("HOROVOD_RANK", rank)
-        begin(["fit", "lstm"], Watchers(str(tmp_path)))
+        begin(parsed(["fit", "lstm"], tmp_path))
         assert len([*tmp_path.iterdir()]) == (rank == "0")
 
 
 def test_the_record_says_what_ran_how_far_it_came_and_what_it_wrote(tmp_path: Path) -> None:
-    begin(["fit", "hmm", "d.seq", "--out", "d.hmm"], Watchers(str(tmp_path)))
+    begin(parsed(["fit", "hmm", "d.seq", "--out", "d.hmm"], tmp_path))
     run = runs.run()
     run.note(settings={"hmm": {"states": 3, "order": 48}})
     run.note(settings={"hmm": {"order": 12}}, spark={"master": "local[2]", "application": "local-1"})
@@ -119,7 +108,8 @@ def test_two_runs_of_one_second_have_a_folder_each() -> None:
 KILLED = """
 import os, signal, sys
 from launch import runs, watching
-watching.begin(["prep", "spec.toml"], watching.Watchers(sys.argv[1]))
+from launch.command_line import parse
+watching.begin(parse(["prep", "spec.toml", "--run-dir", sys.argv[1]], {}))
 with runs.run().stage("preparing"):
     runs.run().enter("reading")
     runs.run().enter("writing rows")
@@ -155,10 +145,10 @@ def test_a_record_that_cannot_be_begun_ends_the_command_and_one_that_is_lost_lat
 ) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"run\.json: the record of the run cannot be written: Not a directory$"):
-        begin(["prep"], Watchers(str(tmp_path / "file")))
+        begin(parsed(["prep"], tmp_path / "file"))
     end("failed", 2)
     assert not caplog.records
-    begin(["prep"], Watchers(str(tmp_path / "runs")))
+    begin(parsed(["prep"], tmp_path / "runs"))
     (folder,) = (tmp_path / "runs").iterdir()
     (folder / "run.json").unlink()
     (folder / "run.json").mkdir()
@@ -191,7 +181,7 @@ def test_what_a_link_beside_a_record_leads_to_is_neither_written_nor_removed(
 def test_a_record_may_lie_at_a_uri() -> None:
     import fsspec
 
-    begin(["prep"], Watchers("memory://runs"))
+    begin(parsed(["prep", "--run-dir", "memory://runs"]))
     end("failed", 2, "no such file")
     (file,) = fsspec.filesystem("memory").glob("/runs/*/run.json")
     found = json.loads(fsspec.filesystem("memory").cat(file))
@@ -203,7 +193,7 @@ def test_secrets_are_written_nowhere(tmp_path: Path, capsys: pytest.CaptureFixtu
         "prep", "https://me:hunter2@h/x?X-Amz-Signature=hunter2&part=1", "--api.token", "hunter2", "--db.password=hunter2",
         "--readings.path", "s3://key:hunter2@bucket/a",
     ]  # fmt: skip
-    begin(words, Watchers(str(tmp_path), "json", str(tmp_path / "m.prom")))
+    begin(parsed([*words, "--log", "json", "--metrics", str(tmp_path / "m.prom")], tmp_path))
     runs.run().note(settings={"password": "hunter2", "path": ["s3://key:hunter2@bucket/a"], "token_file": "/etc/token"})
     end("failed", 2, "s3://key:hunter2@bucket/a: access is refused")
     written = "".join(file.read_text() for file in tmp_path.rglob("*") if file.is_file()) + capsys.readouterr().err
@@ -308,11 +298,11 @@ def test_metrics_are_what_prometheus_reads(tmp_path: Path) -> None:
 
 def test_metrics_without_a_folder_are_refused_before_work(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no/m\.prom: the metrics cannot be written: No such file or directory$"):
-        begin(["prep"], Watchers(metrics=str(tmp_path / "no" / "m.prom")))
+        begin(parsed(["prep", "--metrics", str(tmp_path / "no" / "m.prom")]))
 
 
 def test_a_line_of_json_for_each_stage_and_each_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    begin(["fit", "lstm"], Watchers(log="json"))
+    begin(parsed(["fit", "lstm", "--log", "json"]))
     assert not runs.run().shows
 
     def break_off() -> None:

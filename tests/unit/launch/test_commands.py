@@ -1,0 +1,39 @@
+"""The table of commands is of the commands that there are."""
+
+from __future__ import annotations
+
+import pytest
+import typer.main
+
+from launch.cli import app
+from launch.commands import COMMANDS
+from launch.kinds import KINDS
+from prep.errors import InputError
+
+
+def test_every_command_is_in_the_table_and_the_other_way_round() -> None:
+    group = typer.main.get_command(app)
+    assert set(group.commands) == set(COMMANDS)  # type: ignore[attr-defined]
+    assert set(group.commands["fit"].commands) == set(KINDS)  # type: ignore[attr-defined]
+
+
+def test_a_run_is_called_by_its_command_and_the_kind_that_it_fits() -> None:
+    assert COMMANDS["fit"].title(["fit", "hmm", "d.seq"]) == "fit hmm"
+    assert COMMANDS["compare"].title(["compare", "d.seq"]) == "compare"
+
+
+def test_a_record_holds_the_packages_of_the_kinds_that_a_command_fits() -> None:
+    assert COMMANDS["fit"].packages(["fit", "hmm"]) == KINDS["hmm"].packages
+    assert COMMANDS["fit"].packages(["fit", "lstm"]) == KINDS["lstm"].packages
+    assert set(COMMANDS["compare"].packages(["compare"])) == {package for kind in KINDS.values() for package in kind.packages}
+    assert COMMANDS["prep"].packages(["prep"]) == ()
+
+
+def test_of_several_processes_only_what_trains_on_ranks_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    COMMANDS["compare"].must_run_alone(["compare"])
+    monkeypatch.setenv("HOROVOD_RANK", "0")
+    monkeypatch.setenv("HOROVOD_SIZE", "2")
+    COMMANDS["fit"].must_run_alone(["fit", "lstm"])
+    for words in (["fit", "hmm"], ["compare"], ["prep"]):
+        with pytest.raises(InputError, match=rf"^{' '.join(words)}: was started by horovodrun, which is for `fit lstm` alone"):
+            COMMANDS[words[0]].must_run_alone(words)
