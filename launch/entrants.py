@@ -167,13 +167,12 @@ def _imported(text: str, where: str) -> Callable[..., Any]:
     """`package.module:factory`; what lies in the working folder can be imported too, after everything that is installed."""
     module, _, name = text.partition(":")
     here = os.getcwd()
-    sys.path.append(here)
+    if here not in sys.path:
+        sys.path.append(here)
     try:
         found: Any = import_module(module)
     except Exception as error:
         raise InputError(f"{where}: {module} cannot be imported: {_in_a_line(error)}") from error
-    finally:
-        sys.path.remove(here)
     for part in name.split("."):
         if not hasattr(found, part):
             raise InputError(f"{where}: {module} has no {name!r}; expected a callable that returns a model")

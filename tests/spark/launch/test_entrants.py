@@ -1,0 +1,236 @@
+"""Any number of models of any kinds enter a comparison, each under its own name, and models of the user's own beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import SparkSession
+
+from launch.models import load_any
+from prep.dataset import SequenceDataset
+from prep.pipeline import prepare
+from prep.spec import Spec
+from tests.spark.running import Run
+
+OWN = '''
+import numpy as np
+from sklearn.linear_model import Ridge
+
+from forecasting.forecast import Forecast
+
+
+class Regression:
+    """Ridge regression of scikit-learn's, a model a channel."""
+
+    def __init__(self, dataset):
+        train = dataset.windows("train")
+        batch = train.batch(np.arange(len(train)))
+        self.models = [Ridge().fit(batch.context[..., c], batch.target[..., c]) for c in range(batch.context.shape[2])]
+        self.parameters = sum(model.coef_.size + model.intercept_.size for model in self.models)
+
+    def forecast(self, given):
+        return Forecast(np.stack([m.predict(given.context[..., c]) for c, m in enumerate(self.models)], axis=2))
+
+
+class Last:
+    def forecast(self, given):
+        return Forecast(np.repeat(given.context[:, -1:], 6, axis=1))
+
+
+def peeks(dataset):
+    assert not dataset.addresses("test"), "the test split can be seen"
+    return Last()
+
+
+def without_arguments():
+    return Last()
+
+
+def fails(dataset):
+    raise RuntimeError("no\\nluck")
+
+
+class Short(Last):
+    def forecast(self, given):
+        return Forecast(super().forecast(given).mean[:, :5])
+
+
+class Plain(Last):
+    def forecast(self, given):
+        return super().forecast(given).mean
+
+
+class Gaps(Last):
+    """Forecasts no number where the level is low, as windows of the test split are alone."""
+
+    def forecast(self, given):
+        mean = super().forecast(given).mean.copy()
+        mean[given.context[:, -1, 0] < -100] = np.nan
+        return Forecast(mean)
+
+
+def number():
+    return 3
+
+
+nothing = None
+'''
+
+
+@pytest.fixture(scope="module")
+def dataset(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> SequenceDataset:
+    folder, hours = tmp_path_factory.mktemp("entrants"), np.arange(300)
+    wave = np.sin(2 * np.pi * hours / 24) + np.random.default_rng(0).normal(0, 0.1, 300)
+    wave[-20:] -= 1000  # at the end of the test split
+    frame = pd.DataFrame({"time": np.datetime64("2025-01-01T00") + hours, "x": wave, "y": 5 - wave})
+    frame.to_csv(folder / "readings.csv", index=False)
+    tables = {
+        "readings": {"path": str(folder / "readings.csv"), "timestamp": "time"},
+        "windows": {"context": 24, "horizon": 6},
+    }
+    return prepare(spark, Spec.model_validate(tables), str(folder / "data.seq"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, with models of the user's own."""
+    (tmp_path / "models_of_my_own.py").write_text(OWN)
+    (tmp_path / "entrants.toml").write_text(
+        """
+        [lstm]
+        units = 4
+        epochs = 1
+        batch = 64
+        [hmm]
+        states = 2
+        order = 3
+        iterations = 3
+        [cluster]
+        on = "local"
+        [entrants.wide]
+        kind = "lstm"
+        units = 8
+        [entrants.plain]
+        kind = "lstm"
+        network = "plain"
+        head = "gaussian"
+        [entrants.student]
+        kind = "hmm"
+        emission = "student"
+        """
+    )
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def scores_in(report: Path) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = json.loads((report / "scores.json").read_text())["models"]
+    return found
+
+
+def test_three_lstms_two_hmms_and_a_library_that_is_not_ours(run: Run, dataset: SequenceDataset, folder: Path) -> None:
+    """Each has a row of its own, the same that it has alone."""
+    settings = ("--settings", "entrants.toml")
+    status, printed = run("fit", "lstm", dataset.location, "--out", "fitted", *settings)
+    assert status == 0, printed
+    fits = [word for name in ("wide", "plain", "hmm", "student") for word in ("--fit", name)]
+    own = ("--model", "ridge=models_of_my_own:Regression", "--model", "peek=models_of_my_own:peeks")
+    status, printed = run("compare", dataset.location, "--out", "all", "--model", "lstm=fitted", *own, *fits, *settings)
+    assert status == 0, printed
+    names = ["lstm", "ridge", "peek", "wide", "plain", "hmm", "student"]
+    together = scores_in(folder / "all")
+    assert list(together) == ["repeat-last", "seasonal-naive", "linear", *names]
+    assert len({together[name]["mse"] for name in names}) == len(names)
+    assert together["peek"]["mse"] == together["repeat-last"]["mse"]
+    assert together["ridge"]["parameters"] == 2 * (24 + 1) * 6
+    assert together["peek"]["parameters"] is None
+
+    page = (folder / "all" / "report.html").read_text()
+    assert all(f'<span class="name">{name}</span>' in page for name in names)
+    assert "What the hidden states of hmm and student mean" in page
+    assert "Ridge regression of scikit-learn" in page
+
+    for alone in (("--model", "another=fitted"), ("--model", "another=models_of_my_own:Regression"), ("--fit", "another=hmm")):
+        assert run("compare", dataset.location, "--out", "alone", *alone, *settings)[0] == 0
+        same = {"fitted": "lstm", "models_of_my_own:Regression": "ridge", "hmm": "hmm"}[alone[1].partition("=")[2]]
+        row = scores_in(folder / "alone")["another"]
+        for number in ("mse", "mae", "mase", "mae_in_sensor_units", "mse_by_step", "parameters"):
+            assert row[number] == together[same][number], (same, number)
+
+
+def test_without_asking_the_entrants_of_the_settings_are_compared(run: Run, dataset: SequenceDataset, folder: Path) -> None:
+    settings = (folder / "entrants.toml").read_text().replace('kind = "lstm"', 'kind = "hmm"').replace("units = 8", "states = 3")
+    (folder / "two.toml").write_text(settings[: settings.index("[entrants.plain]")])
+    status, printed = run("compare", dataset.location, "--out", "r", "--settings", "two.toml")
+    assert status == 0, printed
+    assert list(scores_in(folder / "r"))[3:] == ["wide"]
+    seeds = json.loads((folder / "r" / "scores.json").read_text())["seeds"]
+    assert seeds == {"wide": 0}
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("Short", r"mine: found a forecast whose mean has shape (3, 5, 2), expected (3, 6, 2): (windows, horizon, channels)"),
+        ("Plain", "mine: forecast(given) returned ndarray, expected a forecasting.forecast.Forecast"),
+        ("Gaps", "mine: forecast nan for step 1 of channel 0, of series 'readings', window from 2025-01-1"),
+        ("number", "--model mine=models_of_my_own:number: found int, which has no method forecast(given)"),
+        ("fails", "--model mine=models_of_my_own:fails: the factory raised RuntimeError: no luck"),
+        ("nothing", "--model mine=models_of_my_own:nothing: found NoneType, expected a callable that returns a model"),
+        ("missing", "--model mine=models_of_my_own:missing: models_of_my_own has no 'missing'"),
+    ],
+)
+def test_a_model_of_ones_own_that_cannot_answer_is_refused_in_a_line(
+    model: str, message: str, run: Run, dataset: SequenceDataset, folder: Path
+) -> None:
+    status, printed = run("compare", dataset.location, "--out", "r", "--model", f"mine=models_of_my_own:{model}")
+    assert status == 2
+    assert message in printed.strip()
+    assert len(printed.strip().splitlines()) == 1
+    assert not (folder / "r" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--model", "mine=no_such_module:Model"), "no_such_module cannot be imported: ModuleNotFoundError: No module named"),
+        (("--model", "mine=nowhere"), "nowhere: no such model"),
+        (("--fit", "wide=hmm"), "--fit wide=hmm: the settings have entrants.wide.kind = 'lstm'"),
+        (("--fit", "wide", "--model", "wide=nowhere"), "entrant 'wide': the name is given twice"),
+        (("--fit", "repeat-last=hmm"), "entrant 'repeat-last': is the name of a baseline"),
+        (("--fit", "a/b=hmm"), "entrant 'a/b': a name has 1 to 60 letters"),
+        (("--fit", "=hmm"), "entrant '': a name has 1 to 60 letters"),
+        (("--fit", "forest"), "--fit forest: no kind of models 'forest'; there are hmm, lstm"),
+        (("--fit", "hmm", "--entrants.wide.unitz", "3"), "entrants.wide: unitz: Extra inputs are not permitted, found 3"),
+    ],
+)
+def test_entrants_that_cannot_be_are_refused_before_anything_is_fitted(
+    words: tuple[str, ...], message: str, run: Run, dataset: SequenceDataset, folder: Path
+) -> None:
+    status, printed = run("compare", dataset.location, "--out", "r", "--settings", "entrants.toml", *words)
+    assert status == 2
+    assert message in printed
+    assert len(printed.strip().splitlines()) == 1
+
+
+def test_a_model_of_a_newer_version_or_an_unknown_kind_is_named(run: Run, dataset: SequenceDataset, folder: Path) -> None:
+    assert run("fit", "hmm", dataset.location, "--out", "m", "--settings", "entrants.toml")[0] == 0
+    assert load_any(folder / "m").card.kind == "hmm"
+    card = json.loads((folder / "m" / "model.json").read_text())
+    for changed, message in (
+        ({"version": 3}, "m/model.json: was written by a newer Hindcast: it is of version 3"),
+        ({"kind": "forest"}, "m/model.json: a model of kind 'forest', which this Hindcast does not know; it knows hmm, lstm"),
+    ):
+        (folder / "m" / "model.json").write_text(json.dumps(card | changed))
+        for command in (
+            ("compare", dataset.location, "--out", "r", "--model", "a=m"),
+            ("forecast", "m", dataset.location, "--out", "f.csv"),
+        ):
+            status, printed = run(*command)
+            assert (status, len(printed.strip().splitlines())) == (2, 1)
+            assert message in printed
