@@ -16,8 +16,8 @@ from prep.windows import Given
 
 
 class Feature(BaseModel):
-    """A column beside the channels. `words`: how many a category has, each an input of 0 or 1; 0 for a number, of which `centre`
-    is subtracted before it is divided by `scale`."""
+    """A column beside the channels. `words`: how many a category has in training, each an input of 0 or 1; 0 for a number, of
+    which `centre` is subtracted before it is divided by `scale`."""
 
     model_config = ConfigDict(frozen=True)
     words: int = 0
@@ -89,7 +89,7 @@ class HasBlocks(Protocol):
 
 
 def inputs_of(dataset: SequenceDataset, training: HasBlocks, settings: LstmSettings) -> Inputs:
-    """What a network of these settings is told of this dataset's windows.
+    """What a network of these settings is told of this dataset's windows: a function of the training split alone.
 
     Raises InputError where windows are to be mixed that are not of channels alone.
     """
@@ -106,7 +106,7 @@ def inputs_of(dataset: SequenceDataset, training: HasBlocks, settings: LstmSetti
         horizon=layout.horizon,
         lead=layout.lead,
         channels=len(dataset.channels),
-        mask=settings.mask if settings.mask is not None else bool(manifest.count("values_filled")),
+        mask=settings.mask if settings.mask is not None else bool(manifest.count("values_filled", "train")),
         covariates=tuple(map(_feature, manifest.covariates)) if settings.covariates else (),
         known=tuple(map(_feature, known)) if settings.covariates else (),
         attributes=_attributes(attributes, training) if settings.covariates and attributes else (),
@@ -117,7 +117,9 @@ def inputs_of(dataset: SequenceDataset, training: HasBlocks, settings: LstmSetti
 
 
 def _feature(column: Column, centre: float = 0.0, scale: float = 1.0) -> Feature:
-    return Feature(words=len(column.vocabulary.words) if column.vocabulary else 0, centre=centre, scale=scale)
+    # The words of training have the first codes; nothing could be learnt of another.
+    words = len(column.vocabulary.by_split["train"]) if column.vocabulary else 0
+    return Feature(words=words, centre=centre, scale=scale)
 
 
 def _attributes(columns: Sequence[Column], training: HasBlocks) -> tuple[Feature, ...]:

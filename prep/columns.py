@@ -81,7 +81,7 @@ def columns_of(
         labels.append(Column(name=name, kind="category", vocabulary=known.extended(words.words) if known else words))
     joined = [Column(name=name, known=join.known) for join in spec.joins for name in join.values]
     calendar = [Column(name=name, known=True) for name in calendar_names(spec.calendar.features)]
-    described = before.attributes if before else _described(spec.attributes.values, attributes, series)
+    described = before.attributes if before else _described(spec.attributes.values, attributes, split)
     every = [column.name for column in (*channels, *joined, *calendar, *labels, *described)]
     twice = sorted({name for name in every if every.count(name) > 1})
     if twice:
@@ -131,18 +131,22 @@ def _words(split: DataFrame, column: str, name: str) -> Words:
     return words
 
 
-def _described(
-    names: tuple[str, ...], attributes: dict[str, tuple[str | None, ...]], series: SeriesSplit | None
-) -> tuple[Column, ...]:
-    """The attributes as columns: numbers where all are numbers, otherwise words."""
+def _described(names: tuple[str, ...], attributes: dict[str, tuple[str | None, ...]], split: DataFrame) -> tuple[Column, ...]:
+    """The attributes as columns: numbers where those of the series that training has are numbers, otherwise words."""
+    first = _first_split(split) if names else {}
     columns = []
     for index, name in enumerate(names):
-        present = {key: text for key, row in attributes.items() if (text := row[index]) is not None}
-        words = None
-        if not all(is_number(text) for text in present.values()):
-            by_split: dict[str, list[str]] = {split: [] for split in SPLITS}
-            for key, text in present.items():
-                by_split[(series.of(key) if series else "train") or "test"].append(text)
-            words = vocabulary(by_split, f"attribute {name!r}")
+        by_split: dict[str, list[str]] = {one: [] for one in SPLITS}
+        for key, row in attributes.items():
+            if (text := row[index]) is not None:
+                by_split[first.get(key, SPLITS[-1])].append(text)
+        numbers = all(map(is_number, by_split["train"]))
+        words = None if numbers else vocabulary(by_split, f"attribute {name!r}")
         columns.append(Column(name=name, kind="category" if words else "real", vocabulary=words))
     return tuple(columns)
+
+
+def _first_split(split: DataFrame) -> dict[str, str]:
+    """Of each series that has a reading in one, the earliest."""
+    found = split.where(F.col("split").isNotNull()).select("series", "split").distinct().collect()
+    return {row["series"]: row["split"] for row in sorted(found, key=lambda row: SPLITS.index(row["split"]), reverse=True)}

@@ -89,9 +89,10 @@ class SequenceDataset:
         return self.manifest.arrays
 
     def without(self, split: str) -> SequenceDataset:
-        """The dataset for somebody who must not see a split: no file of it is named."""
+        """The dataset for somebody who must not see a split: no file of it is named, and nothing that was counted in it."""
         parts = tuple(part for part in self.manifest.parts if part.split != split)
-        return replace(self, manifest=self.manifest.model_copy(update={"parts": parts}))
+        counts = {name: of_split for name, of_split in self.manifest.counts.items() if name != split}
+        return replace(self, manifest=self.manifest.model_copy(update={"parts": parts, "counts": counts}))
 
     def addresses(self, split: str, pieces: int = 1) -> list[Address]:
         """Where the split's rows are: one address a row group, or more, until there are `pieces` (as far as rows allow).

@@ -121,9 +121,9 @@ class Manifest(BaseModel):
         """How many a split has."""
         return sum(sum(part.windows) for part in self.parts if part.split == split)
 
-    def count(self, name: str) -> int:
-        """Of all splits, and of what belongs to none."""
-        return sum(counts.get(name, 0) for counts in self.counts.values())
+    def count(self, name: str, *splits: str) -> int:
+        """Of these splits; without any, of all, and of what belongs to none."""
+        return sum(counts.get(name, 0) for split, counts in self.counts.items() if not splits or split in splits)
 
 
 def added(digests: Iterable[str]) -> str:

@@ -58,6 +58,7 @@ class Watcher:
 class Bench:
     """A kind with small settings, a dataset with holes in it, one with a channel of categories, and a folder.
 
+    `retested`: the dataset with another test split, of other values, holes, hours and series.
     `cut`: the step of a fit after which it is cut short; a checkpoint was taken before.
     """
 
@@ -65,6 +66,7 @@ class Bench:
     settings: Tables
     dataset: SequenceDataset
     categories: SequenceDataset
+    retested: SequenceDataset
     spark: Any
     folder: Path
     cut: int = 2
@@ -184,6 +186,13 @@ def fits_the_same_twice(bench: Bench) -> None:
     must_equal(bench.kind.fit(bench.job()).forecast(bench.given()), bench.model.forecast(bench.given()))
 
 
+def is_not_decided_by_the_test_split(bench: Bench) -> None:
+    """Bit for bit, on windows that both datasets have."""
+    other, given = bench.kind.fit(bench.job(bench.retested)), bench.given("train")
+    np.testing.assert_array_equal(other.forecast(given).mean, bench.model.forecast(given).mean)
+    assert (other.card.parameters, other.card.part) == (bench.model.card.parameters, bench.model.card.part)
+
+
 def calls_each_entrant_by_its_own_name(bench: Bench) -> None:
     names = ("one", "another")
     entrants = [entrant_of(name, bench.model, bench.kind) for name in names]
@@ -204,6 +213,7 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
     refuses_channels_that_it_does_not_take,
     goes_on_where_it_was_cut_short,
     fits_the_same_twice,
+    is_not_decided_by_the_test_split,
     calls_each_entrant_by_its_own_name,
 )
 

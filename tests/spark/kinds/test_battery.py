@@ -24,6 +24,7 @@ from prep.windows import Given
 from tests.spark.kinds import battery
 from tests.spark.kinds.battery import CHECKS, Bench
 from tests.spark.kinds.mean import kind as mean
+from tests.spark.later import changed_from
 
 # By kind: settings that make a fit quick, and a step that follows a checkpoint.
 SMALL: dict[str, tuple[dict[str, Any], int]] = {
@@ -34,8 +35,8 @@ LISTED = (*KINDS.values(), mean.MEAN)
 
 
 @pytest.fixture(scope="module")
-def datasets(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[SequenceDataset, SequenceDataset]:
-    """Three sensors with holes in them, and the same with a channel of categories."""
+def datasets(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[SequenceDataset, ...]:
+    """Three sensors with holes in them, the same with a channel of categories, and with another test split."""
     folder, hours = tmp_path_factory.mktemp("kinds"), np.arange(240)
     frames = []
     for number, name in enumerate("abc"):
@@ -43,21 +44,29 @@ def datasets(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> t
         wave = np.sin(2 * np.pi * hours / 24 + number) + 0.3 * rng.normal(size=240)
         frame = pd.DataFrame({"time": np.datetime64("2025-01-01T00") + hours, "id": name, "x": wave, "y": 20 + 3 * wave**2})
         frames.append(frame.assign(mode=np.where(wave > 0, "up", "down")).drop(index=[30, 31, 77, 150, 210]))
-    pd.concat(frames).to_csv(folder / "readings.csv", index=False)
+    table = pd.concat(frames)
+    table.to_csv(folder / "readings.csv", index=False)
+    border = table.time.min() + pd.Timedelta(192, "h")
+    changed_from(table, border, ["x", "y"]).to_csv(folder / "retested.csv", index=False)
 
-    def dataset(name: str, **readings: Any) -> SequenceDataset:
+    def dataset(name: str, file: str = "readings.csv", test: int = 48, **readings: Any) -> SequenceDataset:
         tables = {
-            "readings": {"path": str(folder / "readings.csv"), "timestamp": "time", "series": ["id"], **readings},
+            "readings": {"path": str(folder / file), "timestamp": "time", "series": ["id"], **readings},
+            "split": {"train": 168, "validation": 24, "test": test},
             "windows": {"context": 24, "horizon": 6},
         }
         return prepare(spark, Spec.model_validate(tables), str(folder / name))
 
-    return dataset("numbers", values=["x", "y"]), dataset("words", values=["x", "mode"], categories=["mode"])
+    return (
+        dataset("numbers", values=["x", "y"]),
+        dataset("words", values=["x", "mode"], categories=["mode"]),
+        dataset("retested", "retested.csv", 96, values=["x", "y"]),
+    )
 
 
 @pytest.fixture(scope="module")
 def benches(
-    datasets: tuple[SequenceDataset, SequenceDataset], spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
+    datasets: tuple[SequenceDataset, ...], spark: SparkSession, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Bench]:
     made = {}
     for kind in LISTED:
@@ -89,7 +98,7 @@ class LooksAhead:
 
 def broken(bench: Bench, folder: Path, **changed: Any) -> Bench:
     """The same bench with another kind's callables, and a folder of its own."""
-    return Bench(replace(bench.kind, **changed), bench.settings, bench.dataset, bench.categories, bench.spark, folder, bench.cut)
+    return replace(bench, kind=replace(bench.kind, **changed), folder=folder)
 
 
 def test_a_kind_that_looks_ahead_is_found_out(benches: dict[str, Bench], tmp_path: Path) -> None:

@@ -81,7 +81,9 @@ class InMemory:
     @property
     def manifest(self) -> Any:
         channels = tuple(Column(name=name, kind=self.kind) for name in self.channels)
-        return SimpleNamespace(channels=channels, covariates=self.covariates, attributes=self.attributes, count=lambda name: 0)
+        return SimpleNamespace(
+            channels=channels, covariates=self.covariates, attributes=self.attributes, count=lambda name, *splits: 0
+        )
 
     def windows(self, split: str, on_block: object = None) -> Windows:
         return self.splits[split]
