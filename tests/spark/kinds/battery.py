@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from forecasting.card import CARD, read_card, typed
 from forecasting.entrant import Entrant
 from forecasting.forecast import Forecast
 from forecasting.kind import Job, Kind, Tables, Where
+from launch.batch import forecast_readings
 from launch.entrants import entrant_of
+from launch.kinds import KINDS
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.windows import Given
@@ -58,6 +61,7 @@ class Watcher:
 class Bench:
     """A kind with small settings, a dataset with holes in it, one with a channel of categories, and a folder.
 
+    `shuffled`: prepared from the same readings in another order, on other partitions.
     `retested`: the dataset with another test split, of other values, holes, hours and series.
     `cut`: the step of a fit after which it is cut short; a checkpoint was taken before.
     """
@@ -67,6 +71,7 @@ class Bench:
     dataset: SequenceDataset
     categories: SequenceDataset
     retested: SequenceDataset
+    shuffled: SequenceDataset
     spark: Any
     folder: Path
     cut: int = 2
@@ -186,6 +191,26 @@ def fits_the_same_twice(bench: Bench) -> None:
     must_equal(bench.kind.fit(bench.job()).forecast(bench.given()), bench.model.forecast(bench.given()))
 
 
+def fits_the_same_to_readings_in_any_order(bench: Bench) -> None:
+    assert bench.shuffled.digest == bench.dataset.digest
+    must_equal(bench.kind.fit(bench.job(bench.shuffled)).forecast(bench.given()), bench.model.forecast(bench.given()))
+
+
+def forecasts_on_spark_as_here(bench: Bench) -> None:
+    """What comes after the last readings of every series, by Spark's workers, which know the kinds that are listed."""
+    if bench.kind.name not in KINDS:
+        return
+    readings, data = pd.read_csv(bench.dataset.manifest.spec.readings.path[0], parse_dates=["time"]), bench.model.card.data
+    rows = forecast_readings(bench.saved("sent"), bench.spark.createDataFrame(readings)).toPandas()
+    for series, of_series in readings.groupby("id"):
+        centre, scale = data.scaling.of([series])
+        last = of_series.sort_values("time")[list(data.channels)].tail(data.context).to_numpy()
+        given = replace(Given.of(((last - centre) / scale).astype(np.float32)), series=np.array([series]))
+        here = bench.model.forecast(given).in_units(centre, scale)
+        found = rows[rows.series == series].sort_values(["step", "channel"])["mean"].to_numpy()
+        np.testing.assert_allclose(found.reshape(data.horizon, -1), here.mean[0], rtol=1e-4, atol=1e-4)
+
+
 def is_not_decided_by_the_test_split(bench: Bench) -> None:
     """Bit for bit, on windows that both datasets have."""
     other, given = bench.kind.fit(bench.job(bench.retested)), bench.given("train")
@@ -213,6 +238,8 @@ CHECKS: tuple[Callable[[Bench], None], ...] = (
     refuses_channels_that_it_does_not_take,
     goes_on_where_it_was_cut_short,
     fits_the_same_twice,
+    fits_the_same_to_readings_in_any_order,
+    forecasts_on_spark_as_here,
     is_not_decided_by_the_test_split,
     calls_each_entrant_by_its_own_name,
 )

@@ -36,7 +36,7 @@ LISTED = (*KINDS.values(), mean.MEAN)
 
 @pytest.fixture(scope="module")
 def datasets(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[SequenceDataset, ...]:
-    """Three sensors with holes in them, the same with a channel of categories, and with another test split."""
+    """Three sensors with holes in them, the same with a channel of categories, with another test split, and in another order."""
     folder, hours = tmp_path_factory.mktemp("kinds"), np.arange(240)
     frames = []
     for number, name in enumerate("abc"):
@@ -46,6 +46,10 @@ def datasets(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> t
         frames.append(frame.assign(mode=np.where(wave > 0, "up", "down")).drop(index=[30, 31, 77, 150, 210]))
     table = pd.concat(frames)
     table.to_csv(folder / "readings.csv", index=False)
+    (folder / "shuffled").mkdir()
+    mixed = table.sample(frac=1, random_state=0)
+    for part in range(3):
+        mixed[part::3].to_csv(folder / "shuffled" / f"{part}.csv", index=False)
     border = table.time.min() + pd.Timedelta(192, "h")
     changed_from(table, border, ["x", "y"]).to_csv(folder / "retested.csv", index=False)
 
@@ -61,6 +65,7 @@ def datasets(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> t
         dataset("numbers", values=["x", "y"]),
         dataset("words", values=["x", "mode"], categories=["mode"]),
         dataset("retested", "retested.csv", 96, values=["x", "y"]),
+        dataset("mixed", "shuffled", values=["x", "y"]),
     )
 
 
