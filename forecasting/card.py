@@ -156,11 +156,6 @@ def must_forecast(card: Card[Any], folder: Path | str) -> Sequences:
     return card.sequences(folder)
 
 
-def levels_of(card: Card[Any]) -> tuple[float, ...]:
-    """Of the quantiles that the model gives; none where it gives something else."""
-    return () if card.gives is None else card.gives.levels
-
-
 Typed = TypeVar("Typed", bound=Part)
 
 

@@ -11,8 +11,9 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import from_arrow_schema
 
-from forecasting.card import Card, levels_of, must_forecast
-from forecasting.rows import fields_of, rows_of
+from forecasting.card import Card, must_forecast
+from forecasting.rows import rows_of
+from forecasting.task import FORECAST
 from launch.shipping import Shipped, loaded, ship
 from prep.contexts import Contexts, Wanted, contexts_of
 from prep.errors import InputError
@@ -52,7 +53,8 @@ def forecast_readings(
 def schema_of(card: Card[Any]) -> pa.Schema:
     """Of the rows that a model forecasts. Spark keeps times with their zone."""
     zoned = [
-        (name, pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(kind) else kind) for name, kind in fields_of(levels_of(card))
+        (name, pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(kind) else kind)
+        for name, kind in FORECAST.columns(card.gives)
     ]
     return pa.schema([*zoned, ("reason", pa.string())])
 

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 
-from forecasting.card import levels_of, read_card
-from forecasting.rows import fields_of
+from forecasting.card import read_card
+from forecasting.task import FORECAST
 from launch.batch import forecast_readings
 from launch.forecasts import must_be_table, writer_of
 from launch.runs import run
@@ -48,7 +48,7 @@ def write_forecasts_of_readings(spark: SparkSession, model: Path, readings: str,
     forecasts = forecast_readings(model, readings, spark=spark)
     written, card = Written(), read_card(model)
     data = card.sequences(model)
-    schema = pa.schema([*fields_of(levels_of(card)), ("reason", pa.string())])
+    schema = pa.schema([*FORECAST.columns(card.gives), ("reason", pa.string())])
     with placed_file(out, overwrite) as staged, writer_of(staged, schema) as writer, tables_of(forecasts) as tables:
         for table in tables:
             writer.write_table(table.cast(schema))
