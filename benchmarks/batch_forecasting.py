@@ -102,10 +102,9 @@ def fitted(spark: SparkSession, kind: str, network: str, folder: Path) -> Path:
 
 def save_hmm(dataset: SequenceDataset, model: Path) -> None:
     from classical.hmm.fitting import fit_hmm
-    from classical.hmm.saving import forecaster_of, save
     from classical.hmm.settings import HmmSettings
 
-    save(forecaster_of(fit_hmm(dataset, HmmSettings(states=4, iterations=3)), dataset), model)
+    fit_hmm(dataset, HmmSettings(states=4, iterations=3)).save(model)
 
 
 @dataclass(frozen=True)

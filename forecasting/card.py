@@ -25,7 +25,7 @@ must_be_model = holds(CARD, "a Hindcast model")
 class Part(BaseModel):
     """What a card says that only its kind understands. Each kind has its own, with typed fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     @classmethod
     def of_version_1(cls, settings: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +73,7 @@ class Sequences(BaseModel):
             preparation=dataset.preparation,
         )  # fmt: skip
 
-    def check(self, dataset: SequenceDataset, folder: Path) -> None:
+    def check(self, dataset: SequenceDataset, folder: Path | str) -> None:
         """Raises InputError where the dataset's channels, step, context, horizon, lead or scaling are not those of the model."""
         layout = dataset.layout
         pairs = {
@@ -121,7 +121,7 @@ class Card(BaseModel, Generic[AnyPart]):
     notes       in sentences, what a reader must know to judge the model
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
     format: Literal["hindcast-model"] = "hindcast-model"
     version: Literal[2] = VERSION
     kind: str
@@ -152,7 +152,9 @@ class Card(BaseModel, Generic[AnyPart]):
 def must_forecast(card: Card[Any], folder: Path | str) -> Sequences:
     """What the model was fitted on. Raises InputError, naming the folder, for one that forecasts nothing, or knows no dataset."""
     if card.gives is None:
-        raise InputError(f"{folder}: a model of categories, which forecasts no numbers: ask it for states, with `decode`")
+        raise InputError(
+            f"{folder}: forecasts no numbers, as a model of categories, or of counts whose sum is not known: ask it for states"
+        )
     return card.sequences(folder)
 
 

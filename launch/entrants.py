@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from forecasting.card import read_card
+from forecasting.card import must_forecast, read_card
 from forecasting.entrant import Entrant, must_be_names
 from forecasting.kind import Job, Kind, Tables
 from forecasting.task import FORECAST, Task
@@ -99,10 +99,14 @@ def enter(
 
 
 def entrant_of(name: str, model: Any, kind: Kind) -> Entrant:
-    """A fitted model of a kind under a name, described by its card. Raises ValueError for one that has none."""
+    """A fitted model of a kind under a name, described by its card.
+
+    Raises ValueError for one that has none, InputError for one that forecasts nothing.
+    """
     card = model.card
     if card is None:
         raise ValueError(f"{name}: only a model that was fitted on a dataset, or loaded, can be compared")
+    must_forecast(card, name)
     return Entrant(
         name, model, "model", kind.describe(card), card.fit_seconds, card.fit_cpu_seconds, card.parameters, card.bytes, card
     )

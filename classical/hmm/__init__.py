@@ -21,6 +21,9 @@ ESTIMATORS = {
     "StudentHMM": "real",
 }
 _HOMES = {name: f"estimators.{home}" for name, home in ESTIMATORS.items()} | {
+    "HmmSettings": "settings",
+    "estimator_of": "fitting",
+    "fit_hmm": "fitting",
     "load": "estimators.loading",
     "search_states": "search",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -23,22 +24,26 @@ BLOCKS = 8
 Begin = Callable[[np.ndarray, np.ndarray | None], Emission]
 
 
-def sample(addresses: Sequence[Address], reader: Callable[[Address], Block], steps: int = 20_000, spark: Any = None) -> Spans:
+def sample(
+    addresses: Sequence[Address], reader: Callable[[Address], Block], steps: int, spark: Any = None
+) -> tuple[Spans, float]:
     """About `steps` owned steps, in whole rows or beginnings of rows, from a few blocks evenly spaced over the data.
 
-    `spark`: a session, whose tasks then read the blocks.
+    `spark`: a session, whose tasks then read the blocks. Also how many processor seconds these took.
     """
     chosen = [addresses[i] for i in np.unique(np.linspace(0, len(addresses) - 1, BLOCKS).round().astype(int))]
     share = max(1, steps // len(chosen))
 
     def some(address: Address) -> tuple[np.ndarray, ...]:
+        began = time.process_time()
         spans = owned(reader(address))
         lengths = spans.lengths
         rows = max(1, int(np.ceil(share / max(1.0, float(lengths.mean())))))
         kept = np.unique(np.linspace(0, len(lengths) - 1, min(rows, len(lengths))).round().astype(int))
         observed = np.ones((len(kept), *spans.values.shape[1:]), np.uint8) if spans.observed is None else spans.observed[kept]
         stop = np.minimum(spans.stop[kept], spans.start[kept] + share)
-        return spans.values[kept], observed, spans.first[kept], spans.start[kept], stop
+        took = np.array([time.process_time() - began])
+        return spans.values[kept], observed, spans.first[kept], spans.start[kept], stop, took
 
     parts: Iterable[tuple[np.ndarray, ...]]
     if spark is None:
@@ -46,8 +51,9 @@ def sample(addresses: Sequence[Address], reader: Callable[[Address], Block], ste
     else:
         with described(spark.sparkContext, "EM: a sample to begin from"):
             parts = spark.sparkContext.parallelize(chosen, len(chosen)).map(some).collect()
-    values, observed, first, start, stop = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Spans(values, None if observed.all() else observed, np.arange(len(first)), first, start, stop)
+    values, observed, first, start, stop, took = (np.concatenate(column) for column in zip(*parts, strict=True))
+    spans = Spans(values, None if observed.all() else observed, np.arange(len(first)), first, start, stop)
+    return spans, 0.0 if spark is None else float(took.sum())
 
 
 def initialise(

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classical.hmm.settings import HmmSettings
-from forecasting.inputs import NUMBERS
+from classical.hmm.settings import HmmSettings, channel_kinds
 from forecasting.kind import Job, Kind, Tables, Takes
 from forecasting.task import FORECAST
 
 if TYPE_CHECKING:
+    from classical.hmm.estimators.base import Estimator
     from classical.hmm.forecast import HmmForecaster
     from classical.hmm.part import HmmPart
     from forecasting.card import Card
@@ -24,17 +24,16 @@ NAME = "hmm"
 
 
 def _takes(tables: Tables) -> Takes:
-    return Takes(NUMBERS)
+    return Takes(channel_kinds(tables[NAME]))
 
 
 def _check(job: Job) -> None:
     """What its settings take, `takes` says; the rest is found where the fit begins."""
 
 
-def _fit(job: Job) -> HmmForecaster:
-    """By EM on Spark, on GPUs where executors have them."""
+def _fit(job: Job) -> HmmForecaster | Estimator:
+    """By EM on Spark, on GPUs where executors have them. An estimator where no numbers can be forecast."""
     from classical.hmm.fitting import fit_hmm
-    from classical.hmm.saving import forecaster_of
 
     settings, gpus, watch = job.settings[NAME], job.where.gpus_per_worker is not None, job.watch
 
@@ -47,11 +46,12 @@ def _fit(job: Job) -> HmmForecaster:
         fitted = fit_hmm(
             job.dataset, settings, spark=spark, checkpoint=job.checkpoint, resume=job.resume, on_iteration=on_iteration, gpus=gpus
         )
-    watch.note(settings={NAME: fitted.settings.model_dump(mode="json")}, notes=list(fitted.notes))
-    return forecaster_of(fitted, job.dataset)
+    acting = settings.for_context(job.dataset.layout.context)
+    watch.note(settings={NAME: acting.model_dump(mode="json")}, notes=list(fitted.card.notes))
+    return fitted if fitted.cannot_forecast else fitted.forecaster(job.dataset)
 
 
-def _save(model: HmmForecaster, folder: Path, overwrite: bool) -> None:
+def _save(model: HmmForecaster | Estimator, folder: Path, overwrite: bool) -> None:
     from classical.hmm.saving import save
 
     save(model, folder, overwrite=overwrite)
@@ -74,9 +74,7 @@ def _part() -> type[HmmPart]:
 
 
 def _describe(card: Card[HmmPart]) -> str:
-    settings = card.part.settings
-    order = f", order {settings.order}" if settings.emission == "autoregressive" else ""
-    return f"{settings.emission} hidden Markov model, {settings.states} states{order}, {len(card.history)} EM iterations"
+    return f"{card.part.in_words}, {len(card.history)} EM iterations"
 
 
 def _sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth | None) -> Parts:

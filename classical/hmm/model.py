@@ -13,7 +13,6 @@ from classical.hmm.inference import smoothed
 from classical.hmm.lanes import Spans, owned
 from classical.hmm.probabilities import estimated, log_dirichlet
 from prep.blocks import Block
-from prep.errors import InputError
 
 AnyEmission = TypeVar("AnyEmission", bound=Emission)
 
@@ -81,6 +80,14 @@ class HiddenMarkov(Generic[AnyEmission]):
         return self.emission.fault
 
     @property
+    def repairs(self) -> tuple[str, ...]:
+        """What the last M-step did beyond maximum likelihood, in words."""
+        if not self.empty:
+            return self.emission.repairs
+        empty = f"nothing was assigned to states {', '.join(map(str, self.empty))}: they keep the parameters they had"
+        return (*self.emission.repairs, empty)
+
+    @property
     def log_prior(self) -> float:
         """Up to a constant."""
         chain = log_dirichlet(self.start, self.start_prior) + log_dirichlet(self.transition, self.transition_prior)
@@ -131,15 +138,12 @@ class HiddenMarkov(Generic[AnyEmission]):
         """The same, not anchored."""
         return replace(self, emission=self.emission.released())
 
-    def ordered(self, by: str = "level") -> Self:
-        """The same model with its states in an order that two fits share.
+    def ordered(self) -> Self:
+        """The same model with its states by level: the smallest of the family's landmarks (a mean, a rate, a variance) first.
 
-        by  "level": of the family's landmarks (a mean, a rate), smallest first; "share": of time in the long run, largest first
+        One rule for all fits, so that two of them compare: what states emit is what tells them apart. By their share of time,
+        states that are about as frequent would change their numbers from one fit to the next.
         """
-        if by not in ("level", "share"):
-            raise InputError(f"by: found {by!r}, expected 'level' or 'share'")
-        if by == "share":
-            return self.permuted(np.argsort(-stationary(self.start, self.transition), kind="stable"))
         return self.permuted(np.lexsort(self.emission.landmarks.T[::-1]))
 
     def permuted(self, order: np.ndarray) -> Self:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from classical import em
 
@@ -16,12 +16,15 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Monitor:
-    """The names that users of hmmlearn know, and two more.
+    """The names that users of hmmlearn know, and some more.
 
     history     log-likelihood, one an iteration, of the parameters that it began with
     tol, n_iter what was asked for
     reason      "tolerance", "iterations" or "falling"
     repairs     what was done beyond maximum likelihood, in words
+    notes       how the fit was done, where that needs to be known, in words
+    seconds     of the whole fit, what it began with included, and what came before it was resumed
+    cpu_seconds the same of processors: the driver's and the tasks' together
     """
 
     history: tuple[float, ...]
@@ -29,6 +32,9 @@ class Monitor:
     n_iter: int
     reason: em.StoppedBy
     repairs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seconds: float = field(default=0.0, compare=False)
+    cpu_seconds: float = field(default=0.0, compare=False)
 
     @property
     def iter(self) -> int:
@@ -42,7 +48,7 @@ class Monitor:
 
     def __str__(self) -> str:
         said = f"{self.iter} iterations, log-likelihood {self.history[-1]:.6g}: {REASONS[self.reason]}"
-        return ". ".join([said, *self.repairs])
+        return ". ".join([said, *self.notes, *self.repairs])
 
 
 def report(iteration: int, likelihoods: dict[int, float]) -> None:

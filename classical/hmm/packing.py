@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -50,12 +51,14 @@ class Packed:
     sample      about as many steps as were asked for, drawn by the tasks from all over the data
     highest     (channels,): the largest reading of each
     empty       how many sequences have no step
+    cpu_seconds processor time that the tasks took
     """
 
     chunks: Chunks
     sample: Spans
     highest: np.ndarray
     empty: int
+    cpu_seconds: float
 
     def release(self) -> None:
         self.chunks.release()
@@ -94,7 +97,8 @@ def packed(frame: DataFrame, column: str | None, weights: str | None, check: Che
         chunks.release()
         raise
     highest = np.max([chunk.highest for chunk in full], axis=0)
-    return Packed(chunks, joined(drawn), highest, sum(chunk.empty for chunk in told))
+    empty, cpu_seconds = sum(chunk.empty for chunk in told), sum(chunk.cpu_seconds for chunk in told)
+    return Packed(chunks, joined(drawn), highest, empty, cpu_seconds)
 
 
 class Chunks:
@@ -227,11 +231,12 @@ _KINDS = {
     "empty": pa.int64(),
     "weighted": pa.bool_(),
     "counts": pa.bool_(),
+    "cpu_seconds": pa.float64(),
     "spans": pa.binary(),
 }
 _PACKED = (
     "fault string, place string, entry string, node string, steps long, channels long, highest array<double>, empty long, "
-    "weighted boolean, counts boolean, spans binary"
+    "weighted boolean, counts boolean, cpu_seconds double, spans binary"
 )
 
 
@@ -243,7 +248,7 @@ def _packed(batches: Iterator[pa.RecordBatch], check: Check, names: str | None) 
     part = context.partitionId() if context else 0
     for batch in batches:
         for first, few in _few(batch):
-            place = f"partition {part}, from row {rows + first}"
+            began, place = time.process_time(), f"partition {part}, from row {rows + first}"
             weights = few.column(1).to_numpy(zero_copy_only=False) if few.num_columns > 1 else None
             try:
                 spans = compact(spans_of(few.column(0), weights, check, place))
@@ -262,6 +267,7 @@ def _packed(batches: Iterator[pa.RecordBatch], check: Check, names: str | None) 
                 "empty": int((spans.lengths == 0).sum()),
                 "weighted": spans.weight is None or bool((spans.weight > 0).any()),
                 "counts": counts(spans),
+                "cpu_seconds": time.process_time() - began,
                 **kept,
             }
             yield pa.RecordBatch.from_pylist([told], pa.schema(_KINDS))

@@ -5,21 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from classical.em import StoppedBy
+from classical.hmm.families import arguments_of, in_words
 from classical.hmm.settings import HmmSettings
 from forecasting.card import Part
 
 
 class HmmPart(Part):
-    """settings    those that acted: the order may have been lowered
-    stopped_by  why EM ended
+    """estimator   of the estimators in `classical.hmm`
+    arguments   what it was made with, as JSON has them: those that acted, the order may have been lowered
+    stopped_by  why EM ended; None where the parameters do not come of a fit in several passes
     steps       that were scored
+    repairs     of the card's notes the last: what the fit did beyond maximum likelihood
     """
 
-    settings: HmmSettings
-    stopped_by: StoppedBy
+    estimator: str
+    arguments: dict[str, Any]
+    stopped_by: StoppedBy | None
     steps: float
+    repairs: tuple[str, ...]
+
+    @property
+    def in_words(self) -> str:
+        return in_words(self.estimator, self.arguments)
 
     @classmethod
     def of_version_1(cls, settings: dict[str, Any]) -> dict[str, Any]:
         known = {name: value for name, value in settings.items() if name in HmmSettings.model_fields}
-        return {"settings": known, "stopped_by": settings["stopped_by"], "steps": settings["steps"]}
+        estimator, arguments = arguments_of(HmmSettings.model_validate(known))
+        about = {name: settings[name] for name in ("stopped_by", "steps")}
+        return {"estimator": estimator, "arguments": arguments, "repairs": (), **about}

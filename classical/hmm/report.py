@@ -21,7 +21,7 @@ def sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth
     `truth`: the regimes of simulated data, held against the states.
     """
     return Parts(
-        likelihood=tuple(_likelihood(entrant) for entrant in entrants),
+        likelihood=tuple(_likelihood(entrant) for entrant in entrants if entrant.card and entrant.card.history),
         states=tuple(_states(entrant, dataset, truth) for entrant in entrants),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -89,13 +90,15 @@ def search_states(
     if not sizes:
         raise InputError("states: there is no number of states to try")
     models = [type(template)(**{**template.get_params(), "n_components": size}) for size in sizes]
+    wall, cpu = time.perf_counter(), time.process_time()
     with training(X, lengths, weights, check=template._check, spark=spark, column=column, threads=template.n_jobs) as given:
         begins = [model.beginnings(given) for model in models]
-        how = {"iterations": template.n_iter, "tolerance": template.tol, "tolerance_of": "total", **given.how}
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu + given.cpu_seconds
+        how = {"iterations": template.n_iter, "tolerance": template.tol, "tolerance_of": template.tol_of, **given.how}
         how["on_iteration"] = report if template.verbose else None
         fits = em.fit_several([one for of_model in begins for one in of_model], given.data, **how)
         for model, of_model in zip(models, begins, strict=True):
-            model.settle([fits.pop(0) for _ in of_model], given.notes)
+            model.settle([fits.pop(0) for _ in of_model], given, wall, cpu)
         found = em.score_several([model.parameters_ for model in models], given.data, **given.how)
     candidates = [
         Candidate(model, log_likelihood, model.parameters_.parameters, count)

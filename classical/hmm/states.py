@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from classical.hmm.fitting import reader_for
 from classical.hmm.inference import decoded, smoothed
 from classical.hmm.lanes import Spans, owned
 from classical.hmm.model import HiddenMarkov
+from classical.hmm.training import reader_for
 from forecasting.report.contents import States, Stretch
 from prep.blocks import Block
 from prep.dataset import SequenceDataset
@@ -24,7 +24,7 @@ def describe_states(
 ) -> States:
     """Means and deviations of the measured values in each state, weighted by P(state | all readings), over the training split.
 
-    Reads one row group at a time. States keep their numbers: `fit_hmm` orders them by share of time, largest first.
+    Reads one row group at a time. States keep their numbers: see `HiddenMarkov.ordered`.
     """
     K, C = model.states, len(dataset.channels)
     share, sums, order = np.zeros(K), np.zeros((3, K, C)), model.emission.order

@@ -15,7 +15,8 @@ import tempfile
 import time
 from functools import partial
 
-from classical.hmm import fitting
+from classical.hmm import training
+from classical.hmm.fitting import fit_hmm
 from classical.hmm.settings import HmmSettings
 from deep.ranks import launcher
 from deep.ranks.launcher import run_on_ranks
@@ -58,6 +59,6 @@ if __name__ == "__main__":
         # As many idle workers as there are cores, any of which an iteration could come to.
         spark.sparkContext.parallelize(range(6), 6).map(lambda _: time.sleep(2)).collect()
         for gpus, reader in ((False, read), (True, partial(noted, sys.argv[3]))):
-            fitting.reader_for = lambda dataset, reader=reader: reader
-            found[f"hmm, gpus {gpus}"] = fitting.fit_hmm(dataset, settings, spark=spark, gpus=gpus).history.log_likelihood
+            training.reader_for = lambda dataset, reader=reader: reader
+            found[f"hmm, gpus {gpus}"] = fit_hmm(dataset, settings, spark=spark, gpus=gpus).history_.log_likelihood
     print(json.dumps(found))

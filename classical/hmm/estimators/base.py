@@ -4,36 +4,45 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
+import xxhash
 
 from classical import em
+from classical.checkpoints import FileCheckpoint
 from classical.hmm.emissions import Emission
+from classical.hmm.estimators.arguments import is_whole, numbers, prior_of
 from classical.hmm.estimators.asking import Asking
-from classical.hmm.fitting import repairs
+from classical.hmm.estimators.described import card_of, forecaster_of
+from classical.hmm.forecast import HmmForecaster
 from classical.hmm.frames import is_frame, with_paths
 from classical.hmm.initial import Begin, initialise
 from classical.hmm.lanes import Spans
 from classical.hmm.model import HiddenMarkov
 from classical.hmm.monitor import Monitor, report
+from classical.hmm.part import HmmPart
+from classical.hmm.saving import save
 from classical.hmm.sequences import Lengths, sequences_of
+from classical.hmm.stored import CLASSES
 from classical.hmm.structure import Structure
-from classical.hmm.training import Training, training
+from classical.hmm.training import Known, Training, training
 from classical.online import KAPPA, fit_online
 from classical.persistence import encoded
+from forecasting.card import Card
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
 from prep.manifest import Column
-from prep.placing import placed_file
 
 log = logging.getLogger(__name__)
-FORMAT = "hindcast-hmm"
+# Arguments that do not change where a fit goes, but when it ends, what is told of it, or what is asked later.
+ASIDE = {"n_iter", "tol", "tol_of", "n_jobs", "verbose", "algorithm", "implementation", "warm_start"}
 
 
 @dataclass(eq=False)
@@ -45,11 +54,13 @@ class Estimator(Asking):
     algorithm       of `decode`: "viterbi" or "map"
     random_state    seed of the clusters that the states begin as, or a RandomState to draw it from
     n_iter, tol     EM stops after `n_iter` iterations, or after one that gains less than `tol` in log-likelihood
+    tol_of          "total": `tol` is meant for all steps together, as hmmlearn has it; "step": for each
     verbose         a line on standard error for every iteration
     params          what `fit` estimates, by letter: "s" startprob_, "t" transmat_, and those of the family; all by default
     init_params     what `fit` initialises, by the same letters; the rest must be set. All by default
     implementation  "log" or "scaling", as hmmlearn has them; both mean the same here: scaled, and in logs where that underflows
-    n_init          beginnings that are fitted side by side, each pass over the data serving all; the likeliest is kept
+    n_init          beginnings that are fitted side by side, each pass over the data serving all; the most probable is kept: the
+                    likeliest, where there are no priors
     warm_start      `fit` goes on from the parameters that there are
     structure       what is possible: "ergodic", "left-right", or an array (n_components, n_components) with 0 for a transition
                     that is not; what begins as 0 stays 0
@@ -64,6 +75,7 @@ class Estimator(Asking):
     random_state: int | np.random.RandomState | None = None
     n_iter: int = 10
     tol: float = 1e-2
+    tol_of: Literal["total", "step"] = "total"
     verbose: bool = False
     params: str | None = None
     init_params: str | None = None
@@ -83,6 +95,7 @@ class Estimator(Asking):
             self._must_be(name, is_whole(getattr(self, name), 1), "a whole number of at least 1")
         seeded = self.random_state is None or isinstance(self.random_state, np.random.RandomState)
         self._must_be("random_state", seeded or is_whole(self.random_state, 0), "None, a RandomState, or a number of 0 or more")
+        self._must_be("tol_of", self.tol_of in ("total", "step"), "'total' or 'step'")
         self._must_be("algorithm", self.algorithm in ("viterbi", "map"), "'viterbi' or 'map'")
         self._must_be("implementation", self.implementation in ("log", "scaling"), "'log' or 'scaling'")
         for name in ("params", "init_params"):
@@ -117,33 +130,63 @@ class Estimator(Asking):
     def converged_(self) -> bool:
         return self.monitor_.converged
 
-    def fit(self, X: Any, lengths: Lengths = None, weights: Any = None, *, spark: Any = None, column: str | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        lengths: Lengths = None,
+        weights: Any = None,
+        *,
+        spark: Any = None,
+        partitions: int | None = None,
+        column: str | None = None,
+        gpus: bool = False,
+        checkpoint: Path | None = None,
+        resume: bool = False,
+        on_iteration: em.OnIteration | None = None,
+    ) -> Self:
         """Maximum likelihood by EM, or the most probable parameters where there are priors.
 
         X           readings, as everywhere; or a `SequenceDataset`, of which the training split is fitted, as it is scaled; or a
                     Spark DataFrame with an array a row, of numbers (one channel) or of arrays (steps of channels)
         weights     (sequences,): how often each sequence counts; of a DataFrame, the name of a column
-        spark       a session, for a dataset: tasks then read it where it lies
+        spark       a session, for a dataset: tasks then read it where it lies, in `partitions` (default: as many as run at once)
         column      of a DataFrame; by default the only one that holds sequences
+        gpus        GPUs take the E-steps, of Spark's executors or of this machine, if there are kernels for the model
+        checkpoint  a file that the fit is saved in every few iterations; it stays there until somebody removes it
+        resume      goes on from that file
+        on_iteration    is told the iteration and the log-likelihood, of the likeliest restart that still goes on
 
         `monitor_` says how it went and why it ended; what had to be repaired (a variance at the floor, an empty state, a sequence
         without steps) is also logged as a warning.
 
-        Raises InputError for readings that cannot be used, `em.FallingLikelihoodError` where the likelihood falls. The parameters
-        are then those from before.
+        Raises InputError for readings that cannot be used, a checkpoint of another fit, and where no GPU is found though they
+        were asked for; `em.FallingLikelihoodError` where the likelihood falls. The parameters are then those from before.
         """
+        wall, cpu = time.perf_counter(), time.process_time()
         if isinstance(X, SequenceDataset):
             self._must_suit(X)
-        with training(X, lengths, weights, check=self._check, spark=spark, column=column, threads=self.n_jobs) as given:
+        if resume and checkpoint is None:
+            raise InputError("resume: there is nothing to go on from: name the checkpoint of the fit")
+        if checkpoint is not None and is_frame(X):
+            raise InputError(
+                "checkpoint: rows of a DataFrame may come in another order and cannot be told from others: fit without, or "
+                "prepare a dataset of them"
+            )
+        how = {"spark": spark, "partitions": partitions, "column": column, "threads": self.n_jobs}
+        with training(X, lengths, weights, check=self._check, **how) as given:
+            begins = self.beginnings(given)
+            saved = None if checkpoint is None else self._checkpoint(checkpoint, resume, given, begins[0])
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu + given.cpu_seconds
             try:
-                fits = em.fit_several(
-                    self.beginnings(given), given.data, iterations=self.n_iter, tolerance=self.tol, tolerance_of="total",
-                    on_iteration=report if self.verbose else None, **given.how,
-                )  # fmt: skip
+                with given.placed(begins[0], gpus) as (data, told):
+                    fits = em.fit_several(
+                        begins, data, iterations=self.n_iter, tolerance=self.tol, tolerance_of=self.tol_of,
+                        checkpoint=saved, on_iteration=self._report(on_iteration), **told,
+                    )  # fmt: skip
             except em.FallingLikelihoodError as error:
                 self.monitor_ = Monitor(error.history.log_likelihood, self.tol, self.n_iter, error.history.stopped_by)
                 raise
-        self.settle(fits, given.notes)
+        self.settle(fits, given, wall, cpu)
         return self
 
     def fit_online(
@@ -165,9 +208,9 @@ class Estimator(Asking):
             begin = self.beginnings(given)[0]
             model, history = fit_online(begin, given.data, batches=batches, kappa=kappa, seed=self._seed(), **given.how)
         self.adopt(model.ordered() if self._names_states() else model)
-        self.online_history_ = history
-        for note in (*given.notes, *repairs(model)):
-            log.warning("%s", note)
+        self.online_history_, self.fitted_on_ = history, given.origin
+        for repair in (*given.repairs, *model.repairs):
+            log.warning("%s", repair)
         return self
 
     def transform(self, frame: Any, column: str | None = None, output: str = "states") -> Any:
@@ -181,30 +224,53 @@ class Estimator(Asking):
 
     def adopt(self, model: HiddenMarkov[Any]) -> Self:
         """Takes all parameters from a model of the same family, in place of a fit; what an earlier fit said is forgotten."""
-        for said in ("monitor_", "history_", "restarts_", "online_history_"):
+        for said in ("monitor_", "history_", "restarts_", "online_history_", "fitted_on_"):
             vars(self).pop(said, None)
         self._adopt(model, {"s", "t", *self.LETTERS})
         return self
 
-    def save(self, file: str | Path) -> None:
-        """Writes arguments, parameters and monitor as JSON, to the last digit; `classical.hmm.load` reads them again."""
-        stored = {
-            "format": FORMAT,
-            "version": 1,
-            "estimator": type(self).__name__,
-            "arguments": {
-                name: None if isinstance(value, np.random.RandomState) else encoded(value)
-                for name, value in self.get_params().items()
-            },
-            "parameters": encoded(self.parameters_),
-            "monitor": encoded(getattr(self, "monitor_", None)),
-        }
-        with placed_file(Path(file)) as staged:
-            staged.write_text(json.dumps(stored, indent=1) + "\n", encoding="utf-8")
+    @property
+    def cannot_forecast(self) -> str | None:
+        """Why numbers cannot be forecast, in words; None where they can."""
+        return None
+
+    def forecaster(self, dataset: SequenceDataset, scaled: bool = False) -> HmmForecaster:
+        """What forecasts the windows of a dataset, and joins a comparison on it, with a card.
+
+        dataset     that the model was fitted on, or one of the same channels, step and scaling, whatever its windows are
+        scaled      the readings that the model was fitted on were scaled as those of the dataset are: arrays do not say
+
+        Raises InputError for another dataset, where it is not known how the readings were scaled, and where no numbers can be
+        forecast.
+        """
+        return forecaster_of(self, dataset, scaled)
+
+    @property
+    def model(self) -> HiddenMarkov[Any]:
+        """`parameters_`, as a forecaster calls them."""
+        return self.parameters_
+
+    @property
+    def card(self) -> Card[HmmPart]:
+        """What the model says of itself: what it was fitted with and on, how the fit went, and what it cost."""
+        return card_of(self, getattr(self, "fitted_on_", None))
+
+    def save(self, folder: str | Path, overwrite: bool = False) -> None:
+        """Writes a model's folder, as `hindcast fit hmm` does: `classical.hmm.load` reads it again, to the last digit.
+
+        Raises InputError where the folder is taken; with `overwrite`, where it is taken by anything but a model.
+        """
+        save(self, folder, overwrite)
+
+    def arguments(self) -> dict[str, Any]:
+        """Those of the constructor, as JSON has them; a seed that is drawn is None."""
+        arguments = self.get_params()
+        drawn = {name: None for name, value in arguments.items() if isinstance(value, np.random.RandomState)}
+        return {name: encoded(value) for name, value in (arguments | drawn).items()}
 
     @abstractmethod
-    def _begin(self, highest: np.ndarray) -> Begin:
-        """How the family begins, of readings of which `highest` (channels,) are the largest."""
+    def _begin(self, known: Known) -> Begin:
+        """How the family begins, of readings of which this is known."""
 
     @abstractmethod
     def _emission(self, like: Any) -> Any:
@@ -254,8 +320,8 @@ class Estimator(Asking):
             numbers(self.transmat_, "transmat_"),
             replace(emission if like is None or emission.fault else emission.above_floor(), fixed=kept),
             fixed=frozenset(name for letter, name in (("s", "start"), ("t", "transition")) if letter not in estimated),
-            start_prior=_prior(self.startprob_prior, (K,), "startprob_prior"),
-            transition_prior=_prior(self.transmat_prior, (K, K), "transmat_prior"),
+            start_prior=prior_of(self.startprob_prior, (K,), "startprob_prior"),
+            transition_prior=prior_of(self.transmat_prior, (K, K), "transmat_prior"),
         )
         if model.fault:
             raise InputError(model.fault)
@@ -264,7 +330,7 @@ class Estimator(Asking):
     def _must_suit(self, dataset: SequenceDataset) -> None:
         self.must_emit(dataset.manifest.channels, dataset.location)
 
-    def must_emit(self, channels: Iterable[Column], where: str) -> None:
+    def must_emit(self, channels: Sequence[Column], where: str) -> None:
         """Raises InputError for a channel of a dataset that is not of a kind that the family emits."""
         for channel in channels:
             if channel.kind not in self.KINDS:
@@ -276,31 +342,72 @@ class Estimator(Asking):
     def beginnings(self, given: Training) -> list[HiddenMarkov[Any]]:
         """One for each of `n_init`, of which the first is the one that there would be alone."""
         seed = self._seed()
-        letters = set() if self.warm_start and hasattr(self, "startprob_") else self._letters(self.init_params)
         begins = []
         for number in range(self.n_init):
             seeds = seed if number == 0 else [seed, number]
             begin = initialise(
-                self._begin(given.highest), given.sample, self.n_components,
+                self._begin(given.known), given.sample, self.n_components,
                 order=self._order, seed=seeds, structure=self._structure(),
             )  # fmt: skip
             # A copy: where the fit fails, the parameters are those from before.
             begun = copy(self)
-            begun._adopt(begin, letters)
+            begun._adopt(begin, self._begun)
             begins.append(begun._model(begin.emission))
         return begins
 
-    def settle(self, fits: list[tuple[HiddenMarkov[Any], em.History]], notes: list[str]) -> None:
-        """Keeps the most probable of the fitted models. States that the fit itself has named are put in order."""
-        model, self.history_ = max(fits, key=lambda fit: fit[1].log_likelihood[-1] + fit[1].log_prior[-1])
+    def settle(self, fits: list[tuple[HiddenMarkov[Any], em.History]], given: Training, seconds: float, cpu: float) -> None:
+        """Keeps the most probable of the fitted models. States that the fit itself has named are put in order.
+
+        seconds, cpu    from before the first iteration, of processors the driver's and the tasks' together
+        """
+        totals = [history.log_likelihood[-1] + history.log_prior[-1] for _, history in fits]
+        model, self.history_ = fits[int(np.argmax(totals))]
         self.restarts_ = tuple(history for _, history in fits)
         if self._names_states():
             model = model.ordered()
-        notes = [*notes, *repairs(model)]
-        for note in notes:
-            log.warning("%s", note)
-        self.monitor_ = Monitor(self.history_.log_likelihood, self.tol, self.n_iter, self.history_.stopped_by, tuple(notes))
+        notes, repairs = list(given.notes), [*given.repairs, *model.repairs]
+        if len(fits) > 1:
+            with_prior = " with the prior" if any(history.log_prior[-1] for history in self.restarts_) else ""
+            last = ", ".join(f"{total:.1f}" for total in sorted(totals))
+            notes.append(f"the likeliest of {len(fits)} restarts, whose log-likelihoods{with_prior} were {last}")
+        for repair in repairs:
+            log.warning("%s", repair)
+        longest = max(self.restarts_, key=lambda history: len(history.seconds))
+        self.monitor_ = Monitor(
+            self.history_.log_likelihood, self.tol, self.n_iter, self.history_.stopped_by, tuple(repairs), tuple(notes),
+            seconds + sum(longest.seconds), cpu + sum(longest.cpu_seconds),
+        )  # fmt: skip
+        self.fitted_on_ = given.origin
         self._adopt(model, {"s", "t", *self.LETTERS})
+
+    @property
+    def _begun(self) -> set[str]:
+        """The letters of what a fit begins by itself."""
+        return set() if self.warm_start and hasattr(self, "startprob_") else self._letters(self.init_params)
+
+    def _report(self, on_iteration: em.OnIteration | None) -> Callable[[int, dict[int, float]], None]:
+        def told(iteration: int, likelihoods: dict[int, float]) -> None:
+            if self.verbose:
+                report(iteration, likelihoods)
+            if on_iteration is not None:
+                on_iteration(iteration, max(likelihoods.values()))
+
+        return told
+
+    def _checkpoint(self, file: Path, resume: bool, given: Training, begin: HiddenMarkov[Any]) -> FileCheckpoint:
+        """Of this fit: of the same sequences, with the same arguments, from the same parameters where these were set."""
+        assert given.digest is not None
+        arguments = {name: value for name, value in self.arguments().items() if name not in ASIDE}
+        fields = {"s": begin.start, "t": begin.transition}
+        fields |= {letter: getattr(begin.emission, name) for letter, name in self.LETTERS.items()}
+        given_before = {letter: encoded(value) for letter, value in fields.items() if letter not in self._begun}
+        about = {
+            "data": given.digest(),
+            "estimator": type(self).__name__,
+            "states": arguments.pop("n_components"),
+            "parameters": xxhash.xxh3_128_hexdigest(json.dumps(given_before, sort_keys=True).encode()),
+        }
+        return FileCheckpoint(file, about | arguments, CLASSES, resume)
 
     def _names_states(self) -> bool:
         """Whether nothing that the user gave says which state is which."""
@@ -333,29 +440,3 @@ class Estimator(Asking):
     def _must_be(self, name: str, fine: bool, expected: str) -> None:
         if not fine:
             raise InputError(f"{name}: found {getattr(self, name)!r}, expected {expected}")
-
-
-def is_whole(value: Any, least: int) -> bool:
-    """Whether it is a whole number of at least so much."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
-
-
-def numbers(values: Any, name: str) -> np.ndarray:
-    """As float64. Raises InputError for what is not an array of numbers."""
-    try:
-        return np.asarray(values, np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{name}: expected numbers, found {values!r} ({error})") from None
-
-
-def number_or_array(given: float | np.ndarray, name: str = "prior") -> float | np.ndarray:
-    """Of a prior: one number for all, or an array, which a file holds as a list."""
-    array = numbers(given, name)
-    return array if array.ndim else float(array)
-
-
-def _prior(given: float | np.ndarray, shape: tuple[int, ...], name: str) -> float | np.ndarray:
-    prior = number_or_array(given, name)
-    if isinstance(prior, np.ndarray) and prior.shape != shape:
-        raise InputError(f"{name}: found shape {prior.shape}, expected one number or {shape}")
-    return prior

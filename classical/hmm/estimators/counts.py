@@ -12,8 +12,11 @@ import numpy as np
 from classical.hmm.emissions.categorical import Categorical
 from classical.hmm.emissions.multinomial import Multinomial
 from classical.hmm.emissions.poisson import Poisson
-from classical.hmm.estimators.base import Estimator, is_whole, number_or_array
+from classical.hmm.estimators.arguments import is_whole, number_or_array
+from classical.hmm.estimators.base import Estimator
 from classical.hmm.initial import Begin
+from classical.hmm.settings import CATEGORIES, COUNTS
+from classical.hmm.training import Known
 from prep.errors import InputError
 
 MOST_SYMBOLS = 1_000_000  # that are taken for symbols unasked
@@ -32,13 +35,17 @@ class CategoricalHMM(Estimator):
     n_features: int | None = None
     emissionprob_prior: float | np.ndarray = 1.0
 
-    KINDS: ClassVar[frozenset[str]] = frozenset({"category"})
+    KINDS: ClassVar[frozenset[str]] = CATEGORIES
     LETTERS: ClassVar[Mapping[str, str]] = {"e": "probabilities"}
     ATTRIBUTES: ClassVar[Mapping[str, str]] = {"probabilities": "emissionprob_"}
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self._must_be("n_features", self.n_features is None or is_whole(self.n_features, 1), "a whole number of at least 1")
+
+    @property
+    def cannot_forecast(self) -> str | None:
+        return "symbols are labels, which cannot be forecast as numbers; `predict` says of which states they come"
 
     def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         if readings.shape[1] != 1:
@@ -58,8 +65,8 @@ class CategoricalHMM(Estimator):
     def _below(self, readings: np.ndarray, symbols: int) -> tuple[np.ndarray, str]:
         return _whole(readings) & (readings < symbols), f"a symbol of 0 … {symbols - 1}"
 
-    def _begin(self, highest: np.ndarray) -> Begin:
-        symbols = int(highest[0]) + 1 if self.n_features is None else self.n_features
+    def _begin(self, known: Known) -> Begin:
+        symbols = int(known.highest[0]) + 1 if self.n_features is None else self.n_features
         return partial(Categorical.begin, symbols=symbols, prior=_of_one_state(self.emissionprob_prior))
 
     def _emission(self, like: Any) -> Categorical:
@@ -80,7 +87,7 @@ class MultinomialHMM(Estimator):
     _: KW_ONLY
     emissionprob_prior: float | np.ndarray = 1.0
 
-    KINDS: ClassVar[frozenset[str]] = frozenset({"count"})
+    KINDS: ClassVar[frozenset[str]] = COUNTS
     LETTERS: ClassVar[Mapping[str, str]] = {"e": "probabilities"}
     ATTRIBUTES: ClassVar[Mapping[str, str]] = {"probabilities": "emissionprob_"}
 
@@ -88,10 +95,14 @@ class MultinomialHMM(Estimator):
         super().__post_init__()
         self._must_be("n_trials", self.n_trials is None or is_whole(self.n_trials, 1), "None, or a whole number of at least 1")
 
+    @property
+    def cannot_forecast(self) -> str | None:
+        return None if self.n_trials else "how many trials a step ahead has is not known: say it with n_trials (hmm.trials)"
+
     def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         return _whole(readings), "a count, whole and not negative"
 
-    def _begin(self, highest: np.ndarray) -> Begin:
+    def _begin(self, known: Known) -> Begin:
         return partial(Multinomial.begin, trials=self.n_trials, prior=_of_one_state(self.emissionprob_prior))
 
     def _emission(self, like: Any) -> Multinomial:
@@ -110,14 +121,14 @@ class PoissonHMM(Estimator):
     lambdas_prior: float | np.ndarray = 0.0
     lambdas_weight: float | np.ndarray = 0.0
 
-    KINDS: ClassVar[frozenset[str]] = frozenset({"count"})
+    KINDS: ClassVar[frozenset[str]] = COUNTS
     LETTERS: ClassVar[Mapping[str, str]] = {"l": "rates"}
     ATTRIBUTES: ClassVar[Mapping[str, str]] = {"rates": "lambdas_"}
 
     def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         return _whole(readings), "a count, whole and not negative"
 
-    def _begin(self, highest: np.ndarray) -> Begin:
+    def _begin(self, known: Known) -> Begin:
         return Poisson.begin
 
     def _emission(self, like: Any) -> Poisson:

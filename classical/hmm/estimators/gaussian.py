@@ -14,9 +14,10 @@ from classical.hmm.emissions.gaussian import Gaussian
 from classical.hmm.emissions.gaussian_prior import GaussianPrior
 from classical.hmm.emissions.mixture import Mixture
 from classical.hmm.emissions.mixture_prior import MixturePrior
-from classical.hmm.estimators.base import number_or_array, numbers
+from classical.hmm.estimators.arguments import number_or_array, numbers
 from classical.hmm.estimators.real import Real
 from classical.hmm.initial import Begin
+from classical.hmm.training import Known
 from prep.errors import InputError
 
 
@@ -63,7 +64,7 @@ class GaussianHMM(Real):
             covars = own
         self._covars = covars
 
-    def _begin(self, highest: np.ndarray) -> Begin:
+    def _begin(self, known: Known) -> Begin:
         return lambda readings, seen: _with_floor(
             Gaussian.begin(readings, seen, variance_floor=self.variance_floor, covariance=self.covariance_type), self.min_covar
         )
@@ -118,7 +119,7 @@ class GMMHMM(Real):
         self._must_be("covariance_type", self.covariance_type in KINDS, f"one of {', '.join(KINDS)}")
         self._must_be("min_covar", isinstance(self.min_covar, int | float) and self.min_covar >= 0, "a variance of 0 or more")
 
-    def _begin(self, highest: np.ndarray) -> Begin:
+    def _begin(self, known: Known) -> Begin:
         begin = partial(Mixture.begin, components=self.n_mix, variance_floor=self.variance_floor, covariance=self.covariance_type)
         return lambda readings, seen: _with_floor(begin(readings, seen), self.min_covar)
 

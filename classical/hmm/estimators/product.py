@@ -12,8 +12,9 @@ from classical import hmm
 from classical.hmm.emissions.product import Product
 from classical.hmm.estimators.base import Estimator
 from classical.hmm.initial import Begin
-from prep.dataset import SequenceDataset
+from classical.hmm.training import Known
 from prep.errors import InputError
+from prep.manifest import Column
 
 
 @dataclass(eq=False)
@@ -56,10 +57,17 @@ class ProductHMM(Estimator):
     def _names_states(self) -> bool:
         return super()._names_states() and all(part._names_states() for part, _ in self._pairs)
 
-    def _must_suit(self, dataset: SequenceDataset) -> None:
-        self._must_have(len(dataset.channels))
+    @property
+    def cannot_forecast(self) -> str | None:
         for part, columns in self._pairs:
-            part.must_emit([dataset.manifest.channels[c] for c in columns], dataset.location)
+            if part.cannot_forecast:
+                return f"columns {', '.join(map(str, columns))}, {type(part).__name__}: {part.cannot_forecast}"
+        return "parts that are regressions on their past are not forecast together with others" if self._order else None
+
+    def must_emit(self, channels: Sequence[Column], where: str) -> None:
+        self._must_have(len(channels))
+        for part, columns in self._pairs:
+            part.must_emit([channels[c] for c in columns], where)
 
     def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         self._must_have(readings.shape[1])
@@ -80,8 +88,8 @@ class ProductHMM(Estimator):
     def _order(self) -> int:
         return max(part._order for part, _ in self._pairs)
 
-    def _begin(self, highest: np.ndarray) -> Begin:
-        begins = [part._begin(highest[list(columns)]) for part, columns in self._pairs]
+    def _begin(self, known: Known) -> Begin:
+        begins = [part._begin(known.of(columns)) for part, columns in self._pairs]
         return lambda readings, seen: Product.begin(readings, seen, parts=begins, columns=[columns for _, columns in self._pairs])
 
     def _emission(self, like: Product | None) -> Product:

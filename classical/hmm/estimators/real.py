@@ -11,8 +11,11 @@ import numpy as np
 
 from classical.hmm.emissions.autoregressive import Autoregressive
 from classical.hmm.emissions.student import Student
-from classical.hmm.estimators.base import Estimator, is_whole
+from classical.hmm.estimators.arguments import is_whole
+from classical.hmm.estimators.base import Estimator
 from classical.hmm.initial import Begin
+from classical.hmm.training import Known
+from forecasting.inputs import NUMBERS
 from prep.errors import InputError
 
 
@@ -26,7 +29,7 @@ class Real(Estimator):
     _: KW_ONLY
     variance_floor: float = 1e-6
 
-    KINDS: ClassVar[frozenset[str]] = frozenset({"real", "count"})
+    KINDS: ClassVar[frozenset[str]] = NUMBERS
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,6 +50,7 @@ class AutoregressiveHMM(Real):
 
     intercepts_, variances_   (n_components, channels); "i", "v"
     weights_                  (n_components, channels, order), the oldest lag first; "w"
+    filled_                   whether values that were not measured are regressed on: those that a dataset has filled are
     """
 
     order: int = 1
@@ -62,14 +66,19 @@ class AutoregressiveHMM(Real):
     def _order(self) -> int:
         return self.order
 
-    def _begin(self, highest: np.ndarray) -> Begin:
-        return partial(Autoregressive.begin, variance_floor=self.variance_floor, order=self.order)
+    def _begin(self, known: Known) -> Begin:
+        return partial(Autoregressive.begin, variance_floor=self.variance_floor, order=self.order, filled=known.filled)
 
     def _emission(self, like: Autoregressive | None) -> Autoregressive:
         intercepts, weights, variances = (self._array(name) for name in ("intercepts", "weights", "variances"))
         if weights.shape[-1] != self.order:
             raise InputError(f"weights_: found {weights.shape[-1]} lags, expected order, {self.order}")
-        return Autoregressive(intercepts, weights, variances, self._floor(like, intercepts.shape[-1]))
+        filled = getattr(self, "filled_", False) if like is None else like.filled
+        return Autoregressive(intercepts, weights, variances, self._floor(like, intercepts.shape[-1]), filled=filled)
+
+    def _take(self, emission: Autoregressive, names: set[str]) -> None:
+        super()._take(emission, names)
+        self.filled_ = emission.filled
 
 
 @dataclass(eq=False)
@@ -82,7 +91,7 @@ class StudentHMM(Real):
     LETTERS: ClassVar[Mapping[str, str]] = {"l": "locations", "c": "scales", "d": "dofs"}
     ATTRIBUTES: ClassVar[Mapping[str, str]] = {"locations": "locations_", "scales": "scales_", "dofs": "dofs_"}
 
-    def _begin(self, highest: np.ndarray) -> Begin:
+    def _begin(self, known: Known) -> Begin:
         return partial(Student.begin, variance_floor=self.variance_floor)
 
     def _emission(self, like: Student | None) -> Student:

@@ -17,7 +17,7 @@ from classical.additive import pairwise_sum
 from classical.hmm.gpu import e_step
 from classical.hmm.gpu.e_step import OnGpu
 from classical.hmm.gpu.layout import SIMULATED
-from classical.hmm.lanes import owned
+from classical.hmm.lanes import Spans, owned
 from classical.hmm.model import Elsewhere, HiddenMarkov, Statistics
 from classical.passing import Reader, Task
 from prep.blocks import Address
@@ -67,6 +67,39 @@ def on_gpus(
         yield on_executors, {}
     finally:
         on_executors.release()
+
+
+@contextmanager
+def on_gpu(parts: Sequence[Spans], order: int) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Sequences in memory for `em.fit_several`, on the first GPU that this process sees: as many as there is room for stay there,
+    the others are sent in every pass. They are let go at the end.
+
+    Raises InputError where this process sees none.
+    """
+    must_see_a_gpu()
+    let_go()
+    _, total = cuda.current_context().get_memory_info()
+    placed: list[OnGpu | _Sent] = []
+    try:
+        for part in parts:
+            placed.append(OnGpu(part, order))
+            if sum(one.bytes for one in placed if isinstance(one, OnGpu)) > KEPT * total:
+                placed[-1] = _Sent(part, order)
+        yield placed, {}
+    finally:
+        placed.clear()
+        let_go()
+
+
+@dataclass(frozen=True)
+class _Sent:
+    """Sequences that are sent to the GPU for each E-step."""
+
+    spans: Spans
+    order: int
+
+    def e_step(self, model: HiddenMarkov[Any]) -> Statistics:
+        return OnGpu(self.spans, self.order).e_step(model)
 
 
 def must_see_a_gpu() -> None:

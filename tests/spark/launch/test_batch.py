@@ -16,7 +16,6 @@ import pytest
 from pyspark.sql import SparkSession
 
 from classical.hmm.fitting import fit_hmm
-from classical.hmm.saving import forecaster_of, save
 from classical.hmm.settings import HmmSettings
 from launch.batch import forecast_readings
 from launch.models import load_any
@@ -57,7 +56,7 @@ def spec_of(**tables: dict[str, Any]) -> Spec:
 
 def model_of(dataset: SequenceDataset, folder: Path, **settings: Any) -> Path:
     chosen = HmmSettings(**({"states": 2, "iterations": 3, "order": 3} | settings))
-    save(forecaster_of(fit_hmm(dataset, chosen), dataset), folder, overwrite=True)
+    fit_hmm(dataset, chosen).save(folder, overwrite=True)
     return folder
 
 

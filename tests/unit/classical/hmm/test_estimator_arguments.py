@@ -11,6 +11,7 @@ import pytest
 
 from classical import em, hmm
 from classical.hmm.inference import filtered
+from classical.persistence import encoded
 from prep.errors import InputError
 
 FAMILIES: dict[str, Any] = {
@@ -85,13 +86,14 @@ def test_restarts_share_passes_and_the_likeliest_is_kept(family: str) -> None:
 def test_saved_and_loaded_to_the_last_digit(family: str, tmp_path: Path) -> None:
     X = readings(family)
     model = FAMILIES[family](n_iter=3, random_state=0).fit(X, LENGTHS)
-    model.save(tmp_path / "model.json")
-    again = hmm.load(tmp_path / "model.json")
+    model.save(tmp_path / "model")
+    again = hmm.load(tmp_path / "model")
     assert type(again) is type(model)
     assert_same(again, model, rtol=0)
     assert again.score(X, LENGTHS) == model.score(X, LENGTHS)
     assert family == "product" or again.get_params() == model.get_params()
-    assert again.monitor_ == model.monitor_
+    assert (again.monitor_, again.history_) == (model.monitor_, model.history_)
+    assert (again.monitor_.seconds, again.monitor_.cpu_seconds) == (model.monitor_.seconds, model.monitor_.cpu_seconds)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -254,19 +256,20 @@ def test_what_cannot_be_is_named(ask: Any, message: str) -> None:
         ask(readings("gaussian"))
 
 
+VERSION_0_2 = Path(__file__).resolve().parents[3] / "data" / "v0_2" / "estimator.json"
+
+
 def test_files_that_are_no_estimators_are_refused(tmp_path: Path) -> None:
-    model = hmm.GaussianHMM(2, n_iter=1, random_state=0).fit(readings("gaussian"))
     file = tmp_path / "model.json"
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="no such model"):
         hmm.load(file)
-    model.save(file)
-    good = json.loads(file.read_text())
+    good = json.loads(VERSION_0_2.read_text())
     for damage, message in (
         ({"format": "other"}, "expected an object of format"),
         ({"version": 2}, "found version 2"),
         ({"estimator": "system"}, "found estimator 'system'"),
         ({"arguments": {"colour": 1}}, "colour"),
-        ({"parameters": {**good["parameters"], "start": [0.7, 0.7]}}, "add up to 1"),
+        ({"parameters": {**good["parameters"], "start": [0.7, 0.7, 0.7]}}, "add up to 1"),
     ):
         file.write_text(json.dumps({**good, **damage}))
         with pytest.raises(InputError, match=message):
@@ -289,17 +292,14 @@ def test_the_order_of_sequences_does_not_matter(family: str) -> None:
 
 
 def test_files_whose_parameters_are_not_the_estimators_are_refused(tmp_path: Path) -> None:
-    X, file = readings("gaussian"), tmp_path / "model.json"
-    hmm.GaussianHMM(2, n_iter=1, random_state=0).fit(X).save(file)
-    good = json.loads(file.read_text())
-    hmm.StudentHMM(2, n_iter=1, random_state=0).fit(X).save(file)
-    other = json.loads(file.read_text())
+    file, good = tmp_path / "model.json", json.loads(VERSION_0_2.read_text())
+    other = hmm.StudentHMM(2, n_iter=1, random_state=0).fit(readings("gaussian"))
     for damage in (
-        {"parameters": other["parameters"]},
+        {"parameters": encoded(other.parameters_)},
         {"parameters": {**good["parameters"], "start": 3}},
         {"parameters": {**good["parameters"], "emission": {**good["parameters"]["emission"], "means": 3}}},
         {"parameters": 3},
-        {"arguments": {**good["arguments"], "n_components": 3}},
+        {"arguments": {**good["arguments"], "n_components": 2}},
         {"arguments": {**good["arguments"], "n_components": 0}},
         {"arguments": 3},
         {"monitor": 3},
@@ -307,3 +307,42 @@ def test_files_whose_parameters_are_not_the_estimators_are_refused(tmp_path: Pat
         file.write_text(json.dumps({**good, **damage}))
         with pytest.raises(InputError, match=r"model\.json: not an estimator, or damaged"):
             hmm.load(file)
+
+
+def test_folders_whose_card_and_parameters_differ_are_refused(tmp_path: Path) -> None:
+    hmm.StudentHMM(2, n_iter=1, random_state=0).fit(readings("gaussian")).save(tmp_path / "other")
+    hmm.GaussianHMM(2, n_iter=1, random_state=0).fit(readings("gaussian")).save(tmp_path / "model")
+    with pytest.raises(InputError, match="model: is there already"):
+        hmm.GaussianHMM(2, n_iter=1, random_state=0).fit(readings("gaussian")).save(tmp_path / "model")
+    card, parameters = tmp_path / "model" / "model.json", tmp_path / "model" / "parameters.json"
+    good = json.loads(card.read_text())
+    for part in (
+        {"estimator": "system"},
+        {"arguments": good["part"]["arguments"] | {"colour": 1}},
+        {"arguments": good["part"]["arguments"] | {"n_components": 3}},
+        {"arguments": good["part"]["arguments"] | {"n_components": 0}},
+    ):
+        card.write_text(json.dumps(good | {"part": good["part"] | part}))
+        with pytest.raises(InputError, match=r"model\.json: not that of the parameters\.json beside it"):
+            hmm.load(tmp_path / "model")
+    card.write_text(json.dumps(good))
+    parameters.write_text((tmp_path / "other" / "parameters.json").read_text())
+    with pytest.raises(InputError, match=r"model\.json: not that of the parameters\.json beside it"):
+        hmm.load(tmp_path / "model")
+    parameters.unlink()
+    with pytest.raises(InputError, match=r"parameters\.json: is missing"):
+        hmm.load(tmp_path / "model")
+    card.write_text(json.dumps(good | {"part": good["part"] | {"stopped_by": "thirst"}}))
+    with pytest.raises(InputError, match=r"field part\.stopped_by"):
+        hmm.load(tmp_path / "model")
+
+
+def test_numbers_that_are_not_finite_are_saved(tmp_path: Path) -> None:
+    model = hmm.CategoricalHMM(2, n_iter=2, tol=-np.inf, init_params="")
+    model.startprob_, model.transmat_ = [0.5, 0.5], [[0.5, 0.5], [0.5, 0.5]]
+    model.emissionprob_ = [[1.0, 0.0], [1.0, 0.0]]  # the symbol that is there cannot be
+    model.fit([[0], [1]])
+    assert model.monitor_.history[0] == -np.inf
+    model.save(tmp_path / "model")
+    again = hmm.load(tmp_path / "model")
+    assert (again.tol, again.monitor_.history) == (-np.inf, model.monitor_.history)

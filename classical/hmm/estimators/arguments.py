@@ -1,0 +1,35 @@
+"""What arguments of estimators may be: whole numbers, arrays, priors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from prep.errors import InputError
+
+
+def is_whole(value: Any, least: int) -> bool:
+    """Whether it is a whole number of at least so much."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
+
+
+def numbers(values: Any, name: str) -> np.ndarray:
+    """As float64. Raises InputError for what is not an array of numbers."""
+    try:
+        return np.asarray(values, np.float64, order="C")
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{name}: expected numbers, found {values!r} ({error})") from None
+
+
+def number_or_array(given: float | np.ndarray, name: str = "prior") -> float | np.ndarray:
+    """Of a prior: one number for all, or an array, which a file holds as a list."""
+    array = numbers(given, name)
+    return array if array.ndim else float(array)
+
+
+def prior_of(given: float | np.ndarray, shape: tuple[int, ...], name: str) -> float | np.ndarray:
+    prior = number_or_array(given, name)
+    if isinstance(prior, np.ndarray) and prior.shape != shape:
+        raise InputError(f"{name}: found shape {prior.shape}, expected one number or {shape}")
+    return prior
