@@ -36,6 +36,17 @@ def test_a_model_of_version_0_2_forecasts_as_it_did(name: str, expected: Mapping
         np.testing.assert_allclose(forecast.quantiles.values, expected[f"{name}_quantiles"], rtol=0, atol=1e-6)
 
 
+def test_a_folder_of_version_0_2_is_an_estimator_too(expected: Mapping[str, np.ndarray], tmp_path: Path) -> None:
+    model = hmm.load(FOLDER / "hmm")
+    assert (type(model).__name__, model.order, model.tol_of) == ("AutoregressiveHMM", 4, "step")
+    assert (model.monitor_.reason, model.monitor_.iter, model.history_.count) == ("tolerance", 17, 618.0)
+    model.save(tmp_path / "hmm")
+    forecaster = load_any(tmp_path / "hmm")
+    given = replace(Given.of(expected["context"], expected["observed"]), series=expected["series"])
+    np.testing.assert_allclose(forecaster.forecast(given).mean, expected["hmm_mean"], rtol=0, atol=1e-6)
+    assert hmm.load(tmp_path / "hmm").fitted_on_ == model.fitted_on_
+
+
 def test_an_estimator_of_version_0_2_scores_and_decodes_as_it_did(expected: Mapping[str, np.ndarray]) -> None:
     model, X = hmm.load(FOLDER / "estimator.json"), expected["X"].astype(float)
     assert model.score(X) == pytest.approx(float(expected["estimator_score"]), abs=1e-6)

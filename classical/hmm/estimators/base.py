@@ -140,7 +140,7 @@ class Estimator(Asking):
         partitions: int | None = None,
         column: str | None = None,
         gpus: bool = False,
-        checkpoint: Path | None = None,
+        checkpoint: str | Path | None = None,
         resume: bool = False,
         on_iteration: em.OnIteration | None = None,
     ) -> Self:
@@ -175,7 +175,7 @@ class Estimator(Asking):
         how = {"spark": spark, "partitions": partitions, "column": column, "threads": self.n_jobs}
         with training(X, lengths, weights, check=self._check, **how) as given:
             begins = self.beginnings(given)
-            saved = None if checkpoint is None else self._checkpoint(checkpoint, resume, given, begins[0])
+            saved = None if checkpoint is None else self._checkpoint(Path(checkpoint), resume, given, begins[0])
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu + given.cpu_seconds
             try:
                 with given.placed(begins[0], gpus) as (data, told):

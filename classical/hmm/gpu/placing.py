@@ -77,7 +77,7 @@ def on_gpu(parts: Sequence[Spans], order: int) -> Iterator[tuple[Any, dict[str, 
     Raises InputError where this process sees none.
     """
     must_see_a_gpu()
-    let_go()
+    _held.belong_to(uuid4().hex)
     _, total = cuda.current_context().get_memory_info()
     placed: list[OnGpu | _Sent] = []
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -18,6 +19,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
+from classical import hmm
 from launch.models import load_any
 from prep.windows import Given
 from tests.spark.running import Run
@@ -270,6 +272,28 @@ def test_categories_are_refused_before_anything_is_fitted(run: Run, made: Path) 
         if command[0] != "forecast":
             assert "words.seq: channel 'mode' is a category, and models forecast numbers" in printed
     assert not (made / "no.csv").exists()
+
+
+def test_a_category_alone_is_fitted_and_not_forecast(run: Run, made: Path) -> None:
+    table = readings_of(made)
+    table["mode"] = np.where(table.heat > 20, "warm", "cold")
+    table.to_csv(made / "modes.csv", index=False, date_format="%Y-%m-%dT%H:%M:%S")
+    columns = ["--readings.path", made / "modes.csv", "--readings.values", "mode", "--readings.categories", "mode"]
+    modes, out = other_dataset(run, made, "modes.seq", *columns), made / "modes.hmm"
+    status, printed = run("fit", "hmm", modes, "--out", out, "--hmm.emission", "categorical", "--hmm.iterations", "20")
+    assert status == 0, printed
+    model = hmm.load(out)
+    assert set(model.predict([[0], [0], [1], [1]])) == {0, 1}
+    for command in (("forecast", out, modes), ("forecast", out, made / "readings.csv"), ("compare", modes, "--hmm", out)):
+        status, printed = run(*command, "--out", made / "no.csv")
+        assert (status, len(printed.strip().splitlines())) == (2, 1)
+        assert re.search("forecasts? (no )?numbers", printed), printed
+    status, printed = run("fit", "hmm", made / "data.seq", "--out", made / "no", "--hmm.emission", "poisson")
+    assert status == 2
+    assert "channel 'heat' is a real, and PoissonHMM emits count channels" in printed
+    status, printed = run("fit", "hmm", modes, "--out", made / "no", "--hmm.symbols", "3")
+    assert status == 2
+    assert "hmm: symbols is of emission categorical, found emission autoregressive: leave it out" in printed
 
 
 def test_what_models_leave_aside_is_said_in_a_line(run: Run, made: Path) -> None:

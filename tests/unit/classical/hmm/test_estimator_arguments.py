@@ -13,34 +13,7 @@ from classical import em, hmm
 from classical.hmm.inference import filtered
 from classical.persistence import encoded
 from prep.errors import InputError
-
-FAMILIES: dict[str, Any] = {
-    "gaussian": lambda **how: hmm.GaussianHMM(3, **how),
-    "tied": lambda **how: hmm.GaussianHMM(3, "tied", **how),
-    "mixture": lambda **how: hmm.GMMHMM(3, 2, **how),
-    "student": lambda **how: hmm.StudentHMM(3, **how),
-    "autoregressive": lambda **how: hmm.AutoregressiveHMM(3, 2, **how),
-    "categorical": lambda **how: hmm.CategoricalHMM(3, **how),
-    "multinomial": lambda **how: hmm.MultinomialHMM(3, **how),
-    "poisson": lambda **how: hmm.PoissonHMM(3, **how),
-    "product": lambda **how: hmm.ProductHMM(3, [(hmm.GaussianHMM(), [0, 2]), (hmm.CategoricalHMM(), [1])], **how),
-}
-LENGTHS = [60, 1, 35, 54]
-
-
-def readings(family: str, steps: int = 150) -> np.ndarray:
-    rng = np.random.default_rng(4)
-    regime = np.repeat(rng.integers(0, 3, steps // 5), 5)
-    if family == "categorical":
-        return (regime * 2 + rng.integers(0, 3, len(regime)))[:, None]
-    if family == "multinomial":
-        return np.stack([rng.multinomial(6, p) for p in np.eye(3)[regime] * 0.7 + 0.1])
-    if family == "product":
-        levels = np.array([[0.0, 4.0], [5.0, -2.0], [-3.0, 3.0]])[regime] + rng.normal(size=(len(regime), 2))
-        return np.stack([levels[:, 0], regime * 2 + rng.integers(0, 3, len(regime)), levels[:, 1]], axis=1)
-    if family == "poisson":
-        return rng.poisson(np.array([[1.0, 6.0], [9.0, 2.0], [4.0, 15.0]])[regime])
-    return np.array([[0.0, 0.0], [4.0, -2.0], [-3.0, 3.0]])[regime] + rng.normal(size=(len(regime), 2))
+from tests.unit.classical.families import FAMILIES, LENGTHS
 
 
 def parameters(model: Any) -> dict[str, np.ndarray]:
@@ -57,14 +30,17 @@ def assert_same(one: Any, other: Any, **within: float) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_weight_of_two_is_the_sequence_twice_and_of_zero_none(family: str) -> None:
-    X = readings(family)
+    X = FAMILIES[family].readings
     pieces = np.split(X, np.cumsum(LENGTHS)[:-1])
     # The beginning is looked for in a sample that knows no weights: both begin from the same parameters.
-    begin = FAMILIES[family](n_iter=1, random_state=0).fit(X, LENGTHS)
+    begin = FAMILIES[family].make(n_iter=1, random_state=0).fit(X, LENGTHS)
     weighted = (
-        FAMILIES[family](n_iter=4, tol=-np.inf, init_params="").adopt(begin.parameters_).fit(X, LENGTHS, [2.0, 1.0, 0.0, 1.0])
+        FAMILIES[family]
+        .make(n_iter=4, tol=-np.inf, init_params="")
+        .adopt(begin.parameters_)
+        .fit(X, LENGTHS, [2.0, 1.0, 0.0, 1.0])
     )
-    twice = FAMILIES[family](n_iter=4, tol=-np.inf, init_params="").adopt(begin.parameters_)
+    twice = FAMILIES[family].make(n_iter=4, tol=-np.inf, init_params="").adopt(begin.parameters_)
     twice.fit([pieces[0], pieces[0], pieces[1], pieces[3]])
     np.testing.assert_allclose(weighted.monitor_.history, twice.monitor_.history, rtol=1e-10)
     assert_same(weighted, twice, rtol=1e-7, atol=1e-10)
@@ -72,45 +48,31 @@ def test_a_weight_of_two_is_the_sequence_twice_and_of_zero_none(family: str) -> 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_restarts_share_passes_and_the_likeliest_is_kept(family: str) -> None:
-    X = readings(family)
-    model = FAMILIES[family](n_iter=8, n_init=4, random_state=0).fit(X, LENGTHS)
-    alone = FAMILIES[family](n_iter=8, random_state=0).fit(X, LENGTHS)
+    X = FAMILIES[family].readings
+    model = FAMILIES[family].make(n_iter=8, n_init=4, random_state=0).fit(X, LENGTHS)
+    alone = FAMILIES[family].make(n_iter=8, random_state=0).fit(X, LENGTHS)
     assert len(model.restarts_) == 4
     np.testing.assert_allclose(model.restarts_[0].log_likelihood, alone.monitor_.history, rtol=1e-12)
     assert model.monitor_.history[-1] == max(history.log_likelihood[-1] for history in model.restarts_)
-    again = FAMILIES[family](n_iter=8, n_init=4, random_state=0, n_jobs=2).fit(X, LENGTHS)
+    again = FAMILIES[family].make(n_iter=8, n_init=4, random_state=0, n_jobs=2).fit(X, LENGTHS)
     assert_same(again, model, rtol=0)
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_saved_and_loaded_to_the_last_digit(family: str, tmp_path: Path) -> None:
-    X = readings(family)
-    model = FAMILIES[family](n_iter=3, random_state=0).fit(X, LENGTHS)
-    model.save(tmp_path / "model")
-    again = hmm.load(tmp_path / "model")
-    assert type(again) is type(model)
-    assert_same(again, model, rtol=0)
-    assert again.score(X, LENGTHS) == model.score(X, LENGTHS)
-    assert family == "product" or again.get_params() == model.get_params()
-    assert (again.monitor_, again.history_) == (model.monitor_, model.history_)
-    assert (again.monitor_.seconds, again.monitor_.cpu_seconds) == (model.monitor_.seconds, model.monitor_.cpu_seconds)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_warm_start_goes_on_where_the_fit_ended(family: str) -> None:
-    X = readings(family)
-    whole = FAMILIES[family](n_iter=6, tol=-np.inf, random_state=0).fit(X, LENGTHS)
-    model = FAMILIES[family](n_iter=3, tol=-np.inf, random_state=0).fit(X, LENGTHS)
+    X = FAMILIES[family].readings
+    whole = FAMILIES[family].make(n_iter=6, tol=-np.inf, random_state=0).fit(X, LENGTHS)
+    model = FAMILIES[family].make(n_iter=3, tol=-np.inf, random_state=0).fit(X, LENGTHS)
     model.set_params(warm_start=True).fit(X, LENGTHS)
     np.testing.assert_allclose(model.monitor_.history[-1], whole.monitor_.history[-1], rtol=1e-9)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_params_name_what_is_estimated(family: str) -> None:
-    X = readings(family)
-    begin = FAMILIES[family](n_iter=1, random_state=0).fit(X, LENGTHS)
+    X = FAMILIES[family].readings
+    begin = FAMILIES[family].make(n_iter=1, random_state=0).fit(X, LENGTHS)
     for letter in ("s", "t", *begin.LETTERS):
-        model = FAMILIES[family](n_iter=2, tol=-np.inf, init_params="", params=letter).adopt(begin.parameters_)
+        model = FAMILIES[family].make(n_iter=2, tol=-np.inf, init_params="", params=letter).adopt(begin.parameters_)
         before = parameters(model)
         history = model.fit(X, LENGTHS).monitor_.history
         after = parameters(model)
@@ -122,8 +84,8 @@ def test_params_name_what_is_estimated(family: str) -> None:
 
 
 def test_filtered_and_predicted_are_what_the_beginning_of_the_sequence_says() -> None:
-    X = readings("gaussian")
-    model = FAMILIES["gaussian"](n_iter=5, random_state=0).fit(X, LENGTHS)
+    X = FAMILIES["gaussian"].readings
+    model = FAMILIES["gaussian"].make(n_iter=5, random_state=0).fit(X, LENGTHS)
     known, ahead = model.filtered_proba(X, LENGTHS), model.predicted_proba(X, LENGTHS)
     start = 0
     for length in LENGTHS:
@@ -159,7 +121,7 @@ def test_left_to_right_never_goes_back() -> None:
 
 
 def test_two_fits_name_the_states_alike() -> None:
-    X = readings("gaussian", 600)
+    X = FAMILIES["gaussian"].drawn(600)
     models = [hmm.GaussianHMM(3, n_iter=100, tol=1e-6, n_init=3, random_state=seed).fit(X) for seed in (1, 2)]
     np.testing.assert_allclose(models[0].means_, models[1].means_, atol=1e-2)
     assert (np.diff(models[0].means_[:, 0]) > 0).all()
@@ -177,7 +139,7 @@ def test_durations_are_those_of_the_paths() -> None:
 
 
 def test_the_monitor_says_why_it_stopped() -> None:
-    X = readings("gaussian")
+    X = FAMILIES["gaussian"].readings
     out = hmm.GaussianHMM(3, n_iter=2, tol=0, random_state=0).fit(X)
     assert (out.monitor_.reason, out.monitor_.converged, out.monitor_.iter) == ("iterations", False, 2)
     done = hmm.GaussianHMM(3, n_iter=500, tol=1e-3, random_state=0).fit(X)
@@ -187,7 +149,7 @@ def test_the_monitor_says_why_it_stopped() -> None:
 
 
 def test_a_falling_likelihood_is_an_error_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    X = readings("gaussian")
+    X = FAMILIES["gaussian"].readings
     model = hmm.GaussianHMM(3, n_iter=5, random_state=0).fit(X)
     before = parameters(model)
     model.set_params(warm_start=True, tol=-np.inf)
@@ -203,7 +165,7 @@ def test_a_falling_likelihood_is_an_error_and_changes_nothing(monkeypatch: pytes
 
 
 def test_a_fit_that_fails_leaves_the_parameters_as_they_were() -> None:
-    X = readings("gaussian")
+    X = FAMILIES["gaussian"].readings
     model = hmm.GaussianHMM(3, n_iter=5, random_state=np.random.RandomState(0)).fit(X)
     before = parameters(model)
     new = hmm.GaussianHMM(3, startprob_prior=[1, 2])
@@ -217,12 +179,12 @@ def test_a_fit_that_fails_leaves_the_parameters_as_they_were() -> None:
 
 
 def test_verbose_reports_every_iteration(capsys: pytest.CaptureFixture[str]) -> None:
-    hmm.GaussianHMM(2, n_iter=3, tol=-np.inf, verbose=True, random_state=0).fit(readings("gaussian"))
+    hmm.GaussianHMM(2, n_iter=3, tol=-np.inf, verbose=True, random_state=0).fit(FAMILIES["gaussian"].readings)
     assert [line.split()[3] for line in capsys.readouterr().err.splitlines()] == ["1", "2", "3"]
 
 
 def test_sequences_without_steps_and_channels_never_measured_are_reported() -> None:
-    X = readings("gaussian")
+    X = FAMILIES["gaussian"].readings
     model = hmm.GaussianHMM(2, n_iter=2, random_state=0).fit([X[:50], X[:0], X[50:51]])
     assert "sequence 1" in model.monitor_.repairs[0]
     assert model.score([X[:50], X[:0]]) == model.score(X[:50])
@@ -253,7 +215,7 @@ def test_sequences_without_steps_and_channels_never_measured_are_reported() -> N
 )
 def test_what_cannot_be_is_named(ask: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        ask(readings("gaussian"))
+        ask(FAMILIES["gaussian"].readings)
 
 
 VERSION_0_2 = Path(__file__).resolve().parents[3] / "data" / "v0_2" / "estimator.json"
@@ -281,19 +243,19 @@ def test_files_that_are_no_estimators_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_order_of_sequences_does_not_matter(family: str) -> None:
-    pieces = np.split(readings(family), np.cumsum(LENGTHS)[:-1])
-    model = FAMILIES[family](n_iter=1, random_state=0).fit(pieces)
+    pieces = np.split(FAMILIES[family].readings, np.cumsum(LENGTHS)[:-1])
+    model = FAMILIES[family].make(n_iter=1, random_state=0).fit(pieces)
     turned = [pieces[number] for number in (2, 0, 3, 1)]
     np.testing.assert_allclose(model.score(turned), model.score(pieces), rtol=1e-12)
     states = np.split(model.predict(pieces), np.cumsum(LENGTHS)[:-1])
     np.testing.assert_array_equal(model.predict(turned), np.concatenate([states[number] for number in (2, 0, 3, 1)]))
-    one, other = (FAMILIES[family](n_iter=3, tol=-np.inf, init_params="").adopt(model.parameters_) for _ in range(2))
+    one, other = (FAMILIES[family].make(n_iter=3, tol=-np.inf, init_params="").adopt(model.parameters_) for _ in range(2))
     assert_same(one.fit(pieces), other.fit(turned), rtol=1e-8, atol=1e-10)
 
 
 def test_files_whose_parameters_are_not_the_estimators_are_refused(tmp_path: Path) -> None:
     file, good = tmp_path / "model.json", json.loads(VERSION_0_2.read_text())
-    other = hmm.StudentHMM(2, n_iter=1, random_state=0).fit(readings("gaussian"))
+    other = hmm.StudentHMM(2, n_iter=1, random_state=0).fit(FAMILIES["gaussian"].readings)
     for damage in (
         {"parameters": encoded(other.parameters_)},
         {"parameters": {**good["parameters"], "start": 3}},
@@ -310,10 +272,10 @@ def test_files_whose_parameters_are_not_the_estimators_are_refused(tmp_path: Pat
 
 
 def test_folders_whose_card_and_parameters_differ_are_refused(tmp_path: Path) -> None:
-    hmm.StudentHMM(2, n_iter=1, random_state=0).fit(readings("gaussian")).save(tmp_path / "other")
-    hmm.GaussianHMM(2, n_iter=1, random_state=0).fit(readings("gaussian")).save(tmp_path / "model")
+    hmm.StudentHMM(2, n_iter=1, random_state=0).fit(FAMILIES["gaussian"].readings).save(tmp_path / "other")
+    hmm.GaussianHMM(2, n_iter=1, random_state=0).fit(FAMILIES["gaussian"].readings).save(tmp_path / "model")
     with pytest.raises(InputError, match="model: is there already"):
-        hmm.GaussianHMM(2, n_iter=1, random_state=0).fit(readings("gaussian")).save(tmp_path / "model")
+        hmm.GaussianHMM(2, n_iter=1, random_state=0).fit(FAMILIES["gaussian"].readings).save(tmp_path / "model")
     card, parameters = tmp_path / "model" / "model.json", tmp_path / "model" / "parameters.json"
     good = json.loads(card.read_text())
     for part in (
