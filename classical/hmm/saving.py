@@ -11,7 +11,7 @@ from classical.hmm.model import HiddenMarkov
 from classical.hmm.part import HmmPart
 from classical.hmm.stored import read_model
 from classical.persistence import encoded
-from forecasting.card import CARD, Card, must_be_model, read_card, typed
+from forecasting.card import CARD, Card, must_be_model, must_forecast, read_card, typed
 from prep.errors import InputError
 from prep.placing import placed_folder
 
@@ -48,11 +48,7 @@ def load(folder: str | Path) -> HmmForecaster:
     """
     folder = Path(folder)
     card = read(folder)
-    data = card.sequences(folder)
-    if card.gives is None:
-        raise InputError(
-            f"{folder}: {card.part.in_words}: it forecasts no numbers; `classical.hmm.load` reads it as an estimator"
-        )
+    data = must_forecast(card, folder)
     model = read_model(folder / PARAMETERS)
     if model.emission.channels != len(data.channels):
         raise InputError(

@@ -70,6 +70,8 @@ def test_dataframes_have_no_checkpoints_and_processors_take_their_e_steps(spark:
     model = hmm.GaussianHMM(2, n_iter=2, tol=-np.inf, random_state=0).fit(frame, gpus=True)
     assert model.monitor_.notes == ("E-steps were taken by processors: GPUs take those of datasets and of arrays",)
     assert model.monitor_.cpu_seconds > sum(model.history_.cpu_seconds) > 0
+    with training(frame, check=model._check) as given:
+        assert given.cpu_seconds > 0
 
 
 def prepared(spark: SparkSession, folder: Path, *values: str) -> SequenceDataset:
@@ -116,6 +118,8 @@ def test_counts_of_a_dataset_are_fitted_and_forecast_as_counts(
 ) -> None:
     settings = HmmSettings(emission=emission, states=2, iterations=20)
     model, local = fit_hmm(counted, settings, spark=spark), fit_hmm(counted, settings)
+    with training(counted, check=model._check, spark=spark) as given:
+        assert given.cpu_seconds > 0
     np.testing.assert_allclose(model.monitor_.history, local.monitor_.history, rtol=1e-10)
     if emission == "poisson":
         np.testing.assert_allclose(model.lambdas_, [[2, 9], [10, 3]], rtol=0.15)
@@ -125,7 +129,7 @@ def test_counts_of_a_dataset_are_fitted_and_forecast_as_counts(
         ):
             model.forecaster(counted)
         model.save(tmp_path / "hmm")
-        with pytest.raises(InputError, match="it forecasts no numbers"):
+        with pytest.raises(InputError, match="forecasts no numbers"):
             load(tmp_path / "hmm")
         return
     batch = next(counted.windows("test").batches(64))
@@ -146,7 +150,7 @@ def test_a_category_is_fitted_decoded_and_saved_and_not_forecast(
     assert again.fitted_on_ == model.fitted_on_
     with pytest.raises(InputError, match="CategoricalHMM: symbols are labels, which cannot be forecast as numbers"):
         again.forecaster(words)
-    with pytest.raises(InputError, match="categorical hidden Markov model, 2 states: it forecasts no numbers"):
+    with pytest.raises(InputError, match="hmm: forecasts no numbers"):
         load(tmp_path / "hmm")
     for emission in ("poisson", "autoregressive"):
         with pytest.raises(InputError, match="channel 'mode' is a category, and"):

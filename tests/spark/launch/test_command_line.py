@@ -284,13 +284,17 @@ def test_a_category_alone_is_fitted_and_not_forecast(run: Run, made: Path) -> No
     assert status == 0, printed
     model = hmm.load(out)
     assert set(model.predict([[0], [0], [1], [1]])) == {0, 1}
-    for command in (("forecast", out, modes), ("forecast", out, made / "readings.csv"), ("compare", modes, "--hmm", out)):
+    for command in (
+        ("forecast", out, modes),
+        ("forecast", out, made / "readings.csv"),
+        ("compare", modes, "--model", f"a={out}"),
+    ):
         status, printed = run(*command, "--out", made / "no.csv")
         assert (status, len(printed.strip().splitlines())) == (2, 1)
         assert re.search("forecasts? (no )?numbers", printed), printed
     status, printed = run("fit", "hmm", made / "data.seq", "--out", made / "no", "--hmm.emission", "poisson")
     assert status == 2
-    assert "channel 'heat' is a real, and PoissonHMM emits count channels" in printed
+    assert "channels 'heat', 'load' are numbers, and `fit hmm` with these settings takes counts" in printed
     status, printed = run("fit", "hmm", modes, "--out", made / "no", "--hmm.symbols", "3")
     assert status == 2
     assert "hmm: symbols is of emission categorical, found emission autoregressive: leave it out" in printed

@@ -12,10 +12,11 @@ import pytest
 from pydantic import ValidationError
 
 from classical import em, hmm
+from classical.hmm.families import in_words
 from classical.hmm.fitting import estimator_of
-from classical.hmm.part import HmmPart
-from classical.hmm.settings import CATEGORIES, COUNTS, NUMBERS, HmmSettings, channel_kinds
+from classical.hmm.settings import CATEGORIES, COUNTS, HmmSettings, channel_kinds
 from classical.hmm.training import training
+from forecasting.inputs import NUMBERS
 from prep.errors import InputError
 from tests.unit.classical.families import FAMILIES, LENGTHS
 
@@ -130,6 +131,17 @@ def test_a_fit_goes_on_only_from_where_it_was(tmp_path: Path) -> None:
         begin().fit(X, LENGTHS, checkpoint=tmp_path / "none", resume=True)
 
 
+def test_a_tolerance_is_of_all_steps_or_of_each() -> None:
+    whole = hmm.GaussianHMM(3, n_iter=200, tol=0.15, random_state=0).fit(X)
+    each = hmm.GaussianHMM(3, n_iter=200, tol=0.15 / len(X), tol_of="step", random_state=0).fit(X)
+    assert each.monitor_.history == whole.monitor_.history
+    assert (each.monitor_.reason, each.history_.count) == ("tolerance", len(X))
+    asked = estimator_of(HmmSettings(emission="diagonal", states=3, tolerance=0.15 / len(X))).fit(X)
+    assert asked.monitor_.history == whole.monitor_.history
+    with pytest.raises(InputError, match="tol_of: found 'all', expected 'total' or 'step'"):
+        hmm.GaussianHMM(tol_of="all")  # type: ignore[arg-type]
+
+
 def test_what_is_told_of_iterations_is_of_the_likeliest() -> None:
     seen: list[tuple[int, float]] = []
     model = hmm.GaussianHMM(3, n_init=3, n_iter=4, tol=-np.inf, random_state=0)
@@ -147,13 +159,13 @@ def test_models_are_told_in_words() -> None:
     }
     for family, expected in words.items():
         model = FAMILIES[family].make()
-        assert HmmPart(estimator=type(model).__name__, arguments=model.arguments()).in_words == expected
+        assert in_words(type(model).__name__, model.arguments()) == expected
 
 
 def test_a_model_of_arrays_is_no_forecaster_when_it_is_read(tmp_path: Path) -> None:
     from classical.hmm.saving import load
 
-    for family in ("gaussian", "categorical"):
+    for family, message in (("gaussian", "was fitted on arrays"), ("categorical", "forecasts no numbers")):
         FAMILIES[family].begun().save(tmp_path / family)
-        with pytest.raises(InputError, match="was fitted on arrays"):
+        with pytest.raises(InputError, match=message):
             load(tmp_path / family)
