@@ -10,6 +10,8 @@ from prep.errors import InputError
 NUMBERS = frozenset({"real", "count"})
 # How a channel is called, and what it holds.
 HOLDS = {"real": ("a real number", "numbers"), "count": ("a count", "counts"), "category": ("a category", "categories")}
+# Where in the settings channels are said to be of a kind.
+NAMED = {"count": "counts", "category": "categories"}
 
 
 def must_hold(dataset: SequenceDataset, kinds: Collection[str], who: str) -> None:
@@ -19,15 +21,14 @@ def must_hold(dataset: SequenceDataset, kinds: Collection[str], who: str) -> Non
     if not others:
         return
     fine = ", ".join(channel.name for channel in channels if channel.kind in kinds) or "there is none yet"
-    called = HOLDS[others[0].kind]
+    one, several = HOLDS[others[0].kind]
     names = [channel.name for channel in others if channel.kind == others[0].kind]
-    which = (
-        f"channel {names[0]!r} is {called[0]}" if len(names) == 1 else f"channels {', '.join(map(repr, names))} are {called[1]}"
-    )
-    categories = ", and none with readings.categories" if "category" not in kinds else ""
+    which = f"channel {names[0]!r} is {one}" if len(names) == 1 else f"channels {', '.join(map(repr, names))} are {several}"
+    named = " and ".join(f"readings.{table}" for kind, table in NAMED.items() if kinds == {kind})
+    asked = f"name them with {named}, too" if named else "none with readings.categories"
     raise InputError(
-        f"{dataset.location}: {which}, and {who}. Prepare it again: name the channels to forecast ({fine}) with readings.values"
-        f"{categories}; or choose another model"
+        f"{dataset.location}: {which}, and {who}. Prepare it again: name such channels ({fine}) with readings.values, and "
+        f"{asked}; or choose another model"
     )
 
 

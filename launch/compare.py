@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from forecasting.baselines import season_of
 from forecasting.entrant import Entrant
@@ -126,7 +126,7 @@ def write_scores(
 
 def show(rows: Mapping[str, Mapping[str, Any]], models: Sequence[str], task: Task) -> None:
     """The table in the terminal, best first; baselines are dim."""
-    table = Table("model", box=None, header_style="bold")
+    table = Table(Column("model", no_wrap=True), box=None, header_style="bold")
     for label in (*(measure.label for measure in task.measures), *COST.values(), "parameters"):
         table.add_column(label, justify="right")
     for name, row in sorted(rows.items(), key=lambda named: named[1][task.measures[0].key]):

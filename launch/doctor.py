@@ -150,11 +150,6 @@ def gpus() -> Iterator[Finding]:
         f"cluster.gpus_per_worker finds {len(addresses)} here" + (f": {', '.join(addresses)}" if addresses else ""),
         "" if addresses else "CUDA_VISIBLE_DEVICES hides them all",
     )
-    try:
-        run_python("from classical.hmm.gpu.placing import must_see_a_gpu; must_see_a_gpu(); print('seen')")
-        yield Finding("GPUs for E-steps", "works", "numba sees them")
-    except InputError as error:
-        yield Finding("GPUs for E-steps", "absent", str(error))
 
 
 def probed(kind: Kind, settings: Settings) -> Iterator[Finding]:

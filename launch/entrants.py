@@ -67,8 +67,8 @@ def must_suit(entrants: Sequence[Wanted], dataset: SequenceDataset, task: Task =
         takes = one.kind.takes(one.tables)
         if task not in one.kind.tasks or not takes.channels & task.channels:
             raise InputError(
-                f"{one.name}: {one.kind.plural} with these settings do no {task.name}: leave it out of the comparison, or choose "
-                "other settings"
+                f"{one.name}: {one.kind.plural} with these settings cannot {task.verb}: leave it out of the comparison, or "
+                "choose other settings"
             )
         takes.refuse(dataset, f"{one.name}, one of the {one.kind.plural},")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from classical.hmm.settings import HmmSettings, channel_kinds
-from forecasting.kind import Job, Kind, Tables, Takes
+from forecasting.kind import Job, Kind, Probe, Tables, Takes
 from forecasting.task import FORECAST
 
 if TYPE_CHECKING:
@@ -87,6 +87,12 @@ def _quick(regimes: int | None) -> Mapping[str, dict[str, Any]]:
     return {NAME: {"iterations": 60, **({} if regimes is None else {"states": regimes, "order": 48})}}
 
 
+def _probe(tables: Tables) -> Sequence[Probe]:
+    from classical.hmm.gpu.placing import why_no_gpu
+
+    return (Probe("GPUs for E-steps", why_no_gpu(), "numba sees them", "processors take them"),)
+
+
 HMM = Kind(
     name=NAME,
     title="HMM",
@@ -104,4 +110,5 @@ HMM = Kind(
     describe=_describe,
     sections=_sections,
     quick=_quick,
+    probe=_probe,
 )

@@ -104,15 +104,19 @@ class _Sent:
 
 def must_see_a_gpu() -> None:
     """Raises InputError where numba finds none."""
-    try:
-        seen = cuda.is_available()
-    except Exception as error:  # whatever a driver that does not fit raises
-        raise InputError(f"a GPU was asked for, and numba cannot use any here: {error}") from None
-    if not seen:
+    if why_not := why_no_gpu():
         raise InputError(
-            "a GPU was asked for, and numba sees none here (nvidia-smi shows those there are, CUDA_VISIBLE_DEVICES may hide "
-            "them, and the extra `gpu` installs what numba needs): mend that, or leave cluster.gpus_per_worker out"
+            f"a GPU was asked for, and {why_not} (nvidia-smi shows those there are, CUDA_VISIBLE_DEVICES may hide them, and the "
+            "extra `gpu` installs what numba needs): mend that, or leave cluster.gpus_per_worker out"
         )
+
+
+def why_no_gpu() -> str | None:
+    """In words; None where numba sees one."""
+    try:
+        return None if cuda.is_available() else "numba sees none here"
+    except Exception as error:  # whatever a driver that does not fit raises
+        return f"numba cannot use any here: {error}"
 
 
 @dataclass(frozen=True)

@@ -96,6 +96,25 @@ def dataset(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Se
     return prepare(spark, Spec.model_validate(tables), str(folder / "data.seq"))
 
 
+@pytest.fixture(scope="module")
+def counts(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, SequenceDataset]:
+    """Busy and idle days of counts, and of words."""
+    folder, hours = tmp_path_factory.mktemp("counts"), np.arange(300)
+    rng = np.random.default_rng(0)
+    level = np.where(hours // 24 % 2, 12, 3)
+    frame = pd.DataFrame({"time": np.datetime64("2025-01-01T00") + hours, "calls": rng.poisson(level)})
+    frame.assign(mode=np.where(rng.random(300) < level / 15, "up", "down")).to_csv(folder / "readings.csv", index=False)
+
+    def dataset(channel: str, kind: str) -> SequenceDataset:
+        tables = {
+            "readings": {"path": str(folder / "readings.csv"), "timestamp": "time", "values": [channel], kind: [channel]},
+            "windows": {"context": 24, "horizon": 6},
+        }
+        return prepare(spark, Spec.model_validate(tables), str(folder / channel))
+
+    return {"calls": dataset("calls", "counts"), "mode": dataset("mode", "categories")}
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, with models of the user's own."""
@@ -171,6 +190,39 @@ def test_without_asking_the_entrants_of_the_settings_are_compared(run: Run, data
     assert list(scores_in(folder / "r"))[3:] == ["wide"]
     seeds = json.loads((folder / "r" / "scores.json").read_text())["seeds"]
     assert seeds == {"wide": 0}
+
+
+def test_families_of_counts_and_of_numbers_are_compared_on_counts(
+    run: Run, counts: dict[str, SequenceDataset], folder: Path
+) -> None:
+    settings = ("--settings", "entrants.toml", "--entrants.poisson.kind", "hmm", "--entrants.poisson.emission", "poisson")
+    status, printed = run("compare", counts["calls"].location, "--out", "r", "--fit", "hmm", "--fit", "poisson", *settings)
+    assert status == 0, printed
+    scores = scores_in(folder / "r")
+    assert scores["poisson"]["mse"] != scores["hmm"]["mse"]
+    assert "Poisson hidden Markov model, 2 states" in (folder / "r" / "report.html").read_text()
+
+
+def test_what_forecasts_no_numbers_is_fitted_and_not_compared(
+    run: Run, counts: dict[str, SequenceDataset], dataset: SequenceDataset, folder: Path
+) -> None:
+    words, settings = counts["mode"].location, ("--settings", "entrants.toml", "--hmm.emission", "categorical")
+    status, printed = run("fit", "hmm", words, "--out", "words", *settings)
+    assert status == 0, printed
+    for command, message in (
+        (("forecast", "words", words, "--out", "f.csv"), "words: forecasts no numbers"),
+        (("compare", words, "--out", "r", "--model", "a=words"), "channel 'mode' is a category, and models forecast numbers"),
+        (("compare", dataset.location, "--out", "r", "--model", "a=words"), "words: forecasts no numbers"),
+        (("compare", dataset.location, "--out", "r", "--fit", "hmm", *settings), "hmm: HMMs with these settings cannot forecast"),
+        (
+            ("fit", "hmm", dataset.location, "--out", "x", *settings),
+            "numbers, and `fit hmm` with these settings takes categories",
+        ),
+        (("fit", "lstm", words, "--out", "x"), "channel 'mode' is a category, and models forecast numbers"),
+    ):
+        status, printed = run(*command)
+        assert (status, len(printed.strip().splitlines())) == (2, 1), printed
+        assert message in printed
 
 
 @pytest.mark.parametrize(
