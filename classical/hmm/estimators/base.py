@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from abc import abstractmethod
@@ -13,13 +12,12 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-import xxhash
 
 from classical import em
-from classical.checkpoints import FileCheckpoint
 from classical.hmm.emissions import Emission
 from classical.hmm.estimators.arguments import is_whole, numbers, prior_of
 from classical.hmm.estimators.asking import Asking
+from classical.hmm.estimators.checkpoint import checkpoint_of
 from classical.hmm.estimators.described import card_of, forecaster_of
 from classical.hmm.forecast import HmmForecaster
 from classical.hmm.frames import is_frame, with_paths
@@ -30,7 +28,6 @@ from classical.hmm.monitor import Monitor, report
 from classical.hmm.part import HmmPart
 from classical.hmm.saving import save
 from classical.hmm.sequences import Lengths, sequences_of
-from classical.hmm.stored import CLASSES
 from classical.hmm.structure import Structure
 from classical.hmm.training import Known, Training, training
 from classical.online import KAPPA, fit_online
@@ -41,8 +38,6 @@ from prep.errors import InputError
 from prep.manifest import Column
 
 log = logging.getLogger(__name__)
-# Arguments that do not change where a fit goes, but when it ends, what is told of it, or what is asked later.
-ASIDE = {"n_iter", "tol", "tol_of", "n_jobs", "verbose", "algorithm", "implementation", "warm_start"}
 
 
 @dataclass(eq=False)
@@ -175,7 +170,7 @@ class Estimator(Asking):
         how = {"spark": spark, "partitions": partitions, "column": column, "threads": self.n_jobs}
         with training(X, lengths, weights, check=self._check, **how) as given:
             begins = self.beginnings(given)
-            saved = None if checkpoint is None else self._checkpoint(Path(checkpoint), resume, given, begins[0])
+            saved = None if checkpoint is None else checkpoint_of(self, Path(checkpoint), resume, given, begins[0])
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu + given.cpu_seconds
             try:
                 with given.placed(begins[0], gpus) as (data, told):
@@ -351,7 +346,7 @@ class Estimator(Asking):
             )  # fmt: skip
             # A copy: where the fit fails, the parameters are those from before.
             begun = copy(self)
-            begun._adopt(begin, self._begun)
+            begun._adopt(begin, self.begun)
             begins.append(begun._model(begin.emission))
         return begins
 
@@ -378,10 +373,11 @@ class Estimator(Asking):
             seconds + sum(longest.seconds), cpu + sum(longest.cpu_seconds),
         )  # fmt: skip
         self.fitted_on_ = given.origin
+        vars(self).pop("online_history_", None)
         self._adopt(model, {"s", "t", *self.LETTERS})
 
     @property
-    def _begun(self) -> set[str]:
+    def begun(self) -> set[str]:
         """The letters of what a fit begins by itself."""
         return set() if self.warm_start and hasattr(self, "startprob_") else self._letters(self.init_params)
 
@@ -393,21 +389,6 @@ class Estimator(Asking):
                 on_iteration(iteration, max(likelihoods.values()))
 
         return told
-
-    def _checkpoint(self, file: Path, resume: bool, given: Training, begin: HiddenMarkov[Any]) -> FileCheckpoint:
-        """Of this fit: of the same sequences, with the same arguments, from the same parameters where these were set."""
-        assert given.digest is not None
-        arguments = {name: value for name, value in self.arguments().items() if name not in ASIDE}
-        fields = {"s": begin.start, "t": begin.transition}
-        fields |= {letter: getattr(begin.emission, name) for letter, name in self.LETTERS.items()}
-        given_before = {letter: encoded(value) for letter, value in fields.items() if letter not in self._begun}
-        about = {
-            "data": given.digest(),
-            "estimator": type(self).__name__,
-            "states": arguments.pop("n_components"),
-            "parameters": xxhash.xxh3_128_hexdigest(json.dumps(given_before, sort_keys=True).encode()),
-        }
-        return FileCheckpoint(file, about | arguments, CLASSES, resume)
 
     def _names_states(self) -> bool:
         """Whether nothing that the user gave says which state is which."""

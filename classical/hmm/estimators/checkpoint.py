@@ -1,0 +1,37 @@
+"""What the checkpoint of an estimator's fit says that it is of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import xxhash
+
+from classical.checkpoints import FileCheckpoint
+from classical.hmm.stored import CLASSES
+from classical.persistence import encoded
+
+if TYPE_CHECKING:
+    from classical.hmm.estimators.base import Estimator
+    from classical.hmm.model import HiddenMarkov
+    from classical.hmm.training import Training
+
+# Arguments that do not change where a fit goes, but when it ends, what is told of it, or what is asked later.
+ASIDE = {"n_iter", "tol", "tol_of", "n_jobs", "verbose", "algorithm", "implementation", "warm_start"}
+
+
+def checkpoint_of(estimator: Estimator, file: Path, resume: bool, given: Training, begin: HiddenMarkov[Any]) -> FileCheckpoint:
+    """Of this fit: of the same sequences, with the same arguments, from the same parameters where these were set."""
+    assert given.digest is not None, "a fit of sequences that have none is refused"
+    arguments = {name: value for name, value in estimator.arguments().items() if name not in ASIDE}
+    fields = {"s": begin.start, "t": begin.transition}
+    fields |= {letter: getattr(begin.emission, name) for letter, name in estimator.LETTERS.items()}
+    set_before = {letter: encoded(value) for letter, value in fields.items() if letter not in estimator.begun}
+    about = {
+        "data": given.digest(),
+        "estimator": type(estimator).__name__,
+        "states": arguments.pop("n_components"),
+        "parameters": xxhash.xxh3_128_hexdigest(json.dumps(set_before, sort_keys=True).encode()),
+    }
+    return FileCheckpoint(file, about | arguments, CLASSES, resume)
