@@ -20,6 +20,7 @@ from prep.dataset import SequenceDataset, read_manifest
 from prep.errors import InputError
 from prep.grid import Grid
 from prep.manifest import OUTSIDE, PETASTORM, Manifest
+from prep.overflow import refuse_overflow
 from prep.pipeline import Source, counts_of, joined_sources, load, plan_of, refuse_duplicates
 from prep.spec import ReadingsSpec
 from prep.splits import Border, border
@@ -68,6 +69,8 @@ def append(
         sources = {READINGS: later, KEPT: _kept(tail, plan), **joined_sources(new)}
         work = entered.enter_context(worked(sources, plan, cut, new.rows))
         refuse_duplicates(spec, grid, work.ledger)
+        refuse_overflow(work, columns.names)
+        refuse_overflow(work, columns.names, (before.scaling, before.covariate_scaling))
         counts = counts_of(new, work.ledger, columns, borders)
         counts[OUTSIDE]["readings_late"] = late
         after = before.model_copy(

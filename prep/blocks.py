@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 
 from prep.entries import cache_directory
 from prep.errors import InputError
-from prep.keeping import Sink, kept
+from prep.keeping import Sink, in_memory, kept
 from prep.soundness import verified
 
 # Small enough that a batch stays in the processor's cache between being decoded and written, and that no memory is mapped anew.
@@ -99,11 +99,24 @@ def read(address: Address) -> Block:
     Raises InputError where the file is missing, cannot be read, is not the one that the manifest describes (its bytes have
     another digest), or does not hold what the address says.
     """
-    if not re.fullmatch(r"[0-9a-f]{32}", address.digest):  # it becomes the name of a file
-        raise InputError(f"{address.file}: {address.digest!r} is not a digest of 128 bits in hexadecimal. {MEND}")
+    _must_be_digest(address)
     described = f"{FORMAT} {address.row_group} {address.arrays}"
     name = f"{address.digest}-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
-    arrays = kept(cache_directory(), name, lambda sink: _decode(address, sink))
+    return _rows_at(address, kept(cache_directory(), name, lambda sink: _decode(address, sink)))
+
+
+def read_anew(address: Address) -> Block:
+    """As `read`, but from the file itself, whatever this node keeps, and nothing of it is kept."""
+    _must_be_digest(address)
+    return _rows_at(address, in_memory(lambda sink: _decode(address, sink)))
+
+
+def _must_be_digest(address: Address) -> None:
+    if not re.fullmatch(r"[0-9a-f]{32}", address.digest):  # it becomes the name of a file
+        raise InputError(f"{address.file}: {address.digest!r} is not a digest of 128 bits in hexadecimal. {MEND}")
+
+
+def _rows_at(address: Address, arrays: dict[str, np.ndarray]) -> Block:
     rows = len(arrays["windows"])
     if not 0 <= address.start <= address.stop <= rows:
         raise InputError(

@@ -9,6 +9,7 @@ from typing import Literal
 from pyspark.sql.types import BooleanType, DataType, IntegralType, NumericType, StringType
 
 from prep.errors import InputError
+from prep.float32 import OVERFLOW
 from prep.sources import Source, literal
 
 Kind = Literal["real", "count", "category"]
@@ -33,24 +34,27 @@ def must_hold(source: Source, name: str, kind: Kind) -> None:
 def cell_of(column: str, type_: DataType, kind: Kind, vocabulary: tuple[str, ...] | None = None) -> Cell:
     """The cell in a column, an expression in SQL of a type that can hold its kind.
 
-    A real number is finite, and a count whole and not negative. The texts in MISSING are nothing, but for a category whose
-    vocabulary has them.
+    A real number is finite, also as float32, and a count whole and not negative. The texts in MISSING are nothing, but for a
+    category whose vocabulary has them.
     """
     if kind == "category":
         text = f"trim(cast({column} as string))"
         known = {word.lower() for word in vocabulary or ()}
         return Cell(f"if({_is_one_of(text, [word for word in MISSING if not word or word not in known])}, null, {text})", None)
-    number = f"try_cast({column} as double)"
-    if isinstance(type_, StringType):
-        # Java takes 5d and 0x1p3 for numbers.
-        number = f"if({column} rlike '[dDfFxX]', null, {number})"
+    number = _number(column, type_)
     if kind == "count":
         fits = f"{number} >= 0 and {number} < double('infinity') and {number} = floor({number})"
     elif isinstance(type_, IntegralType | BooleanType):
         return Cell(number, None)
     else:
-        fits = f"abs({number}) < double('infinity')"
+        fits = f"abs({number}) < double('{OVERFLOW!r}')"
     return Cell(f"if({fits}, {number}, null)", f"not (coalesce({fits}, false) or {missing(column, type_)})")
+
+
+def finite(column: str, type_: DataType) -> str:
+    """The finite number in a column, however large, in SQL; null where there is none."""
+    number = _number(column, type_)
+    return f"if(abs({number}) < double('infinity'), {number}, null)"
 
 
 def missing(column: str, type_: DataType) -> str:
@@ -58,6 +62,12 @@ def missing(column: str, type_: DataType) -> str:
     if isinstance(type_, StringType):
         return f"{column} is null or {_is_one_of(f'trim({column})', MISSING)}"
     return f"{column} is null or isnan(cast({column} as double))"
+
+
+def _number(column: str, type_: DataType) -> str:
+    number = f"try_cast({column} as double)"
+    # Java takes 5d and 0x1p3 for numbers.
+    return f"if({column} rlike '[dDfFxX]', null, {number})" if isinstance(type_, StringType) else number
 
 
 def _is_one_of(text: str, words: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pydantic import BaseModel, ConfigDict
 
 from prep.errors import InputError
+from prep.float32 import OVERFLOW
 
 MOST_WORDS = 10_000
 APPENDED = "appended"
@@ -56,11 +57,13 @@ def in_order(word: str) -> tuple[bool, float, str]:
 
 
 def number_of(text: str | None, words: Vocabulary | None) -> float:
-    """An attribute as it is stored: a number, the code of a word, NaN where there is none or the word is not known."""
+    """An attribute as it is stored: a number, the code of a word, NaN where there is none, or it is not known or not finite in
+    float32.
+    """
     if text is None or not (words or is_number(text)):
         return float("nan")
     if words is None:
-        return float(text)
+        return float(text) if abs(float(text)) < OVERFLOW else float("nan")
     return float(words.words.index(text)) if text in words.words else float("nan")
 
 

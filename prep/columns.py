@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from pyspark.sql import functions as F
 from prep.coding import MOST_WORDS, Vocabulary, is_number, number_of, vocabulary
 from prep.companions import calendar_names
 from prep.errors import InputError
+from prep.float32 import MOST, OVERFLOW
 from prep.grid import Grid
 from prep.manifest import Column, Manifest
 from prep.readings import Readings
@@ -41,6 +43,11 @@ class Columns:
     joined: int
 
     @property
+    def names(self) -> list[str]:
+        """Of channels and joined covariates."""
+        return [column.name for column in (*self.channels, *self.covariates[: self.joined])]
+
+    @property
     def scaled(self) -> np.ndarray:
         """(channels and joined covariates,) bool: those that are real numbers of a unit."""
         return np.array([column.kind == "real" for column in (*self.channels, *self.covariates[: self.joined])])
@@ -57,7 +64,7 @@ def columns_of(
 ) -> Columns:
     """The columns that a spec asks for, with their vocabularies; those of a dataset that is appended to, with what is new to it.
 
-    Raises InputError where two have one name.
+    Raises InputError where two have one name, and for an attribute that is a number and not finite in float32.
     """
     split = _split(readings, spec, borders, series, grid)
     unknown: Counter[str] = Counter()
@@ -87,8 +94,19 @@ def columns_of(
     if twice:
         raise InputError(f"two columns are named {twice[0]!r}, among channels, covariates, labels and attributes: rename one")
     words_of = [column.vocabulary for column in described]
+    _refuse_infinite(described, attributes)
     of_series = {key: tuple(map(number_of, row, words_of)) for key, row in attributes.items()}
     return Columns(tuple(channels), (*joined, *calendar), tuple(labels), described, of_series, unknown, len(joined))
+
+
+def _refuse_infinite(described: Sequence[Column], attributes: dict[str, tuple[str | None, ...]]) -> None:
+    for series, row in attributes.items():
+        for column, text in zip(described, row, strict=True):
+            if column.vocabulary is None and text is not None and is_number(text) and abs(float(text)) >= OVERFLOW:
+                raise InputError(
+                    f"series {series!r}: attribute {column.name!r}: expected a number up to {MOST}, found {text!r}. Mend it, or "
+                    "leave it empty"
+                )
 
 
 def coded(good: DataFrame, columns: Columns) -> DataFrame:

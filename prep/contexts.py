@@ -58,7 +58,8 @@ def contexts_of(arrivals: Arrivals, wanted: Wanted) -> Iterator[Contexts]:
 
     A context ends at the last step at which every channel is known, or filled. A series is left out where that lies so far back
     that a hole since then could not be closed any more, where a hole within the context is not closed, where there are not so
-    many steps, and where one of them has two readings of one time, or one that is not understood, though none were allowed.
+    many steps, where one of them has two readings of one time, or one that is not understood, though none were allowed, and where
+    a value is not finite in float32 once it is scaled.
     """
     widest = max(wanted.reach, wanted.ahead) * len(wanted.preparation.channels)
     for block in arrivals.blocks(max(1, BLOCK_BYTES // (8 * widest))):
@@ -83,13 +84,22 @@ def _contexts(block: Block, wanted: Wanted) -> Contexts:
     if wanted.scaling.each_series and wanted.preparation.unseen == "error":
         reasons[wanted.scaling.by_series.places(block.names) < 0] = "no training data to be scaled by"
     reasons = np.where(block.faults == "", reasons, "a reading whose " + block.faults + " is not understood")
-    good, bad = np.flatnonzero(reasons == ""), np.flatnonzero(reasons != "")
+    good = np.flatnonzero(reasons == "")
     steps = end[good, None] - wanted.context + 1 + np.arange(wanted.context)
     first = block.last[good] - wanted.reach + 1 + steps[:, 0]
     values, observed = filled[good[:, None], steps], ~np.isnan(known[good[:, None], steps])
+    context = _scaled(values, block.names[good], wanted.scaling)
+    finite = np.isfinite(context).all(axis=1)
+    if not finite.all():
+        fits = finite.all(axis=1)
+        for series, channels in zip(good[~fits], finite[~fits], strict=True):
+            name = wanted.preparation.channels[channels.argmin()].name
+            reasons[series] = f"a value of {name} that is more than float32 holds once it is scaled"
+        good, first, context, observed = (found[fits] for found in (good, first, context, observed))
+    bad = np.flatnonzero(reasons != "")
     times = np.where(block.last == NONE, NEVER, _times(np.where(block.last == NONE, 0, block.last), wanted))
     return Contexts(
-        _given(block.names[good], first, values, observed, block.attributes[good], wanted),
+        _given(block.names[good], first, context, observed, block.attributes[good], wanted),
         tuple((str(block.names[series]), times[series], reasons[series]) for series in bad),
     )
 
@@ -159,17 +169,24 @@ def _lacking(known: np.ndarray, filled: np.ndarray, end: np.ndarray, older: np.n
     return reasons
 
 
+def _scaled(values: np.ndarray, names: np.ndarray, scaling: Scaling) -> np.ndarray:
+    """`values` (series, context, channels) as float32, infinite where that does not hold them."""
+    centre, scale = scaling.of(names)
+    with np.errstate(over="ignore"):
+        scaled: np.ndarray = ((values - centre[:, None]) / scale[:, None]).astype(np.float32)
+    return scaled
+
+
 def _given(
-    names: np.ndarray, first: np.ndarray, values: np.ndarray, observed: np.ndarray, attributes: np.ndarray, wanted: Wanted
+    names: np.ndarray, first: np.ndarray, context: np.ndarray, observed: np.ndarray, attributes: np.ndarray, wanted: Wanted
 ) -> Given:
-    """Contexts that begin at the steps `first`; values (series, context, channels) are scaled here."""
-    centre, scale = wanted.scaling.of(names)
+    """Contexts (series, context, channels) that begin at the steps `first`, scaled already."""
     asked = wanted.preparation.calendar
     steps, place = np.unique(first[:, None] + np.arange(wanted.context + wanted.ahead), return_inverse=True)
     features = calendar(_times(steps, wanted).astype(np.int64), asked.features, asked.time_zone).astype(np.float32)
     known = features[place.reshape(len(first), wanted.context + wanted.ahead)]
     return Given(
-        context=((values - centre[:, None]) / scale[:, None]).astype(np.float32),
+        context=context,
         observed=observed.astype(np.uint8),
         covariates=known[:, : wanted.context],
         covariates_observed=np.ones((len(first), wanted.context, known.shape[2]), np.uint8),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import math
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -14,6 +15,7 @@ from typing import IO, Any
 from pyspark.sql import DataFrame
 
 from prep.errors import InputError
+from prep.float32 import MOST, OVERFLOW
 from prep.sources import FORMATS, LINE, separator, shown
 from prep.spec import JoinSpec, ReadingsSpec
 from prep.times import left_out, numbers_need_a_format
@@ -61,9 +63,18 @@ def _problem(bad: DataFrame, spec: ReadingsSpec | JoinSpec, reason: str, row: di
         expected = "the name of a series"
     elif isinstance(spec, ReadingsSpec) and (reason in spec.counts or (spec.form == "wide" and spec.counts)):
         expected = "a count, whole and not negative"
+    elif _is_too_large(found):
+        expected = f"a number up to {MOST}"
     else:
         expected = "a finite number"
     return f"column {reason!r}: expected {expected}, found {found!r}"
+
+
+def _is_too_large(found: Any) -> bool:
+    try:
+        return OVERFLOW <= abs(float(found)) < math.inf
+    except (TypeError, ValueError):
+        return False
 
 
 def _row_number(file: Path, row: dict[str, Any]) -> int | None:

@@ -32,6 +32,18 @@ def kept(folder: Path, name: str, make: Callable[[Sink], None]) -> dict[str, np.
     return arrays
 
 
+def in_memory(make: Callable[[Sink], None]) -> dict[str, np.ndarray]:
+    """The arrays that `make` puts into a sink, read-only, which are no entry."""
+    descriptor = os.memfd_create("hindcast", os.MFD_CLOEXEC)
+    try:
+        sink = Sink(descriptor)
+        make(sink)
+        sink.close()
+        return _arrays(_map(descriptor))
+    finally:
+        os.close(descriptor)
+
+
 class GoneError(Exception):
     """An entry is not on this node: it never was, or something has removed it."""
 

@@ -26,6 +26,8 @@ class Ledger:
     longest    split → steps of its longest segment
     series     split → the series that have a step in it
     duplicate  the first duplicate: (series, step)
+    extremes   (2, channels and then covariates): the lowest and the highest on the grid in any series, [inf, -inf] where there is
+               none; of no piece (2, 0)
     """
 
     moments: dict[str, list[tuple[int, Moments]]] = field(default_factory=dict)
@@ -34,6 +36,7 @@ class Ledger:
     longest: dict[str, int] = field(default_factory=dict)
     series: dict[str, set[str]] = field(default_factory=dict)
     duplicate: tuple[str, int] | None = None
+    extremes: np.ndarray = field(default_factory=lambda: np.empty((2, 0)))
 
     def of_series(self) -> dict[str, Moments]:
         """The training moments of each series. Its pieces are taken in the order of their time, so the partitioning does not
@@ -85,6 +88,7 @@ def examine(piece: Piece, cut: Cut) -> str:
                 trained.append(moments(np.nan_to_num(both), seen))
     record |= {"counts": counts, "runs": runs, "longest": longest}
     record["moments"] = [part.tolist() for part in astuple(merge(trained))] if trained else None
+    record["extremes"] = _extremes(chunk).tolist()
     record["duplicate"] = int(piece.duplicates[0]) if len(piece.duplicates) else None
     return json.dumps(record)
 
@@ -103,6 +107,10 @@ def gather(records: Iterable[str]) -> Ledger:
             ledger.longest[split] = max(ledger.longest.get(split, 0), steps)
         if record["moments"]:
             ledger.moments.setdefault(series, []).append((record["first"], Moments(*map(np.array, record["moments"]))))
+        low, high = np.array(record["extremes"])
+        if ledger.extremes.size:
+            low, high = np.minimum(low, ledger.extremes[0]), np.maximum(high, ledger.extremes[1])
+        ledger.extremes = np.stack([low, high])
         if record["duplicate"] is not None:
             found = (series, record["duplicate"])
             ledger.duplicate = min(ledger.duplicate or found, found)
@@ -118,6 +126,14 @@ def training_values(chunks: Iterable[tuple[Chunk, int]], cut: Cut) -> Iterator[t
                     mine = slice(*segment.own)
                     values = np.where(segment.observed[mine], segment.values[mine], np.nan)
                     yield segment.series, np.concatenate([values, segment.covariates[mine]], axis=1)
+
+
+def _extremes(chunk: Chunk) -> np.ndarray:
+    """As in `Ledger`, also of steps that no split has: what is appended later may make them context."""
+    both = (chunk.values, chunk.covariates)
+    low = [np.fmin.reduce(values, axis=0, initial=np.inf) for values in both]
+    high = [np.fmax.reduce(values, axis=0, initial=-np.inf) for values in both]
+    return np.stack([np.concatenate(low), np.concatenate(high)])
 
 
 def _places(piece: Piece, cut: Cut) -> dict[str, Counter[str]]:

@@ -22,6 +22,7 @@ from prep.joins import load_attributes, load_join
 from prep.layout import Layout, best_windows_per_row
 from prep.ledger import Ledger
 from prep.manifest import FORMAT, OUTSIDE, VERSION, Manifest
+from prep.overflow import refuse_overflow
 from prep.quantiles import quartiles
 from prep.readings import Readings
 from prep.rules import fills_of, order_matters, rules_of
@@ -141,9 +142,11 @@ def write(source: Source, out: str, overwrite: bool, on_stage: Callable[[str], N
         ledger = work.ledger
         refuse_duplicates(spec, grid, ledger)
         refuse_empty_splits(spec, borders, ledger, layout, grid)
+        refuse_overflow(work, columns.names)
         if asked.windows_per_row is None:
             layout = layout.model_copy(update={"windows_per_row": best_windows_per_row(layout, ledger.runs, plan.channels)})
         scaling, covariate_scaling = _scalings(spec, columns, work)
+        refuse_overflow(work, columns.names, (scaling, covariate_scaling))
         manifest = Manifest(
             format=FORMAT,
             version=VERSION,

@@ -9,7 +9,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, NumericType, StringType
 
-from prep.cells import Kind, cell_of, missing, must_hold
+from prep.cells import Kind, cell_of, finite, missing, must_hold
 from prep.errors import InputError
 from prep.faults import RAGGED, explain
 from prep.sources import FILE, LINE, POSITION, Source, escaped, literal, open_source, quoted, with_position
@@ -227,7 +227,7 @@ def _numeric_columns(source: Source, candidates: list[str]) -> set[str]:
         if not texts:
             break
         present = [F.expr(f"count(if({missing(escaped(name), StringType())}, null, true))") for name in texts]
-        numbers = [F.expr(f"count({cell_of(escaped(name), StringType(), 'real').value})") for name in texts]
+        numbers = [F.expr(f"count({finite(escaped(name), StringType())})") for name in texts]
         counts = rows.agg(F.array(*present).alias("present"), F.array(*numbers).alias("numbers")).first()
         assert counts is not None, "an aggregate has a row"
         numeric |= {name for name, p, n in zip(texts, counts["present"], counts["numbers"], strict=True) if 2 * n > p}

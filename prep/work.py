@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +16,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prep.chunks import READINGS, Plan, chunks_of, pieces
+from prep.float32 import OVERFLOW
 from prep.ledger import Ledger, examine, gather, training_values
 from prep.manifest import QUARANTINE, TAIL, Manifest, Part, added
 from prep.quantiles import Cells, Wanted, tally
 from prep.rows import Encoding, encode, spark_schema, unischema
+from prep.scaling import Scaling
 from prep.segments import Cut, parts, segments
-from prep.writing import files_of, write_manifest, write_rows
+from prep.writing import files_of, must_open, write_manifest, write_rows
 
 READINGS_A_PARTITION = 1_000_000
 # A piece is megabytes: as many go to Python at a time.
@@ -60,10 +62,36 @@ class Work:
             found.setdefault((row["group"], row["channel"]), Counter())[row["cell"]] = row["n"]
         return found
 
+    def largest_overflow(self, scalings: Sequence[Scaling]) -> tuple[str, int, int, float] | None:
+        """Of the values that are not finite in float32, as they are or scaled, the largest: (series, step, column, value).
+
+        `scalings` are of the channels and of the covariates, or none.
+        """
+        plan = self.plan
+
+        def find(batches: Batches) -> Iterator[pa.RecordBatch]:
+            for chunk, _ in chunks_of(batches, plan):
+                both = (chunk.values, chunk.covariates)
+                values = np.concatenate(both, axis=1)
+                beyond = np.abs(values) >= OVERFLOW
+                if scalings:
+                    with np.errstate(over="ignore"):
+                        scaled = [scaling.apply(part, chunk.series) for scaling, part in zip(scalings, both, strict=True)]
+                    beyond |= np.abs(np.concatenate(scaled, axis=1)) >= OVERFLOW
+                if beyond.any():
+                    step, column = np.unravel_index(np.where(beyond, np.abs(values), -1).argmax(), values.shape)
+                    found = [chunk.series], [chunk.first + int(step)], [int(column)], [float(values[step, column])]
+                    yield pa.RecordBatch.from_arrays(list(map(pa.array, found)), ["series", "step", "column", "value"])
+
+        overflowing = self.kept.mapInArrow(find, "series string, step long, column long, value double")
+        row = overflowing.orderBy(F.abs("value").desc(), "series", "step", "column").first()
+        return None if row is None else (row["series"], row["step"], row["column"], row["value"])
+
     def write(self, manifest: Manifest, attributes: dict[str, tuple[float, ...]], folder: Path, bad: DataFrame | None) -> None:
         """Writes rows, tail, quarantine and at last the manifest into `folder`, beside what the manifest names already.
 
-        Compares what the files hold with what the ledger counted. `attributes`: series → its attributes, as they are stored.
+        Compares what the files hold with what the ledger counted, and opens what was written. `attributes`: series → its
+        attributes, as they are stored.
         """
         plan, spark = self.plan, self.kept.sparkSession
         # With the packing that was chosen meanwhile.
@@ -104,6 +132,7 @@ class Work:
             "digests": {split: added(part.content for part in every if part.split == split) for split in manifest.borders},
         }
         write_manifest(manifest.model_copy(update=update), folder)
+        must_open(folder, written)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import ParseResult
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from petastorm.etl.dataset_metadata import ROW_GROUPS_PER_FILE_KEY, materialize_dataset
@@ -17,8 +18,10 @@ from petastorm.unischema import Unischema
 from pyspark.sql import DataFrame, SparkSession
 
 from prep import storage
+from prep.blocks import Address, read_anew
+from prep.entries import cache_directory
 from prep.errors import InputError
-from prep.manifest import MANIFEST, PETASTORM, Manifest, Part, added
+from prep.manifest import MANIFEST, PETASTORM, Manifest, Part, added, parse_manifest
 
 ROW_GROUP_MB = 16
 SCALARS = ("series", "start", "windows", "own_start", "own_stop")
@@ -103,6 +106,24 @@ def digest_of_row(split: str, row: tuple[Any, ...]) -> str:
     for array in arrays:
         digest.update(array)
     return digest.hexdigest()
+
+
+def must_open(folder: Path, written: tuple[Part, ...]) -> None:
+    """Opens a dataset as whoever uses it will: its manifest, and of each split the first row group that was written.
+
+    Raises RuntimeError where that cannot be done, or a value of it is not finite: then it takes nobody's place.
+    """
+    cache_directory()  # where that is not ours, the dataset is not to blame, and the error says what helps
+    file = folder / MANIFEST
+    try:
+        manifest = parse_manifest(file.read_text(encoding="utf-8"), str(file))
+        for part in {part.split: part for part in reversed(written)}.values():
+            address = Address(str(folder.absolute() / part.path), part.digest, 0, 0, part.rows[0], manifest.arrays)
+            block = read_anew(address)
+            if not (np.isfinite(block.values).all() and np.isfinite(block.covariates).all()):
+                raise InputError(f"{address.file}: a value in it is not finite")
+    except InputError as error:
+        raise RuntimeError(f"what was written cannot be used, and was not put in place: {error}") from error
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:

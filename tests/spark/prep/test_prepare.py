@@ -176,6 +176,10 @@ BAD_FILES = {
         r"r\.csv, row 122: column 'b': expected a finite number, found 'oops'",
     ),
     "infinite": ([["2025-03-01T00", "x", "inf", "1"]], r"r\.csv, row 122: column 'a': expected a finite number, found 'inf'"),
+    "beyond float32": (
+        [["2025-03-01T00", "x", "1", "-3.5e38"]],
+        r"r\.csv, row 122: column 'b': expected a number up to 3\.4028235e\+38, .*, found '-3\.5e38'",
+    ),
     "no time": ([["32 May", "x", "1", "1"]], r"r\.csv, row 122: column 'time': expected a time such as .*found '32 May'"),
     "ragged": ([["2025-03-01T00", "x", "1"]], r"r\.csv, row 122: has too few or too many fields"),
     "duplicate": (

@@ -193,6 +193,18 @@ def test_bad_readings_that_are_set_aside_keep_no_series_from_a_forecast_that_has
     assert [(name, reason) for name, _, reason in found.left_out] == [("b", "a reading whose heat is not understood")]
 
 
+def test_a_series_with_a_value_that_float32_does_not_hold_once_it_is_scaled_is_left_out_alone() -> None:
+    small = Scaling(method="standard", overall=Affine(centre=(0.0, 0.0), scale=(1.0, 0.01)))
+    rows = [*hourly("a", range(8)), *hourly("b", range(8), heat=3e38), *hourly("c", range(8), visits=3e38)]
+    found = contexts(Wanted(preparation_of({}), small, CONTEXT, 2), batch_of(rows))
+    assert list(found.given.series) == ["a", "b"]
+    assert np.isfinite(found.given.context).all()
+    assert len(found.given.start) == len(found.given.attributes) == len(found.given.known) == 2
+    assert [(name, reason) for name, _, reason in found.left_out] == [
+        ("c", "a value of visits that is more than float32 holds once it is scaled")
+    ]
+
+
 def test_readings_that_do_not_say_their_series_are_told_of() -> None:
     wanted = Wanted(preparation_of({}), PLAIN, CONTEXT, 2)
     arrivals = wanted.arrivals()
@@ -220,12 +232,14 @@ def test_the_calendar_is_known_ahead_and_attributes_are_those_of_the_series() ->
     asked = CalendarSpec(features=("hour", "weekday"), time_zone="Europe/Berlin")
     attributes = (Column(name="height"), Column(name="maker", kind="category", vocabulary={"by_split": {"train": ("x", "y")}}))
     wanted = Wanted(preparation_of({}, calendar=asked, attributes=attributes), PLAIN, CONTEXT, 3)
-    rows = [(*row[:5], "1.5", "y", 0) for row in hourly("a", range(8))] + [
-        (*row[:5], None, "z", 0) for row in hourly("b", range(7))
+    rows = [
+        *((*row[:5], "1.5", "y", 0) for row in hourly("a", range(8))),
+        *((*row[:5], None, "z", 0) for row in hourly("b", range(7))),
+        *((*row[:5], "1e39", "x", 0) for row in hourly("c", range(7))),
     ]
     given = contexts(wanted, batch_of(rows, attributes=2)).given
-    np.testing.assert_array_equal(given.attributes, np.array([[1.5, 1], [np.nan, np.nan]], np.float32))
-    for row, first in enumerate((2, 1)):
+    np.testing.assert_array_equal(given.attributes, np.array([[1.5, 1], [np.nan, np.nan], [np.nan, 0]], np.float32))
+    for row, first in enumerate((2, 1, 1)):
         times = ORIGIN + (first + np.arange(CONTEXT + 3)) * HOUR
         np.testing.assert_array_equal(given.known[row], calendar(times, ("hour", "weekday"), "Europe/Berlin").astype(np.float32))
     np.testing.assert_array_equal(given.covariates, given.known[:, :CONTEXT])
