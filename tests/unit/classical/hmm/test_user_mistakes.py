@@ -78,6 +78,7 @@ def test_what_an_earlier_fit_said_is_forgotten(caplog: pytest.LogCaptureFixture)
     with caplog.at_level(logging.WARNING):
         model.fit_online([X[:20], X[:0], X[20:]], batches=2)
     assert not hasattr(model, "monitor_")
+    assert not hasattr(model.fit(X), "online_history_")
     assert "sequences have no step" in caplog.text or "sequences without a step" in caplog.text
 
 
