@@ -415,8 +415,8 @@ WRITERS = {
     "forecast": (("forecast", "hmm", "data.seq", "--out", "w/f.csv"), "f.csv"),
     "forecast readings": (("forecast", "hmm", "readings.csv", "--out", "w/f.csv"), "f.csv"),
     "readings": (("readings", "spec.toml", "--out", "w/readings.html"), "readings.html"),
-    "compare": (("compare", "data.seq", "--hmm", "hmm", "--lstm", "lstm", "--out", "w"), "report.html"),
-    "compare's scores": (("compare", "data.seq", "--hmm", "hmm", "--lstm", "lstm", "--out", "w"), "scores.json"),
+    "compare": (("compare", "data.seq", "--model", "hmm=hmm", "--model", "lstm=lstm", "--out", "w"), "report.html"),
+    "compare's scores": (("compare", "data.seq", "--model", "hmm=hmm", "--model", "lstm=lstm", "--out", "w"), "scores.json"),
 }
 
 
