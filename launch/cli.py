@@ -348,6 +348,7 @@ def main() -> None:
         arguments = parse(sys.argv[1:], os.environ)
         debug = arguments.debug
         watching.begin(arguments)
+        arguments.must_make_sense()
         app(args=arguments.for_parser, obj=dict(arguments.fields))
     except SystemExit as stop:  # how the parser ends a command, also one that went well
         status = int(stop.code or 0)

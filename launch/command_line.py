@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from launch.commands import COMMANDS, Command
@@ -14,8 +15,8 @@ DEBUG, HELP = "--debug", "--help"
 # Who watches the run: the option, and the variable that says it where no option does.
 WATCHERS = {"--run-dir": "HINDCAST_RUN_DIR", "--log": "HINDCAST_LOG", "--metrics": "HINDCAST_METRICS"}
 FORMATS = ("text", "json")
-# A field of the settings: a table, perhaps the name of an entrant, and a field.
-FIELD = re.compile(r"--([a-z_]+(\.[A-Za-z0-9_+-]+)*\.[a-z_]+)")
+# A field of the settings: a table, perhaps the name of an entrant, which may have letters of any language, and a field.
+FIELD = re.compile(r"--([a-z_]+(\.[\w+-]+)*\.[a-z_]+)")
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Arguments:
     words      of the command, for its parser
     submitted  what stands behind the dashes of `submit`, them included: another command, left as it is
     fields     of the settings: "lstm.epochs" -> "3"
+    unfinished the first of them that no value follows
     helps      whether the command is only to say what it takes
     command    None where there is none of that name
     """
@@ -42,6 +44,7 @@ class Arguments:
     words: tuple[str, ...]
     submitted: tuple[str, ...]
     fields: Mapping[str, str]
+    unfinished: str | None
     watchers: Watchers
     debug: bool
     helps: bool
@@ -57,19 +60,38 @@ class Arguments:
         """The words that are no options: the command's own name first."""
         return tuple(word for word in self.words if not word.startswith("-"))
 
+    def must_make_sense(self) -> None:
+        """Raises InputError for a field without a value, and for a command that horovodrun has started and should not have.
+
+        A run has begun by then: who watches it is told.
+        """
+        if self.helps:
+            return
+        if self.unfinished is not None:
+            raise InputError(f"{self.unfinished}: a value is missing")
+        if self.command is not None and self.command.works:
+            self.command.must_run_alone(self.names)
+
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Arguments:
-    """Takes apart what follows `hindcast`. Raises InputError for an option whose value is missing, or an unknown --log."""
+    """Takes apart what follows `hindcast`. Raises InputError where it does not say who watches, or in an unknown --log."""
     own, submitted = _divided(list(arguments))
     line, words, fields, watching = list[str](), list[str](), dict[str, str](), dict[str, str]()
-    rest = iter(own)
-    for word in rest:
+    unfinished, rest = None, deque(own)
+    while rest:
+        word = rest.popleft()
         name, equals, text = word.partition("=")
         if name in WATCHERS:
-            watching[name] = _value(name, equals, text, rest, may_be_option=False)
+            watching[name] = (text if equals else _following(rest)) or ""
+            if not watching[name]:
+                raise InputError(f"{name}: a value is missing")
         elif field := FIELD.fullmatch(name):
-            fields[field[1]] = _value(name, equals, text, rest, may_be_option=True)
-            line += [word] if equals else [word, fields[field[1]]]
+            value = text if equals else _following(rest)
+            line += [word] if equals or value is None else [word, value]
+            if value is None:
+                unfinished = unfinished or name
+            else:
+                fields[field[1]] = value
         elif word != DEBUG:
             words.append(word)
             line.append(word)
@@ -79,6 +101,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Arguments
         tuple(words),
         submitted,
         fields,
+        unfinished,
         _watchers(watching, environment),
         DEBUG in own,
         HELP in words,
@@ -94,16 +117,13 @@ def _divided(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
     return arguments[:place], tuple(arguments[place:])
 
 
-def _value(name: str, equals: str, text: str, rest: Iterator[str], may_be_option: bool) -> str:
-    value = text if equals else next(rest, None)
-    missing = value is None or (not may_be_option and (not value or (not equals and value.startswith("--"))))
-    if missing or value is None:
-        raise InputError(f"{name}: a value is missing")
-    return value
+def _following(words: deque[str]) -> str | None:
+    """The value of an option: the next word, where that is no option itself."""
+    return words.popleft() if words and not words[0].startswith("--") else None
 
 
 def _watchers(given: Mapping[str, str], environment: Mapping[str, str]) -> Watchers:
-    told = {name: given.get(name) or environment.get(variable) for name, variable in WATCHERS.items()}
+    told = {name: given.get(name) or environment.get(variable) or None for name, variable in WATCHERS.items()}
     log = told["--log"] or "text"
     if log not in FORMATS:
         where = "--log" if "--log" in given else WATCHERS["--log"]

@@ -36,7 +36,8 @@ class Command:
 
     def must_run_alone(self, words: Sequence[str]) -> None:
         """Raises InputError for a command that is no fit on ranks, where horovodrun has started several of it."""
-        if not started_by_horovod() or (self.by_kind and any(KINDS[word].on_ranks for word in words[1:2] if word in KINDS)):
+        # A kind that there is not is the parser's to refuse, which says what kinds there are.
+        if not started_by_horovod() or (self.by_kind and all(KINDS[word].on_ranks for word in words[1:2] if word in KINDS)):
             return
         ranks = ", ".join(f"fit {kind.name}" for kind in KINDS.values() if kind.on_ranks)
         raise InputError(f"{self.title(words)}: was started by horovodrun, which is for `{ranks}` alone: start it by itself")

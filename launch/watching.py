@@ -17,14 +17,13 @@ from prep.errors import InputError
 def begin(arguments: Arguments) -> None:
     """Makes a command the run of this process. Raises InputError where it cannot be watched as asked."""
     command, watchers = arguments.command, arguments.watchers
-    if arguments.helps or not arguments.names:
+    if arguments.helps or command is None:
         return
-    if command is None or not command.works:
+    if not command.works:
         if watchers.named:
-            behind = ": put it behind --, where the command stands" if arguments.names[0] == "submit" else ""
-            raise InputError(f"{watchers.named}: `hindcast {arguments.names[0]}` does no work to be watched{behind}")
+            behind = ": put it behind --, where the command stands" if command.name == "submit" else ""
+            raise InputError(f"{watchers.named}: `hindcast {command.name}` does no work to be watched{behind}")
         return
-    command.must_run_alone(arguments.names)
     if not first_rank():  # the others do the same
         return
     title = command.title(arguments.names)

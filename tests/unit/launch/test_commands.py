@@ -6,6 +6,7 @@ import pytest
 import typer.main
 
 from launch.cli import app
+from launch.command_line import parse
 from launch.commands import COMMANDS
 from launch.kinds import KINDS
 from prep.errors import InputError
@@ -15,6 +16,12 @@ def test_every_command_is_in_the_table_and_the_other_way_round() -> None:
     group = typer.main.get_command(app)
     assert set(group.commands) == set(COMMANDS)  # type: ignore[attr-defined]
     assert set(group.commands["fit"].commands) == set(KINDS)  # type: ignore[attr-defined]
+
+
+def test_what_works_is_told_from_what_does_not_and_what_has_settings_from_what_has_none() -> None:
+    assert {name for name, command in COMMANDS.items() if not command.works} == {"doctor", "inspect", "package", "submit"}
+    assert {name for name, command in COMMANDS.items() if not command.settings} == {"inspect", "package", "submit"}
+    assert [name for name, command in COMMANDS.items() if command.fits] == ["demo", "fit", "tune", "compare"]
 
 
 def test_a_run_is_called_by_its_command_and_the_kind_that_it_fits() -> None:
@@ -34,6 +41,9 @@ def test_of_several_processes_only_what_trains_on_ranks_is_run(monkeypatch: pyte
     monkeypatch.setenv("HOROVOD_RANK", "0")
     monkeypatch.setenv("HOROVOD_SIZE", "2")
     COMMANDS["fit"].must_run_alone(["fit", "lstm"])
+    for words in (["doctor"], ["inspect", "d.seq"], ["fit", "hmm", "--help"], ["fly"]):
+        parse(words, {}).must_make_sense()
+    COMMANDS["fit"].must_run_alone(["fit", "forest"])  # the parser names the kinds that there are
     for words in (["fit", "hmm"], ["compare"], ["prep"]):
         with pytest.raises(InputError, match=rf"^{' '.join(words)}: was started by horovodrun, which is for `fit lstm` alone"):
             COMMANDS[words[0]].must_run_alone(words)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from prep.errors import InputError
-from prep.spec import Spec, duration_micros, duration_text, read_settings, validate
+from prep.spec import Spec, duration_micros, duration_text, override, read_settings, validate
 
 GOOD = {"readings": {"path": "x.csv"}, "windows": {"context": 4, "horizon": 2}}
 
@@ -97,6 +98,15 @@ def test_paths_are_relative_to_the_file_and_overrides_win(tmp_path: Path) -> Non
     spec = validate(Spec, tables, where="a")
     assert spec.readings.path == (str(tmp_path / "data.csv"),)
     assert (spec.windows.context, spec.grid.max_gap, spec.grid.fill) == (7, "3h", "none")
+
+
+def test_an_override_of_several_parts_is_put_into_tables_of_tables() -> None:
+    tables: dict[str, Any] = {"entrants": {"wide-2": {"units": 8, "epochs": 3}}}
+    override(tables, "entrants.wide-2.units", "256")
+    override(tables, "entrants.new.partitions.models", "series")
+    assert tables == {"entrants": {"wide-2": {"units": 256, "epochs": 3}, "new": {"partitions": {"models": "series"}}}}
+    with pytest.raises(InputError, match=r"^--entrants\.wide-2\.units\.more: units is a value, not a table of values$"):
+        override(tables, "entrants.wide-2.units.more", "1")
 
 
 def test_paths_of_every_table_are_relative_to_the_file(tmp_path: Path) -> None:
