@@ -37,6 +37,8 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130
+WORKING = ", ".join(name for name, command in COMMANDS.items() if command.works)
+WATCHING = f"Watching, of {WORKING}"
 
 
 @app.callback()
@@ -45,13 +47,25 @@ def common(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     run_dir: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Keep a record of the run, DIR/TIME-COMMAND/run.json. Or HINDCAST_RUN_DIR."),
+        typer.Option(
+            metavar="DIR",
+            help="Keep a record of the run, DIR/TIME-COMMAND/run.json. Or HINDCAST_RUN_DIR.",
+            rich_help_panel=WATCHING,
+        ),
     ] = None,
     log: Annotated[
-        str, typer.Option(metavar="text|json", help="json: a line for each stage on stderr, for machines. Or HINDCAST_LOG.")
+        str,
+        typer.Option(
+            metavar="text|json",
+            help="json: a line for each stage on stderr, for machines. Or HINDCAST_LOG.",
+            rich_help_panel=WATCHING,
+        ),
     ] = "text",
     metrics: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Keep metrics there, as Prometheus reads them. Or HINDCAST_METRICS.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Keep metrics there, as Prometheus reads them. Or HINDCAST_METRICS.", rich_help_panel=WATCHING
+        ),
     ] = None,
 ) -> None:
     # These options, which may stand anywhere, and fields of the settings are taken from the arguments before anything is parsed:
@@ -65,6 +79,7 @@ def common(
 @app.command(
     context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
     options_metavar="[SPARK-SUBMIT OPTIONS] -- COMMAND …",
+    epilog=f"Commands: {WORKING}.",
 )
 def submit(
     ctx: typer.Context,

@@ -135,5 +135,11 @@ def test_an_unknown_command_is_the_parsers_to_refuse(monkeypatch: pytest.MonkeyP
     assert "No such command 'fly'" in capsys.readouterr().err
 
 
-def test_who_asks_for_help_gets_it() -> None:
+def test_who_asks_for_help_gets_it_and_it_names_the_commands_that_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     parse(["fit", "hmm", "--help", "--hmm.states"], {}).must_make_sense()
+    monkeypatch.setenv("COLUMNS", "200")
+    for line, before in (("--help", "Watching, of "), ("submit --help", "Commands: ")):
+        assert run(line, monkeypatch) == 0
+        assert f"{before}{', '.join(name for name, command in COMMANDS.items() if command.works)}" in capsys.readouterr().out
