@@ -21,8 +21,8 @@ import numpy as np
 
 from deep.local import fit_local
 from deep.settings import LstmSettings
-from forecasting.baselines import fit_linear
 from forecasting.forecast import Forecaster
+from forecasting.linear import fit_linear
 from forecasting.metrics import Errors, errors
 from launch.session import spark_session
 from launch.settings import load_spec

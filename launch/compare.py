@@ -47,6 +47,8 @@ def compare_models(
     page, season = report_path(out), season_to_compare(dataset, settings)
     with progress.stage("baselines"):
         baselines, notes = task.enter_baselines(dataset, season)
+    for note in notes:
+        console.print(note, highlight=False, markup=False)
     everyone = [*baselines, *entrants]
     with progress.stage("scoring", about="every test window"):
         result = task.compare(everyone, dataset, season, settings.compare.examples, progress.update)

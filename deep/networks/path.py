@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from keras import layers, ops, saving
 
-from forecasting.baselines import NormalEquations, normal_equations
+from forecasting.linear import least_squares
 from prep.windows import Windows
 
 
@@ -35,13 +35,5 @@ class LinearPath(layers.Layer):
 
 
 def closed_form(windows: Windows, ridge: float) -> np.ndarray:
-    """(context + 1, horizon) float32: of all windows and channels, least squares with `ridge` times the count of these on the
-    diagonal, but for the intercept's (Hoerl and Kennard 1970)."""
-    total: NormalEquations | None = None
-    for block in windows.rows():
-        for piece in normal_equations(block, windows.layout):
-            total = piece if total is None else total + piece
-    assert total is not None, "there are training windows"
-    penalty = np.full(len(total.gram), ridge * total.gram[-1, -1])
-    penalty[-1] = 0.0
-    return NormalEquations(total.gram + np.diag(penalty), total.moment).solve().weights
+    """(context + 1, horizon) float32: what the linear baseline fits, with a ridge; 0 for a step that no window measured."""
+    return least_squares(windows.rows(), windows.layout, ridge).weights

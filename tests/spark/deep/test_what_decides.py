@@ -15,7 +15,8 @@ from deep.local import fit_local
 from deep.partitions.each import plan
 from deep.partitions.survey import survey
 from deep.settings import LstmSettings, PartitionSettings
-from forecasting.baselines import fit_linear, naive_error
+from forecasting.baselines import naive_error
+from forecasting.linear import fit_linear
 from prep.dataset import SequenceDataset
 from prep.pipeline import prepare
 from prep.spec import Spec

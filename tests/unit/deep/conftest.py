@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -84,6 +84,9 @@ class InMemory:
         return SimpleNamespace(
             channels=channels, covariates=self.covariates, attributes=self.attributes, count=lambda name, *splits: 0
         )
+
+    def blocks(self, split: str) -> Iterator[Block]:
+        return self.splits[split].rows()
 
     def windows(self, split: str, on_block: object = None) -> Windows:
         return self.splits[split]

@@ -23,7 +23,7 @@ from deep.networks.path import LinearPath, closed_form
 from deep.networks.segment import SegmentLstm
 from deep.settings import LstmSettings
 from deep.trained import Trained
-from forecasting.baselines import NormalEquations, normal_equations
+from forecasting.linear import least_squares
 from prep.errors import InputError
 from prep.manifest import Column
 from prep.windows import Windows
@@ -114,7 +114,6 @@ def test_waves_are_learnt_to_near_their_noise(wave_dataset: Any) -> None:
 
 def test_beside_a_line_an_lstm_that_says_nothing_leaves_the_lines_forecast(wave_dataset: Any) -> None:
     windows = wave_dataset.windows("train")
-    total = sum(normal_equations(windows.blocks[0], windows.layout), start=NormalEquations(*map(np.zeros, ((25, 25), (25, 12)))))
     settings = QUICK.model_copy(update={"skip": "linear", "ridge": 0.0, "epochs": 1, "learning_rate": 1e-12})
     trained = fitted(wave_dataset, settings)
     network = build(trained.settings, trained.inputs)
@@ -123,7 +122,7 @@ def test_beside_a_line_an_lstm_that_says_nothing_leaves_the_lines_forecast(wave_
     silent.project.set_weights([np.zeros_like(weight) for weight in silent.project.get_weights()])
     batch = wave_dataset.windows("test").batch(np.arange(20))
     found = np.asarray(network({"context": batch.context}))[..., 0]
-    np.testing.assert_allclose(found, total.solve().forecast(batch.given).mean, atol=1e-5)
+    np.testing.assert_allclose(found, least_squares(windows.blocks, windows.layout).forecast(batch.given).mean, atol=1e-5)
 
 
 def test_training_repeats_exactly(wave_dataset: Any) -> None:
@@ -301,3 +300,22 @@ def test_the_line_in_a_network_is_the_closed_form(wave_dataset: Any, changed: di
     assert bool(paths) == there
     for path in paths:
         np.testing.assert_array_equal(path.kernel, closed_form(wave_dataset.windows("train"), trained.settings.ridge))
+
+
+def test_a_hole_in_every_window_leaves_the_line_in_a_network(over: Over) -> None:
+    values, observed = np.sin(2 * np.pi * np.arange(300) / 12)[:, None], np.ones((300, 1))
+    observed[::6] = 0
+    training = over(values, 24, 12, observed)
+    assert not training.batch(np.arange(len(training))).target_observed.all(axis=(1, 2)).any()
+    kernel = closed_form(training, 1e-6)
+    batch = training.batch(np.arange(20))
+    last = batch.context[:, -1:]
+    found = np.asarray(_path_of(kernel)(batch.context - last)) + last
+    np.testing.assert_allclose(found, batch.target, atol=1e-3)
+
+
+def _path_of(kernel: np.ndarray) -> LinearPath:
+    path = LinearPath(kernel.shape[1])
+    path.build((None, kernel.shape[0] - 1, 1))
+    path.set_weights([kernel])
+    return path

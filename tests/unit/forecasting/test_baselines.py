@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from forecasting.baselines import RepeatLast, SeasonalNaive, normal_equations, season_of
+from forecasting.baselines import RepeatLast, SeasonalNaive, season_of
 from forecasting.forecast import Forecast, target_times
+from forecasting.linear import least_squares
 from forecasting.metrics import Errors, errors
 from prep.blocks import Block
 from prep.layout import Layout
@@ -55,16 +56,18 @@ def test_linear_is_least_squares_over_every_window_and_channel() -> None:
     observed[0, 10, 1] = 0
     zeros = np.zeros(2, np.int32)
     block = block_of(values, observed, np.array([20, 7], np.int32), zeros, zeros + 5)
-    found = sum(list(normal_equations(block, layout))[1:], start=next(iter(normal_equations(block, layout)))).solve()
-    past, future = [], []
-    for row, windows in ((0, 20), (1, 7)):
-        for start in range(0, 2 * windows, 2):
-            for channel in range(3):
-                if observed[row, start + 5 : start + 7, channel].all():
-                    window = values[row, start : start + 7, channel].astype(float) - values[row, start + 4, channel]
-                    past.append([*window[:5], 1.0])
-                    future.append(window[5:])
-    expected, *_ = np.linalg.lstsq(np.array(past), np.array(future), rcond=1e-10)
+    found = least_squares([block], layout)
+    expected = np.zeros((6, 2))
+    for step in range(2):
+        past, future = [], []
+        for row, windows in ((0, 20), (1, 7)):
+            for start in range(0, 2 * windows, 2):
+                for channel in range(3):
+                    if observed[row, start + 5 + step, channel]:
+                        window = values[row, start : start + 7, channel].astype(float) - values[row, start + 4, channel]
+                        past.append([*window[:5], 1.0])
+                        future.append(window[5 + step])
+        expected[:, step] = np.linalg.lstsq(np.array(past), np.array(future), rcond=1e-10)[0]
     np.testing.assert_allclose(found.weights, expected, atol=1e-5)
     context = values[:, :5]
     by_hand = np.einsum("wtc,th->whc", context - context[:, -1:], expected[:-1]) + expected[-1][:, None] + context[:, -1:]
@@ -90,8 +93,7 @@ def test_after_a_lead_the_right_steps_are_forecast(lead: int) -> None:
     repeated = RepeatLast(layout).forecast(trends.given).mean
     np.testing.assert_allclose(trends.target - repeated, np.broadcast_to(0.5 * (lead + np.arange(1, 6))[:, None], (60, 5, 1)))
     for values, batch in ((wave, waves), (trend, trends)):
-        first, *rest = normal_equations(windows(values).blocks[0], layout)
-        linear = sum(rest, start=first).solve().forecast(batch.given).mean
+        linear = least_squares(windows(values).blocks, layout).forecast(batch.given).mean
         np.testing.assert_allclose(linear, batch.target, atol=1e-3)
     np.testing.assert_array_equal(
         target_times(waves.start, layout, HOUR)[3],
