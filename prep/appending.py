@@ -40,7 +40,8 @@ def append(
     """Adds readings to the dataset at `path`, or under a URI: files of the kind that it was made from, or a DataFrame of the same
     columns.
 
-    Of a series that the dataset has, readings count that come after its last; earlier ones are left out and counted as late.
+    Where no column names series, the readings are of the dataset's one series, however the files are called. Of a series that
+    the dataset has, readings count that come after its last; earlier ones are left out and counted as late.
     Windows across the seam are added, and none is added twice. The split that reached to the end of the readings goes on. A
     series that is new is scaled like all together. What was in the dataset stays in its files, byte for byte.
 
@@ -56,7 +57,7 @@ def append(
     spec = before.spec.model_copy(update={"readings": asked})
     on_stage("reading")
     grid = Grid(before.origin_micros, before.step_micros)
-    new = load(spark, spec, given, joins, grid)
+    new = load(spark, spec, given, joins, grid, before.spec.readings.only_series)
     _must_fit(new, before)
     span = max(before.span, new.span)
     borders = _longer(before, grid, span)

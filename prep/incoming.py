@@ -28,10 +28,9 @@ def incoming(spark: SparkSession, readings: DataFrame | Sequence[str], preparati
     spec = validate(ReadingsSpec, preparation.readings.model_dump() | {"path": paths}, "readings")
     attributes = tuple(column.name for column in preparation.attributes)
     given = readings if isinstance(readings, DataFrame) else None
-    loaded = load(spark, spec, attributes=attributes, given=given, ordered=preparation.ordered)
-    named = spec.series or spec.form == "wide"
+    loaded = load(spark, spec, attributes=attributes, given=given, ordered=preparation.ordered, only_series=preparation.series)
     rows = loaded.checked.select(
-        (F.col("series") if named else F.lit(preparation.series)).alias("series"),
+        "series",
         "time",
         "reason",
         *(F.col(f"value_{number}").alias(f"c{number}") for number in range(len(preparation.channels))),

@@ -82,12 +82,21 @@ class Source:
 
 
 def load(
-    spark: SparkSession, spec: Spec, given: DataFrame | None, joins: Sequence[DataFrame] | None, grid: Grid | None = None
+    spark: SparkSession,
+    spec: Spec,
+    given: DataFrame | None,
+    joins: Sequence[DataFrame] | None,
+    grid: Grid | None = None,
+    only_series: str | None = None,
 ) -> Source:
-    """Opens and surveys what a spec names. Raises InputError for bad rows that the spec does not allow."""
+    """Opens and surveys what a spec names: on `grid`, and as `only_series` where no column names series, if they are known.
+
+    Raises InputError for bad rows that the spec does not allow."""
     from_readings = () if spec.attributes.path or spec.attributes.table else spec.attributes.values
     ordered = order_matters(spec.readings, spec.grid)
-    readings = readings_.load(spark, spec.readings, attributes=from_readings, given=given, ordered=ordered)
+    readings = readings_.load(
+        spark, spec.readings, attributes=from_readings, given=given, ordered=ordered, only_series=only_series
+    )
     good = F.col("reason").isNull()
     found = readings.checked.agg(
         F.count(F.when(good, True)).alias("rows"),

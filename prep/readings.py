@@ -67,6 +67,7 @@ def load(
     attributes: tuple[str, ...] = (),
     given: DataFrame | None = None,
     ordered: bool = False,
+    only_series: str | None = None,
     what: str = "readings",
 ) -> Readings:
     """The readings that a spec names, or those of a DataFrame. Nothing is computed but what decides which columns are channels.
@@ -75,9 +76,9 @@ def load(
     MISSING are missing values; of a category, only those which are not in its vocabulary. Labels and `attributes` are columns
     taken as they are. `ordered` asks for `position`. `what` is the table of the settings, for errors.
 
-    The series of several columns is their texts, joined by "/"; without a column, all readings are of one series, named like the
-    file or table. Raises InputError for a missing, empty or unreadable source, a missing column, or one of a type that cannot
-    hold what it should.
+    The series of several columns is their texts, joined by "/"; without a column, all readings are of one series: `only_series`,
+    or where that is not given, one named like the file or table. Raises InputError for a missing, empty or unreadable source, a
+    missing column, or one of a type that cannot hold what it should.
     """
     source = open_source(spark, spec, given, what)
     source.must_have(spec.timestamp, *spec.series, *spec.values, *spec.labels, *attributes)
@@ -93,7 +94,8 @@ def load(
         cell_of(escaped(channel.name), source.types[channel.name], channel.kind, spec.categories.get(channel.name))
         for channel in channels
     ]
-    series = named(list(_parts(spec).values())) if spec.series else F.lit(spec.only_series)
+    only = spec.only_series if only_series is None else only_series
+    series = named(list(_parts(spec).values())) if spec.series else F.lit(only)
     reasons = [F.when(part.isNull(), F.lit(name)) for name, part in _parts(spec).items()]
     reasons += [
         F.expr(f"if({cell.fault}, {literal(channel.name)}, null)")
@@ -112,7 +114,7 @@ def load(
         reason.alias("reason"),
     )
     bad = _bad(source, frame.withColumn("_hindcast_reason", reason).where("_hindcast_reason is not null"))
-    keys = _keys(frame.where(reason.isNull()), spec, series) if spec.series else _one_each(spark, [spec.only_series])
+    keys = _keys(frame.where(reason.isNull()), spec, series) if spec.series else _one_each(spark, [only])
     return Readings(checked, bad, channels, spec.labels, attributes, keys)
 
 

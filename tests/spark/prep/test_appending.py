@@ -18,6 +18,7 @@ from prep.errors import InputError
 from prep.pipeline import prepare
 from prep.spec import Spec
 from prep.splits import SPLITS
+from tests.spark.running import Run
 
 STEPS, KNOWN = 90, 60
 
@@ -123,3 +124,65 @@ def test_other_channels_are_refused_and_the_dataset_stays(spark: SparkSession, t
     with pytest.raises(InputError, match=r"less\.csv: expected the dataset's channels a, b, fault, found a"):
         append(spark, dataset.path, str(tmp_path / "less.csv"))
     assert SequenceDataset.open(dataset.path).digest == dataset.digest
+
+
+HUNDRED = pd.DataFrame({"time": pd.Timestamp("2025-03-01") + pd.to_timedelta(np.arange(100), "h"), "x": np.arange(100.0)})
+
+
+def steps_of(dataset: SequenceDataset) -> list[tuple[str, float]]:
+    """(series, value of x in its own units) of every step that a row owns, in the order of time."""
+    found = []
+    for split in SPLITS:
+        for block in dataset.blocks(split):
+            centre, scale = dataset.scaling.of(block.series)
+            for row, (begin, end) in enumerate(zip(block.own_start, block.own_stop, strict=True)):
+                for step in range(begin, end):
+                    time = block.start[row] + step * np.timedelta64(1, "h")
+                    value = block.values[row, step, 0] * scale[row, 0] + centre[row, 0]
+                    found.append((time, str(block.series[row]), round(float(value), 3)))
+    return [(series, value) for _, series, value in sorted(found)]
+
+
+def test_a_file_of_another_name_goes_on_with_the_only_series(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a user types it."""
+    monkeypatch.chdir(tmp_path)
+    HUNDRED[:80].to_csv("etth1.csv", index=False)
+    HUNDRED[75:].to_csv("newer.csv", index=False)
+    Path("etth1.toml").write_text('[readings]\npath = "etth1.csv"\ntimestamp = "time"\n[windows]\ncontext = 4\nhorizon = 2\n')
+    assert run("prep", "etth1.toml", "etth1.seq")[0] == 0
+    status, printed = run("append", "etth1.seq", "newer.csv")
+    assert status == 0, printed
+    assert "readings appended too late, left out 0 0 0 5 5" in [" ".join(line.split()) for line in printed.splitlines()]
+    dataset = SequenceDataset.open("etth1.seq")
+    assert steps_of(dataset) == [("etth1", float(step)) for step in range(100)]
+    assert dataset.manifest.counts["test"]["series"] == 1
+
+
+@pytest.mark.parametrize("first", ["a file", "several files", "a DataFrame"])
+def test_whatever_is_appended_without_a_column_for_it_is_of_the_only_series(
+    spark: SparkSession, tmp_path: Path, first: str
+) -> None:
+    """Scaled as that is, with its attributes: files of any name, several of them, or a DataFrame."""
+    for name, rows in {"a": HUNDRED[:30], "b": HUNDRED[30:60], "c": HUNDRED[60:70], "d": HUNDRED[70:80]}.items():
+        rows.to_csv(tmp_path / f"{name}.csv", index=False)
+    name = "a" if first == "a file" else "readings"
+    pd.DataFrame({"series": [name], "height": [3.5]}).to_csv(tmp_path / "heights.csv", index=False)
+    known = 30 if first == "a file" else 60
+    paths = {"a file": ["a"], "several files": ["a", "b"], "a DataFrame": []}[first]
+    spec = Spec.model_validate(
+        {
+            "readings": {"path": [str(tmp_path / f"{file}.csv") for file in paths], "timestamp": "time", "values": "x"},
+            "attributes": {"path": str(tmp_path / "heights.csv"), "values": "height"},
+            "scaling": {"per": "series", "unseen": "error"},
+            "split": {"train": 20, "validation": 0, "test": known - 20},
+            "windows": {"context": 4, "horizon": 2},
+        }
+    )
+    given = None if paths else spark.createDataFrame(HUNDRED[:60].astype({"time": "datetime64[ns]"}))
+    dataset = prepare(spark, spec, tmp_path / "d", readings=given)
+    for files in ["b", "dc"] if first == "a file" else ["c", "d"]:
+        append(spark, dataset.path, [str(tmp_path / f"{file}.csv") for file in files])
+    grown = append(spark, dataset.path, spark.createDataFrame(HUNDRED[80:].astype({"time": "datetime64[ns]"})))
+    assert steps_of(grown) == [(name, float(step)) for step in range(100)]
+    assert {float(height) for split in SPLITS for block in grown.blocks(split) for height in block.attributes[:, 0]} == {3.5}
+    assert len(grown.windows("test")) == 100 - 20 - 2 + 1
