@@ -96,10 +96,12 @@ class Takes:
 
     channels     kinds of channels: of "real", "count", "category"
     covariates   whether they look at covariates and attributes, where there are any
+    forecasts    whether they forecast numbers: a model of categories does not
     """
 
     channels: frozenset[str]
     covariates: bool = False
+    forecasts: bool = True
 
     def refuse(self, dataset: SequenceDataset, who: str) -> None:
         """Raises InputError, naming the channel, where one is of another kind. `who`: in words, whose limits these are."""

@@ -65,7 +65,7 @@ def must_suit(entrants: Sequence[Wanted], dataset: SequenceDataset, task: Task =
         if one.kind is None or one.tables is None:
             continue
         takes = one.kind.takes(one.tables)
-        if task not in one.kind.tasks or not takes.channels & task.channels:
+        if task not in one.kind.tasks or not takes.forecasts:
             raise InputError(
                 f"{one.name}: {one.kind.plural} with these settings cannot {task.verb}: leave it out of the comparison, or "
                 "choose other settings"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classical.hmm.settings import HmmSettings, channel_kinds
+from classical.hmm.settings import HmmSettings, channel_kinds, forecasts
 from forecasting.kind import Job, Kind, Probe, Tables, Takes
 from forecasting.task import FORECAST
 
@@ -24,7 +24,8 @@ NAME = "hmm"
 
 
 def _takes(tables: Tables) -> Takes:
-    return Takes(channel_kinds(tables[NAME]))
+    settings = tables[NAME]
+    return Takes(channel_kinds(settings), forecasts=forecasts(settings))
 
 
 def _check(job: Job) -> None:

@@ -122,3 +122,8 @@ class HmmSettings(BaseModel):
 def channel_kinds(settings: HmmSettings) -> frozenset[str]:
     """Of which kinds the channels of a dataset may be that such a model is fitted to: some of "real", "count" and "category"."""
     return KINDS.get(settings.emission, NUMBERS)
+
+
+def forecasts(settings: HmmSettings) -> bool:
+    """Whether such a model forecasts numbers: symbols are none, and counts of them need the number of trials."""
+    return settings.emission != "categorical" and (settings.emission != "multinomial" or settings.trials is not None)

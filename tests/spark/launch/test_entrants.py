@@ -215,6 +215,10 @@ def test_what_forecasts_no_numbers_is_fitted_and_not_compared(
         (("compare", dataset.location, "--out", "r", "--model", "a=words"), "words: forecasts no numbers"),
         (("compare", dataset.location, "--out", "r", "--fit", "hmm", *settings), "hmm: HMMs with these settings cannot forecast"),
         (
+            ("compare", counts["calls"].location, "--out", "r", "--fit", "hmm", "--hmm.emission", "multinomial"),
+            "hmm: HMMs with these settings cannot forecast",
+        ),
+        (
             ("fit", "hmm", dataset.location, "--out", "x", *settings),
             "numbers, and `fit hmm` with these settings takes categories",
         ),
