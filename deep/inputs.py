@@ -96,11 +96,7 @@ def inputs_of(dataset: SequenceDataset, training: HasBlocks, settings: LstmSetti
     layout, manifest = dataset.layout, dataset.manifest
     known = [column for column in manifest.covariates if column.known]
     attributes = manifest.attributes
-    if settings.mixing and settings.covariates and (beside := [*manifest.covariates, *attributes]):
-        raise InputError(
-            f"lstm.mixing: two windows share no covariates or attributes, and {beside[0].name!r} is one. Leave mixing out, "
-            "or what stands beside the channels: lstm.covariates = false"
-        )
+    must_mix(dataset, settings)
     return Inputs(
         context=layout.context,
         horizon=layout.horizon,
@@ -114,6 +110,16 @@ def inputs_of(dataset: SequenceDataset, training: HasBlocks, settings: LstmSetti
         if settings.series_embedding
         else (),
     )
+
+
+def must_mix(dataset: SequenceDataset, settings: LstmSettings) -> None:
+    """Raises InputError where windows are to be mixed that are not of channels alone."""
+    beside = [*dataset.manifest.covariates, *dataset.manifest.attributes]
+    if settings.mixing and settings.covariates and beside:
+        raise InputError(
+            f"lstm.mixing: two windows share no covariates or attributes, and {beside[0].name!r} is one. Leave mixing out, "
+            "or what stands beside the channels: lstm.covariates = false"
+        )
 
 
 def _feature(column: Column, centre: float = 0.0, scale: float = 1.0) -> Feature:

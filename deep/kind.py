@@ -8,6 +8,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deep.checkpoints import TrainingFile, identity
+from deep.inputs import must_mix
+from deep.partitions.groups import must_have_groups
 from deep.settings import LstmSettings, PartitionSettings
 from deep.started import first_rank, started_by_horovod
 from forecasting.inputs import NUMBERS
@@ -42,7 +45,11 @@ def _takes(tables: Tables) -> Takes:
 
 def _check(job: Job) -> None:
     settings, where = job.settings[NAME], job.where
-    settings.for_windows(job.dataset.layout.context, job.dataset.layout.horizon)
+    must_mix(job.dataset, settings)
+    if settings.segment is not None:
+        settings.for_windows(job.dataset.layout.context, job.dataset.layout.horizon)
+    if job.checkpoint is not None and job.resume:
+        TrainingFile(job.checkpoint, identity(job.dataset, settings), True).read()
     on_spark = where.on == "horovod" and not started_by_horovod()
     if where.least_ranks is not None and not on_spark:
         raise InputError("cluster.least_ranks: a training outlives its ranks with Horovod on Spark alone: leave it out here")
@@ -53,6 +60,8 @@ def _check(job: Job) -> None:
         )
     if where.on == "partitions" and not started_by_horovod() and job.resume:
         raise InputError("--resume: a fit in partitions leaves no checkpoint to go on from: fit anew, without it")
+    if where.on == "partitions" and not started_by_horovod():
+        must_have_groups(job.dataset, job.settings["partitions"])
     if on_spark:
         where.ranks(where.session())
 
@@ -72,8 +81,6 @@ def _fit(job: Job) -> LstmForecaster | None:
 
 
 def _trained(job: Job, settings: LstmSettings, on_epoch: Callable[[dict[str, float]], None]) -> LstmForecaster | None:
-    from deep.checkpoints import TrainingFile, identity
-
     dataset, where, watch = job.dataset, job.where, job.watch
     file = None if job.checkpoint is None else TrainingFile(job.checkpoint, identity(dataset, settings), job.resume)
     if started_by_horovod() or where.on == "local":
@@ -229,6 +236,13 @@ LSTM = Kind(
         Option("tensorboard", "A folder for TensorBoard's event files.", path=True),
         Option("allow-cleartext", "Let Horovod's ranks talk unencrypted where Spark's traffic is encrypted."),
     ),
+    gauges={
+        "epoch": "Epochs that are over.",
+        "loss": "Training loss of the latest epoch, scaled.",
+        "validation_loss": "Validation loss of the latest epoch, scaled.",
+        "learning_rate": "At the end of the latest epoch.",
+        "models": "Models that are trained, where each series has one.",
+    },
     on_ranks=True,
     packages=("tensorflow", "tensorflow-cpu", "keras", "horovod"),
     probe=_probe,

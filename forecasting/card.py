@@ -35,7 +35,7 @@ class Part(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _earlier(cls, stored: Any) -> Any:
-        if isinstance(stored, dict) and stored.keys() == {EARLIER}:
+        if isinstance(stored, dict) and stored.keys() == {EARLIER} and isinstance(stored[EARLIER], dict):
             try:
                 return cls.of_version_1(stored[EARLIER])
             except KeyError as error:
@@ -184,8 +184,12 @@ def read_card(folder: Path) -> Card[dict[str, Any]]:
     if version == 1:
         try:
             stored = of_version_1(stored, EARLIER)
-        except (KeyError, TypeError) as error:
+        except KeyError as error:
             raise InputError(f"{file}: not the description of a Hindcast model: {error} is missing. Fit it again") from None
+        except (TypeError, AttributeError):
+            raise InputError(
+                f"{file}: not the description of a Hindcast model: settings or parameters are none. Fit it again"
+            ) from None
     return _validated(Card[dict[str, Any]], stored, file)
 
 

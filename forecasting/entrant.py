@@ -10,8 +10,8 @@ from typing import Any, Literal
 from forecasting.card import Card
 from prep.errors import InputError
 
-# Names stand in tables, file names, JSON and labels of metrics.
-NAME = re.compile(r"[^\W_][\w .+-]{0,59}")
+# Names stand in tables, names of folders, JSON, labels of metrics, and fields of the settings: --entrants.NAME.units.
+NAME = re.compile(r"[^\W_][\w+-]{0,59}")
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ def must_be_names(names: Iterable[str], reserved: Iterable[str]) -> None:
     """Raises InputError for a name that is none, that is given twice, or that one of the `reserved` (baselines) has."""
     taken, seen = set(reserved), set[str]()
     for name in names:
-        if not NAME.fullmatch(name) or name != name.strip():
+        if not NAME.fullmatch(name):
             raise InputError(
-                f"entrant {name!r}: a name has 1 to 60 letters, digits, blanks and - _ . +, and begins with a letter or a digit"
+                f"entrant {name!r}: a name has 1 to 60 letters, digits, and - _ +, and begins with a letter or a digit"
             )
         if name in taken:
             raise InputError(f"entrant {name!r}: is the name of a baseline, which is in every comparison: choose another")

@@ -46,4 +46,8 @@ def left_aside(dataset: SequenceDataset, takers: Sequence[str]) -> str:
     manifest = dataset.manifest
     found = {"covariates": manifest.covariates, "attributes": manifest.attributes}
     named = [f"{what} ({', '.join(column.name for column in columns)})" for what, columns in found.items() if columns]
-    return f"Inputs of {' and '.join(takers)} alone: {' and '.join(named)}." if named else ""
+    if not named:
+        return ""
+    return (
+        f"Inputs of {' and '.join(takers)} alone: {' and '.join(named)}." if takers else f"Inputs of none: {' and '.join(named)}."
+    )

@@ -183,6 +183,7 @@ class Kind:
     tuning      None: its settings cannot be searched
     quick       (hidden regimes that the data are known to have, or None) -> tables of settings for a fit of a minute or two
     options     of its own on the command line
+    gauges      numbers that a fit tells its watch, as metrics of the run: name -> what it is
     on_ranks    whether it trains on ranks of Horovod, and may be one where horovodrun started the command
     packages    whose versions the record of a run of it holds
     probe       (settings) -> what trainings of these would run on here; None: nothing to find out
@@ -206,6 +207,7 @@ class Kind:
     tuning: Tuning | None = None
     quick: Callable[[int | None], Mapping[str, dict[str, Any]]] = lambda regimes: {}
     options: tuple[Option, ...] = ()
+    gauges: Mapping[str, str] = field(default_factory=dict)
     on_ranks: bool = False
     packages: tuple[str, ...] = ()
     probe: Callable[[Tables], Sequence[Probe]] | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -92,32 +92,51 @@ def try_out(entrant: Entrant, dataset: SequenceDataset) -> None:
 
 
 def forecast_of(entrant: Entrant, batch: WindowBatch, layout: Layout) -> Forecast:
-    """What an entrant says of some windows: it is handed copies, so that it sees nothing beside them.
+    """What an entrant says of some windows: it is handed copies, so that it sees nothing beside them, and changes nothing that
+    others see.
 
-    Raises InputError where that is no Forecast or one of another shape and, of a model of the user's own, where it is not
-    finite: a fitted one that has failed is listed as that.
+    Raises InputError where that is no Forecast or one of another shape and, of a model of the user's own, where it
+    raises, or what comes is not finite: a fitted one that has failed is listed as that.
     """
-    given = batch.given
-    found: Any = entrant.model.forecast(replace(given, context=given.context.copy(), observed=given.observed.copy()))
-    if not isinstance(found, Forecast):
-        raise InputError(
-            f"{entrant.name}: forecast(given) returned {type(found).__name__}, expected a forecasting.forecast.Forecast: "
-            "Forecast(mean)"
-        )
-    expected = (len(given.series), layout.horizon, given.context.shape[2])
+    given = batch.given.copied()
+    if entrant.card is not None:
+        return _checked(entrant.name, entrant.model.forecast(given), batch, layout)
+    try:
+        answer = entrant.model.forecast(given)
+    except Exception as error:
+        raise InputError(f"{entrant.name}: forecast(given) raised {in_a_line(error)}") from error
+    forecast = _checked(entrant.name, answer, batch, layout)
     for name in ("mean", "deviation"):
-        array = getattr(found, name)
-        if array is not None and np.shape(array) != expected:
+        array = getattr(forecast, name)
+        for window, step, channel in np.argwhere(~np.isfinite(array))[:1] if array is not None else ():
             raise InputError(
-                f"{entrant.name}: found a forecast whose {name} has shape {np.shape(array)}, expected {expected}: (windows, "
+                f"{entrant.name}: {name} {array[window, step, channel]} for step {step + 1} of channel {channel}, of series "
+                f"{batch.series[window]!r}, window from {batch.start[window]}; expected finite numbers"
+            )
+    return forecast
+
+
+def in_a_line(error: BaseException) -> str:
+    """What was raised, of whatever library."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _checked(name: str, answer: Any, batch: WindowBatch, layout: Layout) -> Forecast:
+    if not isinstance(answer, Forecast):
+        raise InputError(
+            f"{name}: forecast(given) returned {type(answer).__name__}, expected a forecasting.forecast.Forecast: Forecast(mean)"
+        )
+    expected = (len(batch.series), layout.horizon, batch.target.shape[2])
+    for field in ("mean", "deviation"):
+        array = getattr(answer, field)
+        if array is None and field == "deviation":
+            continue
+        if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            found = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise InputError(f"{name}: found a forecast whose {field} is {found}, expected a NumPy array of floats")
+        if array.shape != expected:
+            raise InputError(
+                f"{name}: found a forecast whose {field} has shape {array.shape}, expected {expected}: (windows, "
                 "horizon, channels)"
             )
-    if entrant.card is None:
-        faults = np.argwhere(~np.isfinite(found.mean))
-        if len(faults):
-            window, step, channel = faults[0]
-            raise InputError(
-                f"{entrant.name}: forecast {found.mean[window, step, channel]} for step {step + 1} of channel {channel}, of "
-                f"series {batch.series[window]!r}, window from {batch.start[window]}; expected finite numbers"
-            )
-    return found
+    return answer

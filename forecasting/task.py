@@ -20,12 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Measure:
-    """A number that entrants are compared by. `key` names it in scores.json and, as test_KEY, among the metrics of a run."""
+    """A number that entrants are compared by. `key` names it in scores.json; where `gauge` says what it is, it is a metric of
+    the run too, test_KEY."""
 
     key: str
     label: str
     decimals: int
-    gauge: bool = False
+    gauge: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,10 @@ FORECAST = Task(
     enter_baselines=_enter_baselines,
     try_out=_try_out,
     compare=_compare,
-    measures=(Measure("mse", "MSE", 4, gauge=True), Measure("mae", "MAE", 4, gauge=True), Measure("mase", "MASE", 3)),
+    measures=(
+        Measure("mse", "MSE", 4, gauge="Mean squared error on the test split, scaled."),
+        Measure("mae", "MAE", 4, gauge="Mean absolute error on the test split, scaled."),
+        Measure("mase", "MASE", 3),
+    ),
     columns=_columns,
 )

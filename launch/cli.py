@@ -366,7 +366,7 @@ def main() -> None:
         arguments.must_make_sense()
         app(args=arguments.for_parser, obj=dict(arguments.fields))
     except SystemExit as stop:  # how the parser ends a command, also one that went well
-        status = int(stop.code or 0)
+        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         watching.end("failed" if status else "succeeded", status, "the command line is none" if status else "")
         raise
     except (InputError, RunError) as error:

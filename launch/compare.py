@@ -12,11 +12,11 @@ from rich.table import Column, Table
 
 from forecasting.baselines import season_of
 from forecasting.entrant import Entrant
+from forecasting.inputs import left_aside
 from forecasting.report.page import write as write_page
 from forecasting.report.parts import Parts
 from forecasting.task import FORECAST, Task
 from forecasting.truth import Truth
-from launch.fitting import covariates_in_words
 from launch.kinds import KINDS
 from launch.page import page_contents
 from launch.progress import Progress, console
@@ -64,7 +64,7 @@ def compare_models(
         write_scores(result.rows, dataset, season, seeds, command, page.with_name(SCORES))
         run().wrote("scores", page.with_name(SCORES))
     show(result.rows, [one.name for one in entrants], task)
-    console.print(f"report: [bold]{page}[/]", highlight=False)
+    console.print(f"report: [bold]{escape(str(page))}[/]", highlight=False)
     return page
 
 
@@ -76,7 +76,8 @@ def sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth
         if of_kind:
             parts += kind.sections(of_kind, dataset, truth)
     notes = [f"{one.name}: {note}" for one in entrants if one.card is not None for note in one.card.notes]
-    return parts + Parts(notes=(*notes, *filter(None, [covariates_in_words(dataset)])))
+    takers = [one.name for one in entrants if one.card is None or (one.card.data is not None and one.card.data.covariates)]
+    return parts + Parts(notes=(*notes, *filter(None, [left_aside(dataset, takers)])))
 
 
 def season_to_compare(dataset: SequenceDataset, settings: Settings) -> int:

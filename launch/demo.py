@@ -12,10 +12,11 @@ from typing import Any
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
+from forecasting.card import must_be_model
 from forecasting.truth import Truth
 from launch.cluster import must_train_on, session_on
 from launch.compare import compare_models
-from launch.entrants import Wanted, enter, must_suit, wanted
+from launch.entrants import enter, must_suit, wanted
 from launch.inspection import prepared
 from launch.kinds import quick_settings
 from launch.models import kind_of
@@ -25,7 +26,7 @@ from launch.settings import load, load_spec
 from prep import synthetic
 from prep.errors import InputError
 from prep.pipeline import prepare
-from prep.placing import placed_file
+from prep.placing import placed_file, refuse_taken
 from prep.readings import load as load_readings
 from prep.spec import ReadingsSpec, Spec, duration_text, validate
 from prep.stepping import infer_step
@@ -54,7 +55,8 @@ def run(
     # What can be refused is refused before anything is drawn, prepared or fitted.
     known = load(None, {field: text for field, text in overrides.items() if field.split(".")[0] not in Spec.model_fields})
     asked = wanted((), fits, known)
-    must_be_folders(asked)
+    for one in asked:
+        refuse_taken(out / one.name, True, must_be_model)
     with session_on(known.cluster, "hindcast demo") as spark:
         if any(one.kind is not None and one.kind.on_ranks for one in asked):
             must_train_on(spark, known.cluster)
@@ -85,13 +87,6 @@ def run(
     command = shlex.join(["hindcast", *sys.argv[1:]])
     compare_models(dataset, entrants, out, settings, command, progress, truth=truth)
     console.print(f"[dim]settings to start from: {spec_file}[/]", highlight=False)
-
-
-def must_be_folders(asked: Sequence[Wanted]) -> None:
-    """Raises InputError for an entrant whose folder, beside readings.csv and report.html, could be taken for another file."""
-    for one in asked:
-        if "." in one.name:
-            raise InputError(f"entrant {one.name!r}: its model becomes a folder of that name: choose one without a dot")
 
 
 def draw_fleet(out: Path) -> Truth:

@@ -13,14 +13,17 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from forecasting.card import must_forecast, read_card
 from forecasting.entrant import Entrant, must_be_names
 from forecasting.kind import Job, Kind, Tables
+from forecasting.scoring import in_a_line
 from forecasting.task import FORECAST, Task
 from launch.cluster import where_on
 from launch.kinds import KINDS, kind_named
 from launch.models import kind_of, load
-from launch.progress import Progress
+from launch.progress import EntrantWatch, Progress
 from launch.settings import Settings
 from prep.dataset import SequenceDataset
 from prep.errors import InputError
@@ -52,7 +55,7 @@ def wanted(models: Sequence[str], fits: Sequence[str], settings: Settings, task:
     if fits:
         found += [_fit(text, settings) for text in fits]
     elif settings.entrants:
-        found += [_fit(name, settings) for name in settings.entrants]
+        found += [Wanted(name, None, "", *settings.entrant(name)) for name in settings.entrants]
     elif not models:
         found = [_fit(kind.name, settings) for kind in KINDS.values() if task in kind.tasks]
     must_be_names([one.name for one in found], task.baselines)
@@ -81,20 +84,30 @@ def enter(
     spark: SparkSession | None = None,
     task: Task = FORECAST,
 ) -> list[Entrant]:
-    """Loads, makes and fits them, in this order; the result is in the order that they were asked for.
+    """Loads, makes and fits them, in this order; the result is in the order that they were asked for. What can be refused without
+    calling a factory or fitting is refused before that.
 
-    spark   a session that is there already; without it, one is started where something is to be fitted
+    spark   a session that is there already; without it, one is started where something asks for it
 
-    Raises InputError where a model cannot forecast this dataset, or does not answer as the task asks.
+    Raises InputError where a model cannot forecast this dataset, does not answer as the task asks, or cannot be fitted.
     """
     entered: dict[str, Entrant] = {}
     for one in entrants:
         if one.folder is not None:
             entered[one.name] = entrant_of(one.name, load(one.folder, dataset), kind_of(read_card(one.folder), one.folder))
-        elif one.factory:
-            with progress.stage(one.name, about=one.factory):
-                entered[one.name] = _made(one, dataset, task)
-    entered |= _fitted([one for one in entrants if one.kind is not None], dataset, settings, progress, spark)
+    factories = {one.name: (one, _imported(one)) for one in entrants if one.factory}
+    with where_on(settings.cluster, "hindcast compare", spark) as where:
+        jobs: dict[str, tuple[Kind, Job]] = {}
+        for one in entrants:
+            if one.kind is not None and one.tables is not None:
+                jobs[one.name] = one.kind, Job(dataset, one.tables, where, EntrantWatch(progress, one.name, one.kind.name))
+        for kind, job in jobs.values():
+            kind.check(job)
+        for name, (one, factory) in factories.items():
+            with progress.stage(name, about=one.factory):
+                entered[name] = _made(one, factory, dataset, task)
+        for name, (kind, job) in jobs.items():
+            entered[name] = entrant_of(name, kind.fit(job), kind)
     return [entered[one.name] for one in entrants]
 
 
@@ -110,21 +123,6 @@ def entrant_of(name: str, model: Any, kind: Kind) -> Entrant:
     return Entrant(
         name, model, "model", kind.describe(card), card.fit_seconds, card.fit_cpu_seconds, card.parameters, card.bytes, card
     )
-
-
-def _fitted(
-    fits: Sequence[Wanted], dataset: SequenceDataset, settings: Settings, progress: Progress, spark: SparkSession | None
-) -> dict[str, Entrant]:
-    entered = {}
-    with where_on(settings.cluster, "hindcast compare", spark) as where:
-        jobs = [(one.name, one.kind, Job(dataset, one.tables or {}, where, progress)) for one in fits]
-        for _, kind, job in jobs:
-            assert kind is not None
-            kind.check(job)
-        for name, kind, job in jobs:
-            assert kind is not None
-            entered[name] = entrant_of(name, kind.fit(job), kind)
-    return entered
 
 
 def _model(text: str) -> Wanted:
@@ -143,40 +141,51 @@ def _fit(text: str, settings: Settings) -> Wanted:
         if equals and word != kind.name:
             raise InputError(f"--fit {text}: the settings have entrants.{name}.kind = {kind.name!r}: say the one or the other")
         return Wanted(name, kind=kind, tables=tables)
-    kind = kind_named(word if equals else name, f"--fit {text}")
+    known = f" and the entrants {', '.join(settings.entrants)}" if settings.entrants and not equals else ""
+    kind = kind_named(word if equals else name, f"--fit {text}", known)
     return Wanted(name, kind=kind, tables=settings.of(kind))
 
 
-def _made(one: Wanted, dataset: SequenceDataset, task: Task) -> Entrant:
+def _made(one: Wanted, factory: Callable[..., Any], dataset: SequenceDataset, task: Task) -> Entrant:
     """Calls a factory with the dataset, of which it gets no file of the test split, and tries what it makes."""
     where = f"--model {one.name}={one.factory}"
-    factory = _imported(one.factory, where)
     wall, cpu = time.perf_counter(), time.process_time()
     try:
-        model = factory(dataset.without("test")) if inspect.signature(factory).parameters else factory()
+        model = factory(dataset.without("test")) if _asks_for_something(factory) else factory()
     except InputError:
         raise
-    except Exception as error:
-        raise InputError(f"{where}: the factory raised {_in_a_line(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{where}: the factory raised {in_a_line(error)}") from error
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     task.must_answer(model, where)
     told = (getattr(model, "__doc__", None) or "").strip().splitlines()
     description = f"a model of your own, {one.factory}" + (f": {told[0]}" if told else "")
-    entrant = Entrant(one.name, model, "model", description, wall, cpu, getattr(model, "parameters", None))
+    counted = getattr(model, "parameters", None)  # of other libraries' models often a method
+    parameters = int(counted) if isinstance(counted, int | np.integer) and counted >= 0 else None
+    entrant = Entrant(one.name, model, "model", description, wall, cpu, parameters)
     task.try_out(entrant, dataset)
     return entrant
 
 
-def _imported(text: str, where: str) -> Callable[..., Any]:
+def _asks_for_something(factory: Callable[..., Any]) -> bool:
+    """Whether it cannot be called with nothing."""
+    try:
+        given = inspect.signature(factory).parameters.values()
+    except ValueError:  # of compiled code
+        return True
+    return any(one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in given)
+
+
+def _imported(one: Wanted) -> Callable[..., Any]:
     """`package.module:factory`; what lies in the working folder can be imported too, after everything that is installed."""
-    module, _, name = text.partition(":")
+    where, (module, _, name) = f"--model {one.name}={one.factory}", one.factory.partition(":")
     here = os.getcwd()
     if here not in sys.path:
         sys.path.append(here)
     try:
         found: Any = import_module(module)
-    except Exception as error:
-        raise InputError(f"{where}: {module} cannot be imported: {_in_a_line(error)}") from error
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{where}: {module} cannot be imported: {in_a_line(error)}") from error
     for part in name.split("."):
         if not hasattr(found, part):
             raise InputError(f"{where}: {module} has no {name!r}; expected a callable that returns a model")
@@ -184,7 +193,3 @@ def _imported(text: str, where: str) -> Callable[..., Any]:
     if not callable(found):
         raise InputError(f"{where}: found {type(found).__name__}, expected a callable that returns a model")
     return found
-
-
-def _in_a_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"

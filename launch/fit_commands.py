@@ -60,7 +60,8 @@ def command_of(kind: Kind) -> Callable[..., None]:
         if first_rank():
             refuse_taken(checkpoint, True, must_be_file)
         if first_rank() and checkpoint.exists() and not resume:
-            console.print(f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it")
+            told = f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it"
+            console.print(told, markup=False)
         model = fit_(
             kind, opened, chosen.of(kind), chosen.cluster, Progress(), name=out.name, checkpoint=checkpoint, resume=resume,
             options=options,
@@ -69,7 +70,7 @@ def command_of(kind: Kind) -> Callable[..., None]:
             kind.save(model, out, overwrite)
             run().wrote("model", out)
             checkpoint.unlink(missing_ok=True)
-            console.print(f"model: {out}")
+            console.print(f"model: {out}", markup=False)
 
     # Typer reads the options of a command from its signature.
     given = inspect.signature(command, eval_str=True).parameters.values()

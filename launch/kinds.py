@@ -13,10 +13,10 @@ from prep.errors import InputError
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (HMM, LSTM)}
 
 
-def kind_named(name: str, where: str) -> Kind:
-    """Raises InputError for one that this version does not know. `where`: what asks for it."""
+def kind_named(name: str, where: str, more: str = "") -> Kind:
+    """Raises InputError for one that this version does not know. `where`: what asks for it; `more`: what else it could name."""
     if name not in KINDS:
-        raise InputError(f"{where}: no kind of models {name!r}; there are {', '.join(KINDS)}")
+        raise InputError(f"{where}: no kind of models {name!r}; there are {', '.join(KINDS)}{more}")
     return KINDS[name]
 
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from forecasting.task import FORECAST
+from launch.kinds import KINDS
 from launch.run_record import replace, versions
 from launch.runs import Labels, Run
 from prep.errors import InputError
@@ -27,18 +29,11 @@ HELP = {
     "run_success": "Whether the run ended well.",
     "run_last_success_time_seconds": "When a run last ended well, in seconds since 1970.",
     "stage_seconds": "Seconds in a stage, and how often it was over.",
-    "iteration": "EM iterations that are over.",
-    "log_likelihood": "Of the training split, in the latest EM iteration.",
-    "epoch": "Epochs that are over.",
-    "loss": "Training loss of the latest epoch, scaled.",
-    "validation_loss": "Validation loss of the latest epoch, scaled.",
-    "learning_rate": "At the end of the latest epoch.",
     "readings_total": "Readings that went into the dataset's splits, or fell outside of them.",
     "windows_total": "Windows of the dataset.",
-    "models": "Models that are trained, where each series has one.",
     "forecast_rows_total": "Rows of forecasts that were written.",
-    "test_mse": "Mean squared error on the test split, scaled.",
-    "test_mae": "Mean absolute error on the test split, scaled.",
+    **{f"test_{measure.key}": measure.gauge for measure in FORECAST.measures if measure.gauge},
+    **{name: words for kind in KINDS.values() for name, words in kind.gauges.items()},
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -100,3 +100,31 @@ class Progress:
                 finished, total = sum(info.numCompletedTasks for info in stages), sum(info.numTasks for info in stages)
                 tasks = f"Spark: {finished} of {total} tasks"
                 status.update(f"{self._stage}  [dim]{self._detail}{'  ' if self._detail else ''}{tasks}[/]")
+
+
+class EntrantWatch:
+    """What a fit for a comparison tells, under the name of its entrant: of one kind there may be several.
+
+    A `forecasting.kind.Watch`. An entrant that is called by its kind is told as a fit alone would be.
+    """
+
+    def __init__(self, progress: Progress, name: str, kind: str) -> None:
+        self._progress, self._name = progress, name
+        self._alone = name == kind
+
+    def stage(self, name: str, spark: Any = None, about: str = "") -> AbstractContextManager[None]:
+        return self._progress.stage(name if self._alone else f"{name} {self._name}", spark, about)
+
+    def update(self, detail: str) -> None:
+        self._progress.update(detail)
+
+    def step(self, name: str, number: int, numbers: Mapping[str, float], detail: str = "", seconds: float | None = None) -> None:
+        self._progress.step(name, number, numbers, detail, seconds)
+
+    def gauge(self, name: str, number: float) -> None:
+        self._progress.gauge(name, number)
+
+    def note(self, **facts: Any) -> None:
+        if self._alone:
+            self._progress.note(**facts)
+        self._progress.note(entrants={self._name: facts})

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, create_model, field_validator
 
 from deep.serving import ports_of
+from forecasting.entrant import must_be_names
 from forecasting.kind import Kind, Tables
 from launch.capacity import WAIT_SECONDS
 from launch.kinds import KINDS
@@ -75,7 +76,7 @@ class Settings(Table):
         where = f"entrants.{name}"
         given = dict(self.entrants[name])
         kind = given.pop("kind", None)
-        if kind not in KINDS:
+        if not isinstance(kind, str) or kind not in KINDS:
             found = f"found {kind!r}" if kind is not None else "found none"
             raise InputError(f'{where}.kind: {found}, expected one of {", ".join(KINDS)}: kind = "{next(iter(KINDS))}"')
         beside = {table: given.pop(table) for table in KINDS[kind].tables if table != kind and table in given}
@@ -91,7 +92,8 @@ def _changed(table: BaseModel, more: Any, where: str) -> Any:
     """A table with other values of some fields."""
     if not isinstance(more, dict):
         raise InputError(f"{where}: found {more!r}, expected a table of settings")
-    return validate(type(table), table.model_dump() | more, where)
+    # What was left out stays left out: another emission has other fields.
+    return validate(type(table), table.model_dump(exclude_unset=True) | more, where)
 
 
 # The tables of each kind are fields of their own: a file says [hmm], the command line --hmm.states.
@@ -109,6 +111,7 @@ def load(path: str | Path | None, overrides: dict[str, str]) -> Settings:
                 f"--{field}: decides what a dataset holds, and this one is prepared already. Give it to `hindcast prep`"
             )
     settings = validate(Complete, _tables(path, overrides, Complete), where=str(path or "command line"))
+    must_be_names(settings.entrants, ())
     for name in settings.entrants:
         settings.entrant(name)  # wrong fields are named before any work
     run().note(settings=settings.model_dump(mode="json"))

@@ -62,6 +62,10 @@ class Given:
             start=np.zeros(windows, "datetime64[us]"),
         )
 
+    def copied(self) -> Given:
+        """The same in arrays of its own: what they were cut from, and may hold the future, cannot be reached from them."""
+        return Given(**{field.name: getattr(self, field.name).copy() for field in fields(self)})
+
     def some(self, windows: slice | np.ndarray) -> Given:
         """Those windows alone."""
         return Given(**{field.name: getattr(self, field.name)[windows] for field in fields(self)})

@@ -111,5 +111,9 @@ HMM = Kind(
     describe=_describe,
     sections=_sections,
     quick=_quick,
+    gauges={
+        "iteration": "EM iterations that are over.",
+        "log_likelihood": "Of the training split, in the latest EM iteration.",
+    },
     probe=_probe,
 )

@@ -50,6 +50,12 @@ def load(folder: str | Path) -> HmmForecaster:
     card = read(folder)
     data = must_forecast(card, folder)
     model = read_model(folder / PARAMETERS)
+    states = card.part.arguments.get("n_components")
+    if states != model.states:
+        raise InputError(
+            f"{folder / PARAMETERS}: found parameters of {model.states} states, and {CARD} says {states}: the model is "
+            "damaged; fit it again"
+        )
     if model.emission.channels != len(data.channels):
         raise InputError(
             f"{folder / PARAMETERS}: found parameters of {model.emission.channels} channels, and {CARD} names "

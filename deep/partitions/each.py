@@ -11,6 +11,7 @@ from pyspark import StorageLevel
 from pyspark.sql import SparkSession
 
 from deep.inputs import Inputs
+from deep.partitions.groups import must_have_groups
 from deep.partitions.survey import Survey
 from deep.partitions.tasks import prepare_worker, watched, windows_at
 from deep.settings import LstmSettings, PartitionSettings
@@ -90,9 +91,7 @@ def _keys(dataset: SequenceDataset, found: Survey, settings: PartitionSettings) 
     """Of each series the key of its model; of those without one, why."""
     names = [column.name for column in dataset.manifest.attributes]
     by = settings.group_by
-    if by is not None and by not in names:
-        there = f"they are {', '.join(names)}" if names else "there are none"
-        raise InputError(f"partitions.group_by: {dataset.location} has no attribute {by!r}; {there}")
+    must_have_groups(dataset, settings)
     key_of, without = {}, {}
     for group in found.row_groups:
         for name, row in zip(*np.unique(group.series, return_index=True), strict=True):

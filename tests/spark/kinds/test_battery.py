@@ -18,6 +18,7 @@ from forecasting.forecast import Forecast
 from launch.fitting import defaults
 from launch.kinds import KINDS
 from prep.dataset import SequenceDataset
+from prep.errors import InputError
 from prep.pipeline import prepare
 from prep.spec import Spec
 from prep.windows import Given
@@ -122,10 +123,8 @@ def test_a_kind_that_loses_a_field_of_its_file_is_found_out(benches: dict[str, B
         del card["part"]["shrink"]
         (folder / CARD).write_text(json.dumps(card))
 
-    settings = {"mean": mean.MeanSettings(shrink=0.5)}
-    wrong = replace(broken(bench, tmp_path, save=save), settings=settings)
-    with pytest.raises(AssertionError):
-        battery.saves_and_loads_the_same(wrong)
+    with pytest.raises(InputError, match=r"part\.shrink"):
+        battery.saves_and_loads_the_same(broken(bench, tmp_path, save=save))
 
 
 def test_a_kind_that_calls_all_entrants_alike_is_found_out(benches: dict[str, Bench], tmp_path: Path) -> None:

@@ -78,6 +78,42 @@ def number():
     return 3
 
 
+class Wrecks(Last):
+    """Of its parameters it has a method, as models of other libraries have."""
+
+    def parameters(self):
+        return []
+
+    def forecast(self, given):
+        answer = super().forecast(given)
+        for array in (given.context, given.observed, given.covariates, given.known, given.attributes):
+            array[...] = 0
+        return answer
+
+
+class Raises(Last):
+    def forecast(self, given):
+        raise ValueError("not\\ntoday")
+
+
+class Words(Last):
+    def forecast(self, given):
+        return Forecast(super().forecast(given).mean.astype(str))
+
+
+def exits():
+    raise SystemExit(0)
+
+
+def seeded(seed=0):
+    return Last() if seed == 0 else None
+
+
+def leaves_a_trace():
+    open("trace", "w").close()
+    return Last()
+
+
 nothing = None
 '''
 
@@ -234,7 +270,10 @@ def test_what_forecasts_no_numbers_is_fitted_and_not_compared(
     [
         ("Short", r"mine: found a forecast whose mean has shape (3, 5, 2), expected (3, 6, 2): (windows, horizon, channels)"),
         ("Plain", "mine: forecast(given) returned ndarray, expected a forecasting.forecast.Forecast"),
-        ("Gaps", "mine: forecast nan for step 1 of channel 0, of series 'readings', window from 2025-01-1"),
+        ("Gaps", "mine: mean nan for step 1 of channel 0, of series 'readings', window from 2025-01-1"),
+        ("Raises", "mine: forecast(given) raised ValueError: not today"),
+        ("Words", "mine: found a forecast whose mean is an array of <U32, expected a NumPy array of floats"),
+        ("exits", "--model mine=models_of_my_own:exits: the factory raised SystemExit: 0"),
         ("number", "--model mine=models_of_my_own:number: found int, which has no method forecast(given)"),
         ("fails", "--model mine=models_of_my_own:fails: the factory raised RuntimeError: no luck"),
         ("nothing", "--model mine=models_of_my_own:nothing: found NoneType, expected a callable that returns a model"),
@@ -260,6 +299,8 @@ def test_a_model_of_ones_own_that_cannot_answer_is_refused_in_a_line(
         (("--fit", "wide", "--model", "wide=nowhere"), "entrant 'wide': the name is given twice"),
         (("--fit", "repeat-last=hmm"), "entrant 'repeat-last': is the name of a baseline"),
         (("--fit", "a/b=hmm"), "entrant 'a/b': a name has 1 to 60 letters"),
+        (("--fit", "a b=hmm"), "entrant 'a b': a name has 1 to 60 letters"),
+        (("--entrants.x.kind.y", "3"), "entrants.x.kind: found {'y': 3}, expected one of hmm, lstm"),
         (("--fit", "=hmm"), "entrant '': a name has 1 to 60 letters"),
         (("--fit", "forest"), "--fit forest: no kind of models 'forest'; there are hmm, lstm"),
         (("--fit", "hmm", "--entrants.wide.unitz", "3"), "entrants.wide: unitz: Extra inputs are not permitted, found 3"),
@@ -290,3 +331,40 @@ def test_a_model_of_a_newer_version_or_an_unknown_kind_is_named(run: Run, datase
             status, printed = run(*command)
             assert (status, len(printed.strip().splitlines())) == (2, 1)
             assert message in printed
+
+
+def test_one_entrant_changes_nothing_that_another_sees(run: Run, dataset: SequenceDataset, folder: Path) -> None:
+    wrecks = ("--model", "wrecks=models_of_my_own:Wrecks")
+    status, printed = run("fit", "hmm", dataset.location, "--out", "m", "--settings", "entrants.toml")
+    assert status == 0, printed
+    for number, models in enumerate(((*wrecks, "--model", "hmm=m"), ("--model", "hmm=m", *wrecks))):
+        status, printed = run("compare", dataset.location, "--out", f"r{number}", *models)
+        assert status == 0, printed
+    first, second = (scores_in(folder / f"r{number}")["hmm"]["mse"] for number in range(2))
+    assert first == second
+
+
+def test_the_record_of_a_run_tells_entrants_of_one_kind_apart(run: Run, dataset: SequenceDataset, folder: Path) -> None:
+    fits = ("--fit", "long=hmm", "--fit", "student", "--settings", "entrants.toml", "--hmm.order", "100")
+    status, printed = run("compare", dataset.location, "--out", "r", *fits, "--run-dir", "runs")
+    assert status == 0, printed
+    (file,) = (folder / "runs").glob("*/run.json")
+    record = json.loads(file.read_text())
+    assert record["settings"]["hmm"]["order"] == 100
+    assert record["entrants"]["long"]["settings"]["hmm"]["order"] == 12
+    assert "lowered to 12" in record["entrants"]["long"]["notes"][0]
+    assert record["entrants"]["student"]["notes"] == []
+    assert {"HMM long", "HMM student"} <= {stage["stage"] for stage in record["stages"]}
+
+
+def test_nothing_is_made_or_fitted_where_something_else_is_refused(run: Run, dataset: SequenceDataset, folder: Path) -> None:
+    slow = ("--model", "slow=models_of_my_own:leaves_a_trace")
+    for other in (
+        ("--model", "x=nowhere"),
+        ("--model", "x=models_of_my_own:missing"),
+        ("--fit", "lstm", "--cluster.least_ranks", 1),
+    ):
+        assert run("compare", dataset.location, "--out", "r", *slow, *other, "--settings", "entrants.toml")[0] == 2
+        assert not (folder / "trace").exists()
+    assert run("compare", dataset.location, "--out", "r", *slow, "--model", "seeded=models_of_my_own:seeded")[0] == 0
+    assert (folder / "trace").exists()

@@ -41,7 +41,7 @@ class MeanPart(Part):
     """centre: the mean of each channel, scaled."""
 
     centre: tuple[float, ...]
-    shrink: float = 0.0
+    shrink: float
 
 
 @dataclass(frozen=True)
