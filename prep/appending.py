@@ -21,7 +21,7 @@ from prep.errors import InputError
 from prep.grid import Grid
 from prep.manifest import OUTSIDE, PETASTORM, Manifest
 from prep.overflow import refuse_overflow
-from prep.pipeline import Source, counts_of, joined_sources, load, plan_of, refuse_duplicates
+from prep.pipeline import Source, counts_of, joined_sources, load, plan_of, refuse_duplicates, setting_aside
 from prep.spec import ReadingsSpec
 from prep.splits import Border, border
 from prep.stepping import step_of
@@ -59,6 +59,12 @@ def append(
     grid = Grid(before.origin_micros, before.step_micros)
     new = load(spark, spec, given, joins, grid, before.spec.readings.only_series)
     _must_fit(new, before)
+    return setting_aside(new, lambda some: _append(dataset, some, on_stage), on_stage)
+
+
+def _append(dataset: SequenceDataset, new: Source, on_stage: Callable[[str], None]) -> SequenceDataset:
+    before, spec, grid = dataset.manifest, new.spec, new.grid
+    spark = new.readings.checked.sparkSession
     span = max(before.span, new.span)
     borders = _longer(before, grid, span)
     columns = columns_of(new.readings, spec, borders, before.series, grid, new.attributes, before)
@@ -70,8 +76,8 @@ def append(
         sources = {READINGS: later, KEPT: _kept(tail, plan), **joined_sources(new)}
         work = entered.enter_context(worked(sources, plan, cut, new.rows))
         refuse_duplicates(spec, grid, work.ledger)
-        refuse_overflow(work, columns.names)
         refuse_overflow(work, columns.names, (before.scaling, before.covariate_scaling))
+        refuse_overflow(work, columns.names)
         counts = counts_of(new, work.ledger, columns, borders)
         counts[OUTSIDE]["readings_late"] = late
         after = before.model_copy(
@@ -79,7 +85,7 @@ def append(
                 "span": span,
                 "borders": borders,
                 "labels": columns.labels,
-                "readings": (*before.readings, asked.name),
+                "readings": (*before.readings, spec.readings.name),
                 "counts": _summed(before, counts),
             }
         )
@@ -89,7 +95,7 @@ def append(
             work.write(after, columns.of_series, target.folder, new.readings.bad if new.bad_rows else None)
             if not (target.folder / PETASTORM).exists():  # there was no row to add
                 target.keep((PETASTORM,))
-    return SequenceDataset.open(path)
+    return SequenceDataset.open(dataset.location)
 
 
 def _must_fit(new: Source, before: Manifest) -> None:

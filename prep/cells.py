@@ -31,11 +31,17 @@ def must_hold(source: Source, name: str, kind: Kind) -> None:
         raise InputError(f"{source.name}: column {name!r} is of type {type_.simpleString()}; numbers were expected")
 
 
-def cell_of(column: str, type_: DataType, kind: Kind, vocabulary: tuple[str, ...] | None = None) -> Cell:
+def cell_of(
+    column: str,
+    type_: DataType,
+    kind: Kind,
+    vocabulary: tuple[str, ...] | None = None,
+    scaled: Sequence[tuple[str, str]] = (),
+) -> Cell:
     """The cell in a column, an expression in SQL of a type that can hold its kind.
 
-    A real number is finite, also as float32, and a count whole and not negative. The texts in MISSING are nothing, but for a
-    category whose vocabulary has them.
+    A real number is finite, also as float32 and when it is `scaled` by each of these (centre, scale), in SQL; a count is whole
+    and not negative. The texts in MISSING are nothing, but for a category whose vocabulary has them.
     """
     if kind == "category":
         text = f"trim(cast({column} as string))"
@@ -44,11 +50,16 @@ def cell_of(column: str, type_: DataType, kind: Kind, vocabulary: tuple[str, ...
     number = _number(column, type_)
     if kind == "count":
         fits = f"{number} >= 0 and {number} < double('infinity') and {number} = floor({number})"
-    elif isinstance(type_, IntegralType | BooleanType):
+    elif isinstance(type_, IntegralType | BooleanType) and not scaled:
         return Cell(number, None)
     else:
-        fits = f"abs({number}) < double('{OVERFLOW!r}')"
+        fits = " and ".join([_held(number), *(_held(f"(({number} - {centre}) / {scale})") for centre, scale in scaled)])
     return Cell(f"if({fits}, {number}, null)", f"not (coalesce({fits}, false) or {missing(column, type_)})")
+
+
+def _held(number: str) -> str:
+    """Whether float32 holds a number, in SQL."""
+    return f"abs({number}) < double('{OVERFLOW!r}')"
 
 
 def finite(column: str, type_: DataType) -> str:

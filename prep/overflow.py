@@ -12,8 +12,16 @@ from prep.scaling import Scaling
 from prep.work import Work
 
 
+class BeyondFloat32Error(InputError):
+    """A value that is to be stored is not finite in float32: by `scaling`, that of the channels, or None: as it is."""
+
+    def __init__(self, message: str, scaling: Scaling | None) -> None:
+        super().__init__(message)
+        self.scaling = scaling
+
+
 def refuse_overflow(work: Work, names: Sequence[str], scalings: Sequence[Scaling] = ()) -> None:
-    """Raises InputError for a value that is not finite in float32; of several, the largest is named.
+    """Raises BeyondFloat32Error for a value to be stored that is not finite in float32; of several, the largest is named.
 
     `names` are those of the channels and then of the joined covariates. `scalings` are of the channels and of the covariates:
     with them, values are looked at as they are stored; without, as they are on the grid, where several readings may have been
@@ -22,16 +30,20 @@ def refuse_overflow(work: Work, names: Sequence[str], scalings: Sequence[Scaling
     if not _may_overflow(work.ledger.extremes, scalings):
         return
     found = work.largest_overflow(scalings)
-    if found is None:
-        return
-    series, step, column, value = found
+    if found is not None:
+        raise BeyondFloat32Error(_message(work, names, scalings, *found), scalings[0] if scalings else None)
+
+
+def _message(
+    work: Work, names: Sequence[str], scalings: Sequence[Scaling], series: str, step: int, column: int, value: float
+) -> str:
     where = f"series {series!r}, {work.plan.grid.time(step)}: {names[column]!r} is {value!r}"
     if abs(value) >= OVERFLOW:
-        raise InputError(f"{where}; expected a number up to {MOST}. Mend the readings of that step, or leave them out")
+        return f"{where}; expected a number up to {MOST}. Mend the readings of that step, or leave them out"
     centre, scale = (
         np.concatenate(numbers, axis=1)[0, column] for numbers in zip(*(s.of([series]) for s in scalings), strict=True)
     )
-    raise InputError(
+    return (
         f"{where}, and ({value:g} - {centre:g}) / {scale:g}, as it would be stored, is more than {MOST}. Mend that reading, or "
         "leave it out"
     )

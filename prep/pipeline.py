@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from prep import readings as readings_
+from prep.bounds import Bounds
 from prep.chunks import READINGS, Plan, chunk_steps
 from prep.columns import Columns, coded, columns_of
 from prep.dataset import SequenceDataset, must_be_dataset
@@ -22,7 +24,7 @@ from prep.joins import load_attributes, load_join
 from prep.layout import Layout, best_windows_per_row
 from prep.ledger import Ledger
 from prep.manifest import FORMAT, OUTSIDE, VERSION, Manifest
-from prep.overflow import refuse_overflow
+from prep.overflow import BeyondFloat32Error, refuse_overflow
 from prep.quantiles import quartiles
 from prep.readings import Readings
 from prep.rules import fills_of, order_matters, rules_of
@@ -37,6 +39,8 @@ from prep.work import Work, worked
 
 # Enough to tell the commonest interval, and the grid that most readings lie on.
 INFERRED_FROM = 5_000_000
+# So often readings are set aside by a scaling that was found without those before: each time the source is read once more.
+MOST_ROUNDS = 5
 
 
 def prepare(
@@ -68,7 +72,9 @@ def prepare(
 class Source:
     """Readings that were looked at once: whatever does not depend on where the splits lie.
 
-    span   steps of the grid from the first reading to the last
+    span    steps of the grid from the first reading to the last
+    bounds  what its readings are within
+    again   reads it once more, within other bounds
     """
 
     spec: Spec
@@ -79,6 +85,8 @@ class Source:
     span: int
     rows: int
     bad_rows: int
+    bounds: Bounds
+    again: Callable[[Bounds], Source]
 
 
 def load(
@@ -88,14 +96,17 @@ def load(
     joins: Sequence[DataFrame] | None,
     grid: Grid | None = None,
     only_series: str | None = None,
+    bounds: Bounds = Bounds(),
 ) -> Source:
-    """Opens and surveys what a spec names: on `grid`, and as `only_series` where no column names series, if they are known.
+    """Opens and surveys what a spec names: on `grid`, and as `only_series` where no column names series, if they are known. What
+    is beyond the `bounds` is a bad row.
 
     Raises InputError for bad rows that the spec does not allow."""
+    again = partial(load, spark, spec, given, joins, grid, only_series)
     from_readings = () if spec.attributes.path or spec.attributes.table else spec.attributes.values
     ordered = order_matters(spec.readings, spec.grid)
     readings = readings_.load(
-        spark, spec.readings, attributes=from_readings, given=given, ordered=ordered, only_series=only_series
+        spark, spec.readings, attributes=from_readings, given=given, ordered=ordered, only_series=only_series, bounds=bounds
     )
     good = F.col("reason").isNull()
     found = readings.checked.agg(
@@ -119,7 +130,7 @@ def load(
             raise readings_.explain(bad_rows, join, bad)
         joined.append(good_rows)
     attributes = load_attributes(spark, spec.attributes, spec.readings, readings) if spec.attributes.values else {}
-    return Source(spec, readings, tuple(joined), attributes, grid, last + 1, found["rows"], found["bad"])
+    return Source(spec, readings, tuple(joined), attributes, grid, last + 1, found["rows"], found["bad"], bounds, again)
 
 
 def _grid(spec: Spec, readings: Readings, rows: int, first: int, last: int) -> Grid:
@@ -132,6 +143,30 @@ def _grid(spec: Spec, readings: Readings, rows: int, first: int, last: int) -> G
 
 def write(source: Source, out: str, overwrite: bool, on_stage: Callable[[str], None], origin: int) -> SequenceDataset:
     """Writes the dataset of one origin."""
+    return setting_aside(source, lambda some: _write(some, out, overwrite, on_stage, origin), on_stage)
+
+
+def setting_aside(source: Source, use: Callable[[Source], SequenceDataset], on_stage: Callable[[str], None]) -> SequenceDataset:
+    """What `use` makes of a source: without the readings that it finds to be beyond float32, where bad rows are set aside.
+
+    Raises the BeyondFloat32Error of `use` where they are not, where no reading by itself is at fault but a joined value or a sum,
+    and where there are ever more of them.
+    """
+    for _ in range(MOST_ROUNDS):
+        try:
+            return use(source)
+        except BeyondFloat32Error as error:
+            if error.scaling is None or source.spec.readings.bad_rows == "error":
+                raise
+            on_stage("setting aside what is not finite in float32 once it is scaled")
+            anew = source.again(Bounds((*source.bounds.scalings, error.scaling)))
+            if anew.bad_rows == source.bad_rows:
+                raise
+            source = anew
+    return use(source)
+
+
+def _write(source: Source, out: str, overwrite: bool, on_stage: Callable[[str], None], origin: int) -> SequenceDataset:
     spec, grid = source.spec, source.grid
     borders = borders_of(spec.split, grid, source.span, origin)
     series = assign(spec.split, _series(source.readings)) if spec.split.by == "series" else None

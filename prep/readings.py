@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DoubleType, NumericType, StringType
 
+from prep.bounds import Bounds
 from prep.cells import Kind, cell_of, finite, missing, must_hold
 from prep.errors import InputError
 from prep.faults import RAGGED, explain
@@ -68,13 +69,14 @@ def load(
     given: DataFrame | None = None,
     ordered: bool = False,
     only_series: str | None = None,
+    bounds: Bounds = Bounds(),
     what: str = "readings",
 ) -> Readings:
     """The readings that a spec names, or those of a DataFrame. Nothing is computed but what decides which columns are channels.
 
-    A reading is bad where its time or series is missing or not understood, or a value is not of its channel's kind. The texts in
-    MISSING are missing values; of a category, only those which are not in its vocabulary. Labels and `attributes` are columns
-    taken as they are. `ordered` asks for `position`. `what` is the table of the settings, for errors.
+    A reading is bad where its time or series is missing or not understood, or a value is not of its channel's kind, or beyond the
+    `bounds`. The texts in MISSING are missing values; of a category, only those which are not in its vocabulary. Labels and
+    `attributes` are columns taken as they are. `ordered` asks for `position`. `what` is the table of the settings, for errors.
 
     The series of several columns is their texts, joined by "/"; without a column, all readings are of one series: `only_series`,
     or where that is not given, one named like the file or table. Raises InputError for a missing, empty or unreadable source, a
@@ -85,14 +87,20 @@ def load(
     if spec.form == "wide":
         if attributes:
             raise InputError(f"{source.name}: in wide form every column is a series; read attributes from a table of their own")
-        return _load_wide(source, spec, ordered, what)
+        return _load_wide(source, spec, ordered, bounds, what)
     source.must_have(*spec.counts, *spec.categories)
     channels = _channels(source, spec, {spec.timestamp, *spec.series, *spec.labels, *attributes})
     for channel in channels:
         must_hold(source, channel.name, channel.kind)
     cells = [
-        cell_of(escaped(channel.name), source.types[channel.name], channel.kind, spec.categories.get(channel.name))
-        for channel in channels
+        cell_of(
+            escaped(channel.name),
+            source.types[channel.name],
+            channel.kind,
+            spec.categories.get(channel.name),
+            bounds.of_channel(number),
+        )
+        for number, channel in enumerate(channels)
     ]
     only = spec.only_series if only_series is None else only_series
     series = named(list(_parts(spec).values())) if spec.series else F.lit(only)
@@ -102,7 +110,7 @@ def load(
         for channel, cell in zip(channels, cells, strict=True)
         if cell.fault
     ]
-    frame = _timed(source, spec, ordered, what)
+    frame = bounds.beside(_timed(source, spec, ordered, what), series)
     reason = F.coalesce(_row_fault(spec), _first(reasons))
     checked = told_apart(frame, spec.time_zone, series, POSITION).select(
         series.alias("series"),
@@ -118,7 +126,7 @@ def load(
     return Readings(checked, bad, channels, spec.labels, attributes, keys)
 
 
-def _load_wide(source: Source, spec: ReadingsSpec, ordered: bool, what: str) -> Readings:
+def _load_wide(source: Source, spec: ReadingsSpec, ordered: bool, bounds: Bounds, what: str) -> Readings:
     names = spec.values or tuple(name for name in source.types if name != spec.timestamp)
     if not names:
         raise InputError(f"{source.name}: no column beside {spec.timestamp!r}; in wide form each is a series")
@@ -130,7 +138,8 @@ def _load_wide(source: Source, spec: ReadingsSpec, ordered: bool, what: str) -> 
     kind = StringType() if texts else DoubleType()
     cells = ", ".join(f"cast({escaped(name)} as {kind.simpleString()})" for name in names)
     series = f"array({', '.join(map(literal, names))})"
-    cell = cell_of("_hindcast_cell", kind, channel.kind, spec.categories.get(channel.name))
+    scaled = bounds.of_series(names, "_hindcast_number")
+    cell = cell_of("_hindcast_cell", kind, channel.kind, spec.categories.get(channel.name), scaled)
     fault = f"if({cell.fault or 'false'}, {series}[_hindcast_number], null)"
     frame = _timed(source, spec, ordered, what).withColumn("_hindcast_row_fault", _row_fault(spec))
     frame = frame.withColumn("_hindcast_cells", F.expr(f"if(_hindcast_row_fault is null, array({cells}), array(null))"))

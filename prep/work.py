@@ -63,24 +63,24 @@ class Work:
         return found
 
     def largest_overflow(self, scalings: Sequence[Scaling]) -> tuple[str, int, int, float] | None:
-        """Of the values that are not finite in float32, as they are or scaled, the largest: (series, step, column, value).
+        """Of the values to be stored that are not finite in float32, as they are or scaled, the largest: (series, step, column,
+        value).
 
         `scalings` are of the channels and of the covariates, or none.
         """
-        plan = self.plan
+        plan, cut = self.plan, self.cut
 
         def find(batches: Batches) -> Iterator[pa.RecordBatch]:
-            for chunk, _ in chunks_of(batches, plan):
-                both = (chunk.values, chunk.covariates)
+            for series, first, *both in _stored(batches, plan, cut):
                 values = np.concatenate(both, axis=1)
                 beyond = np.abs(values) >= OVERFLOW
                 if scalings:
                     with np.errstate(over="ignore"):
-                        scaled = [scaling.apply(part, chunk.series) for scaling, part in zip(scalings, both, strict=True)]
+                        scaled = [scaling.apply(part, series) for scaling, part in zip(scalings, both, strict=True)]
                     beyond |= np.abs(np.concatenate(scaled, axis=1)) >= OVERFLOW
                 if beyond.any():
                     step, column = np.unravel_index(np.where(beyond, np.abs(values), -1).argmax(), values.shape)
-                    found = [chunk.series], [chunk.first + int(step)], [int(column)], [float(values[step, column])]
+                    found = [series], [first + int(step)], [int(column)], [float(values[step, column])]
                     yield pa.RecordBatch.from_arrays(list(map(pa.array, found)), ["series", "step", "column", "value"])
 
         overflowing = self.kept.mapInArrow(find, "series string, step long, column long, value double")
@@ -160,6 +160,21 @@ def few_at_a_time(spark: SparkSession) -> Iterator[None]:
         yield
     finally:
         spark.conf.set(name, before)
+
+
+def _stored(batches: Batches, plan: Plan, cut: Cut) -> Iterator[tuple[str, int, np.ndarray, np.ndarray]]:
+    """(series, first step, values, covariates) of whatever is stored, and of what may be when the hole in it is closed: at the
+    end of a series, by readings that are appended.
+    """
+    for batch in batches:
+        last = batch.column(batch.schema.get_field_index("last")).to_pylist()
+        for (chunk, seam), is_last in zip(chunks_of([batch], plan), last, strict=True):
+            for part in parts(chunk, cut):
+                for segment in segments(chunk, part, cut, seam):
+                    yield chunk.series, segment.first, segment.values, segment.covariates
+                if is_last and len(part.known) == len(chunk.values):
+                    since = max([part.earliest - chunk.first, 0, *(np.flatnonzero(part.usable)[-1:] + 1)])
+                    yield chunk.series, chunk.first + since, part.known[since:], chunk.covariates[since:]
 
 
 def tail_schema(plan: Plan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -119,11 +120,6 @@ SCALED: dict[str, tuple[dict[str, Any], list[pd.DataFrame], str]] = {
         [table("x", unit=1e30), table("y", unit=1e-20, spikes={55: "1e30"})],
         "series 'y', 2025-03-03 07:00:00: 'a' is 1e+30",
     ),
-    "outside of all splits": (
-        {"split": {"test": 5}},
-        [table(unit=1e-3, spikes={58: "3e38"})],
-        "series 'x', 2025-03-03 10:00:00: 'a' is 3e+38",
-    ),
     "sums": (
         {
             "grid": {"step": "2h", "aggregate": "sum"},
@@ -150,6 +146,99 @@ def test_what_is_too_large_once_it_is_scaled_is_named_and_nothing_is_written(
     with pytest.raises(InputError, match=message.replace("e+", r"e\+")):
         prepare(spark, spec_of(written(tmp_path / "r.csv", *readings), **tables), good.path, overwrite=True)
     assert files(good.path) == before
+
+
+def rows_quarantined(dataset: SequenceDataset) -> dict[str, int]:
+    return {
+        split: counts["rows_quarantined"] for split, counts in dataset.manifest.counts.items() if "rows_quarantined" in counts
+    }
+
+
+def assert_alike(dataset: SequenceDataset, without: SequenceDataset) -> None:
+    """What is stored and stated of both is the same, but for the rows that the first set aside."""
+    ours, theirs = dataset.manifest, without.manifest
+    for name in ("scaling", "covariate_scaling", "layout", "borders", "digests", "span", "channels"):
+        assert getattr(ours, name) == getattr(theirs, name), name
+    for split, counts in ours.counts.items():
+        assert {name: count for name, count in counts.items() if name != "rows_quarantined"} == theirs.counts[split]
+
+
+def set_aside(dataset: SequenceDataset) -> list[dict[str, Any]]:
+    """The rows in quarantine, in the order of their time."""
+    lines = [line for file in dataset.manifest.quarantine for line in (dataset.path / file).read_text().splitlines()]
+    return sorted(map(json.loads, lines), key=lambda row: row["time"])
+
+
+FAR_APART = [table("x", unit=1e30), table("y", unit=1e-20, spikes={7: "1e30", 55: "1e30"})]
+FLT_MAX = "3.4028235e+38"
+SPIKED: dict[str, tuple[dict[str, Any], list[pd.DataFrame], dict[str, int]]] = {
+    "standard": ({}, [table(unit=1e-3, spikes={55: FLT_MAX})], {"test": 1}),
+    "robust": (
+        {"scaling": {"method": "robust"}},
+        [table(unit=1e-3, spikes={7: FLT_MAX, 43: "-3e38"})],
+        {"train": 1, "validation": 1},
+    ),
+    "by series": ({"scaling": {"method": "robust", "per": "series"}}, FAR_APART, {"train": 1, "test": 1}),
+    "again and again": (
+        {"scaling": {"method": "robust"}},
+        # A quarter of training is large with the first, and less without it: then the scale is too small for the second.
+        [table(unit=1e-35, spikes={7: "3e38", **dict.fromkeys(range(10, 19), 0.1), 55: "1e6"})],
+        {"train": 1, "test": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("case", sorted(SPIKED))
+def test_what_is_too_large_once_it_is_scaled_is_set_aside_where_bad_rows_are(
+    spark: SparkSession, tmp_path: Path, case: str
+) -> None:
+    tables, readings, expected = SPIKED[case]
+    spikes = pd.concat(readings)["a"].map(lambda value: isinstance(value, str))
+    spec = spec_of(written(tmp_path / "r.csv", *readings), readings={"bad_rows": "quarantine"}, **tables)
+    dataset = prepare(spark, spec, tmp_path / "d")
+    without = written(tmp_path / "without.csv", pd.concat(readings)[~spikes])
+    assert_alike(dataset, prepare(spark, spec_of(without, **tables), tmp_path / "without"))
+    assert rows_quarantined(dataset) == expected
+    rows = set_aside(dataset)
+    assert [json.loads(row["row"])["a"] for row in rows] == [*pd.concat(readings)["a"][spikes]]
+    assert {(row["reason"], Path(row["file"]).name) for row in rows} == {("a", "r.csv")}
+
+
+def test_so_it_is_in_wide_form(spark: SparkSession, tmp_path: Path) -> None:
+    """A cell of one series alone."""
+    wide = pd.DataFrame({"time": TIME, "x": 1e30 * np.arange(STEPS), "y": 1e-20 * np.arange(STEPS)})
+    asked = {"form": "wide", "series": [], "values": [], "bad_rows": "quarantine"}
+    scaling = {"per": "series"}
+    wide.loc[55, "y"] = np.nan
+    without = prepare(spark, spec_of(written(tmp_path / "w.csv", wide), readings=asked, scaling=scaling), tmp_path / "without")
+    wide.loc[55, "y"] = 1e30
+    dataset = prepare(spark, spec_of(written(tmp_path / "r.csv", wide), readings=asked, scaling=scaling), tmp_path / "d")
+    assert rows_quarantined(dataset) == {"test": 1}
+    assert dataset.manifest.digests == without.manifest.digests
+    assert [row["reason"] for row in set_aside(dataset)] == ["y"]
+
+
+def test_a_sum_of_several_is_refused_also_where_bad_rows_are_set_aside(spark: SparkSession, tmp_path: Path) -> None:
+    tables, readings, message = SCALED["sums"]
+    spec = spec_of(written(tmp_path / "r.csv", *readings), readings={"bad_rows": "quarantine"}, **tables)
+    with pytest.raises(InputError, match=message):
+        prepare(spark, spec, tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    "where",
+    [{"split": {"test": 5}, "spikes": {58: FLT_MAX}}, {"split": {}, "spikes": {54: FLT_MAX}, "holes": [53, 55]}],
+    ids=["after all splits", "in a hole"],
+)
+def test_what_is_never_stored_stops_nothing(spark: SparkSession, tmp_path: Path, where: dict[str, Any]) -> None:
+    plain, spiked = table(unit=1e-3), table(unit=1e-3, spikes=where["spikes"])
+    for readings in (plain, spiked):
+        readings["b"] = readings["b"].astype(object)
+        readings.loc[[*where.get("holes", ()), *(where["spikes"] if "holes" in where else ())], "b"] = None
+    tables = {"split": where["split"], "grid": {"fill": "none"}}
+    dataset = prepare(spark, spec_of(written(tmp_path / "r.csv", spiked), **tables), tmp_path / "d")
+    assert_alike(dataset, prepare(spark, spec_of(written(tmp_path / "p.csv", plain), **tables), tmp_path / "p"))
 
 
 def test_series_of_units_far_apart_are_scaled_each_by_itself(spark: SparkSession, tmp_path: Path) -> None:
@@ -203,6 +292,34 @@ def test_appended_readings_that_do_not_fit_leave_the_dataset_as_it_was(
     with pytest.raises(InputError, match=message):
         append(spark, dataset.path, str(written(tmp_path / "later.csv", later)))
     assert files(dataset.path) == before
+
+
+@pytest.mark.parametrize("per", ["global", "series"])
+def test_nightly_readings_with_a_number_that_stands_for_none_are_appended_without_it(
+    spark: SparkSession, tmp_path: Path, per: str
+) -> None:
+    """FLT_MAX, which float32 holds as it is and not once it is scaled: of a series that the dataset has, and of a new one."""
+    readings = [table("x", unit=1e-3), table("y", unit=1e-3)]
+    spec = spec_of(written(tmp_path / "r.csv", *readings), readings={"bad_rows": "quarantine"}, scaling={"per": per})
+    dataset, without = (prepare(spark, spec, tmp_path / name) for name in ("d", "without"))
+    none: dict[str, dict[int, Any]] = {"x": {3: FLT_MAX}, "y": {}, "z": {9: f"-{FLT_MAX}"}}
+    night = pd.concat(table(sensor, unit=1e-3, spikes=spikes)[:20] for sensor, spikes in none.items())
+    night["time"] += pd.Timedelta(hours=STEPS)
+    dataset = append(spark, dataset.path, str(written(tmp_path / "night.csv", night)))
+    fit = night["a"].map(lambda value: not isinstance(value, str))
+    without = append(spark, without.path, str(written(tmp_path / "fit.csv", night[fit])))
+    assert_alike(dataset, without)
+    assert rows_quarantined(dataset) == {"test": 2}
+    assert [json.loads(row["row"])["a"] for row in set_aside(dataset)] == [FLT_MAX, f"-{FLT_MAX}"]
+
+
+def test_what_waits_at_the_end_for_a_hole_to_close_is_looked_at(spark: SparkSession, tmp_path: Path) -> None:
+    """Later readings close it, and what was in the dataset before cannot be mended then."""
+    readings = table(unit=1e-3, spikes={STEPS - 1: FLT_MAX})
+    readings.loc[STEPS - 1, "b"] = np.nan
+    spec = spec_of(written(tmp_path / "r.csv", readings), grid={"max_gap": "3h", "fill": "linear"})
+    with pytest.raises(InputError, match=r"series 'x', 2025-03-03 11:00:00: 'a' is 3\.4028235e\+38"):
+        prepare(spark, spec, tmp_path / "d")
 
 
 def test_what_cannot_be_opened_takes_no_ones_place(
