@@ -97,7 +97,7 @@ def test_em_loses_every_worker_and_goes_on_once_there_is_one(standalone: Standal
 
 
 def weights(standalone: Standalone, *models: str) -> set[str]:
-    return {load_lstm(standalone.folder / model).card.settings["weights_sha256"] for model in models}
+    return {load_lstm(standalone.folder / model).card.part.weights_sha256 for model in models}
 
 
 @pytest.mark.parametrize("lost", ["executor", "worker"])
@@ -136,7 +136,7 @@ def test_ranks_lose_a_worker_and_go_on_without_it(standalone: Standalone, datase
     assert re.search(r"rank \d on \S+ .*(ended|is lost|raised)", err), err
     assert "Goes on with 1 ranks, from its last checkpoint" in err
     card = load_lstm(standalone.folder / "fewer").card
-    assert card.settings["ranks"] == 1
+    assert card.part.ranks == 1
     assert [record["epoch"] for record in card.history] == [*range(1, 13)]
 
 

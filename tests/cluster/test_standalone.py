@@ -121,7 +121,7 @@ def test_submit_brings_code_and_environment_to_ranks_on_hosts_that_have_neither(
     fit = ["fit", "lstm", "d.seq", "--settings", "spec.toml", "--out", "packed"]
     standalone.run(*submit, *fit, PYTHONPATH=str(ROOT), TMPDIR=str(tmp_path))
     assert [*tmp_path.glob("hindcast-*/environment-*.tar.gz")]
-    digests = {load_lstm(place).card.settings["weights_sha256"] for place in (lstm, standalone.folder / "packed")}
+    digests = {load_lstm(place).card.part.weights_sha256 for place in (lstm, standalone.folder / "packed")}
     assert len(digests) == 1
 
 
@@ -165,5 +165,5 @@ def test_a_comparison_on_a_cluster_has_the_numbers_of_one_machine(standalone: St
 
 def test_horovod_trains_across_both_workers(lstm: Path) -> None:
     card = load_lstm(lstm).card
-    assert card.settings["ranks"] == 2
+    assert card.part.ranks == 2
     assert len(card.history) == 12
