@@ -9,7 +9,7 @@ CPU seconds, of all processes together, say more where a machine is shared.
     by row      groupBy and collect_list, then a UDF that forecasts one window at a time, and loads the model once a worker; on
                 some series (--rows), as it takes so long. With Keras's own `predict`, and with Hindcast's forecaster, which is
                 quicker for one window
-    ours        launch.batch.forecast_readings, rows counted by Spark and thrown away
+    ours        hindcast.launch.forecasts.of_frames.forecast_readings, rows counted by Spark and thrown away
     pandas      the same from the same file in one process: read_parquet, pivot, forward fill, one forecast, a table of rows
     in memory   the same number of windows as one array that is there already, scaled: one call in one process, with all cores;
                 and Keras's own `predict` of it
@@ -41,21 +41,21 @@ import pyarrow.parquet as pq
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from deep.forecaster import LstmForecaster
-from forecasting.forecast import Forecaster
-from forecasting.rows import rows_of
-from forecasting.values import forecast_values
-from launch.batch import forecast_readings
-from launch.forecasts import write_forecasts
-from launch.models import load_any
-from launch.session import spark_session
-from launch.shipping import loaded, ship
-from prep.contexts import Wanted, contexts_of
-from prep.dataset import SequenceDataset
-from prep.incoming import incoming
-from prep.pipeline import prepare
-from prep.spec import Spec
-from prep.windows import Given
+from hindcast.deep.forecaster import LstmForecaster
+from hindcast.forecasting.forecast import Forecaster
+from hindcast.forecasting.rows import rows_of
+from hindcast.forecasting.values import forecast_values
+from hindcast.launch.forecasts.of_frames import forecast_readings
+from hindcast.launch.forecasts.of_windows import write_forecasts
+from hindcast.launch.forecasts.shipping import loaded, ship
+from hindcast.launch.models import load_any
+from hindcast.launch.spark.session import spark_session
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.dataset.windows import Given
+from hindcast.prep.latest.contexts import Wanted, contexts_of
+from hindcast.prep.latest.incoming import incoming
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 
 CONTEXT, HORIZON, CHANNELS, EXTRA = 336, 96, 7, 24
 NAMES = [f"c{n}" for n in range(CHANNELS)]
@@ -91,8 +91,8 @@ def fitted(spark: SparkSession, kind: str, network: str, folder: Path) -> Path:
     )
     model = folder / kind
     if kind == "lstm":
-        from deep.local import fit_local
-        from deep.settings import LstmSettings
+        from hindcast.deep.settings import LstmSettings
+        from hindcast.deep.ways.local import fit_local
 
         fit_local(dataset, LstmSettings.model_validate({"network": network, "epochs": 1, "max_seconds": 5})).save(model)
     else:
@@ -101,8 +101,8 @@ def fitted(spark: SparkSession, kind: str, network: str, folder: Path) -> Path:
 
 
 def save_hmm(dataset: SequenceDataset, model: Path) -> None:
-    from classical.hmm.fitting import fit_hmm
-    from classical.hmm.settings import HmmSettings
+    from hindcast.classical.hmm.from_settings import fit_hmm
+    from hindcast.classical.hmm.settings import HmmSettings
 
     fit_hmm(dataset, HmmSettings(states=4, iterations=3)).save(model)
 

@@ -26,12 +26,12 @@ from typing import Any
 import numpy as np
 from hmmlearn import hmm
 
-from classical.hmm.emissions.categorical import Categorical
-from classical.hmm.emissions.gaussian import Gaussian
-from classical.hmm.emissions.poisson import Poisson
-from classical.hmm.inference import decoded, scored
-from classical.hmm.lanes import whole
-from classical.hmm.model import HiddenMarkov
+from hindcast.classical.hmm.emissions.categorical import Categorical
+from hindcast.classical.hmm.emissions.gaussian import Gaussian
+from hindcast.classical.hmm.emissions.poisson import Poisson
+from hindcast.classical.hmm.inference import decoded, scored
+from hindcast.classical.hmm.kernels.lanes import whole
+from hindcast.classical.hmm.model import HiddenMarkov
 
 CHANNELS, SYMBOLS = 7, 16
 STEPS = 400_000

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from classical.hmm.emissions.autoregressive import Autoregressive
-from classical.hmm.emissions.gaussian import Gaussian
-from classical.hmm.gpu.e_step import OnGpu
-from classical.hmm.lanes import Spans
-from classical.hmm.model import HiddenMarkov
+from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
+from hindcast.classical.hmm.emissions.gaussian import Gaussian
+from hindcast.classical.hmm.gpu.e_step import OnGpu
+from hindcast.classical.hmm.kernels.lanes import Spans
+from hindcast.classical.hmm.model import HiddenMarkov
 
 CHANNELS, LENGTH = 7, 500
 CASES = [

@@ -32,9 +32,9 @@ import numpy as np
 import psutil
 import pyarrow as pa
 
-from classical import hmm
-from classical.hmm.sequences import sequences_of
-from launch.session import spark_session
+from hindcast.classical import hmm
+from hindcast.classical.hmm.data.sequences import sequences_of
+from hindcast.launch.spark.session import spark_session
 
 STATES, SYMBOLS, STEPS, ITERATIONS, ROWS = 3, 16, 100, 10, 20_000
 EIGHT = 8  # states where one core is held against two: with 3 there is little to share

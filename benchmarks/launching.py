@@ -25,10 +25,11 @@ from typing import Any
 
 import numpy as np
 
-from deep.settings import LstmSettings
-from launch.session import java_home, spark_session
-from launch.submit import spark_submit
-from prep.dataset import SequenceDataset
+from hindcast.deep.settings import LstmSettings
+from hindcast.launch.spark.java import java_home
+from hindcast.launch.spark.session import spark_session
+from hindcast.launch.submitting.submit import spark_submit
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
 HINDCAST = Path(sys.executable).with_name("hindcast")
 MAIN = Path(__file__).resolve().parents[1] / "launch" / "__main__.py"
@@ -37,8 +38,8 @@ LIMIT = 300  # seconds of any command
 PREPARING = """
 import sys, tomllib
 from pyspark.sql import SparkSession
-from prep.pipeline import prepare
-from prep.spec import Spec
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 spark = SparkSession.builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()
 prepare(spark, Spec.model_validate(tomllib.load(open(sys.argv[1], "rb"))), sys.argv[2], overwrite=True)
 spark.stop()
@@ -94,7 +95,7 @@ def commands(folder: Path) -> dict[str, Callable[[], float]]:
     return {
         "bare: a script that calls prepare": lambda: whole([*submit, str(script), *what]),
         "hindcast": lambda: whole([str(HINDCAST), *ours, "--cluster.master", "local[2]"]),
-        "spark-submit launch/__main__.py": lambda: whole([*submit, str(MAIN), *ours]),
+        "spark-submit hindcast/__main__.py": lambda: whole([*submit, str(MAIN), *ours]),
         "hindcast submit": lambda: whole([str(HINDCAST), "submit", *ON_TWO, "--", *ours]),
     }
 
@@ -110,7 +111,7 @@ def ranks(folder: Path, dataset: SequenceDataset) -> dict[str, Callable[[], floa
 
 
 def calls(spark: Any, dataset: SequenceDataset) -> dict[str, Callable[[], float]]:
-    from deep.spark import fit_on_spark
+    from hindcast.deep.ways.spark import fit_on_spark
 
     return {
         "bare: horovod.spark.run of a sum": lambda: taken(bare_on_spark),
@@ -134,8 +135,8 @@ def bare_on_spark() -> None:
 
 
 def first(location: str, out: str) -> None:
-    from deep.collective import HorovodRanks
-    from deep.local import train_on
+    from hindcast.deep.training.collective import HorovodRanks
+    from hindcast.deep.ways.local import train_on
 
     collective, seconds = HorovodRanks(), []
     settings = LstmSettings(epochs=1, max_seconds=1e-6)

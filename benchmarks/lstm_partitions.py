@@ -25,15 +25,15 @@ from typing import Any
 
 import numpy as np
 
-from deep.inputs import inputs_of
-from deep.partitions.each import plan, train_each, train_works
-from deep.partitions.survey import Survey, look, places_of
-from deep.settings import LstmSettings, PartitionSettings
-from launch.session import spark_session
-from prep.dataset import SequenceDataset
-from prep.pipeline import prepare
-from prep.spec import Spec
-from prep.synthetic import draw, write_readings
+from hindcast.deep.inputs import inputs_of
+from hindcast.deep.settings import LstmSettings, PartitionSettings
+from hindcast.deep.ways.partitions.each import plan, train_each, train_works
+from hindcast.deep.ways.partitions.row_groups import Survey, look, places_of
+from hindcast.launch.spark.session import spark_session
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
+from hindcast.prep.synthetic import draw, write_readings
 
 STEPS = 500
 

@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from deep.local import fit_local
-from deep.settings import LstmSettings
-from forecasting.forecast import Forecaster
-from forecasting.linear import fit_linear
-from forecasting.metrics import Errors, errors
-from launch.session import spark_session
-from launch.settings import load_spec
-from prep.dataset import SequenceDataset
-from prep.pipeline import prepare
+from hindcast.deep.settings import LstmSettings
+from hindcast.deep.ways.local import fit_local
+from hindcast.forecasting.baselines.linear import fit_linear
+from hindcast.forecasting.forecast import Forecaster
+from hindcast.forecasting.metrics import Errors, errors
+from hindcast.launch.settings import load_spec
+from hindcast.launch.spark.session import spark_session
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.pipeline import prepare
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 

@@ -16,14 +16,14 @@ from importlib.metadata import version
 
 import numpy as np
 
-from deep.forecaster import LstmForecaster, forecaster_of
-from deep.inputs import inputs_of
-from deep.local import fit_local
-from deep.settings import LstmSettings
-from deep.spark import fit_on_spark
-from deep.trained import Trained
-from launch.session import spark_session
-from prep.dataset import SequenceDataset
+from hindcast.deep.forecaster import LstmForecaster, forecaster_of
+from hindcast.deep.inputs import inputs_of
+from hindcast.deep.settings import LstmSettings
+from hindcast.deep.training.trained import Trained
+from hindcast.deep.ways.local import fit_local
+from hindcast.deep.ways.spark import fit_on_spark
+from hindcast.launch.spark.session import spark_session
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def stock_keras(dataset: SequenceDataset, settings: LstmSettings) -> Result:
     import keras
     import tensorflow as tf
 
-    from deep.networks import build
+    from hindcast.deep.networks import build
 
     began, cpu_began = time.perf_counter(), time.process_time()
     layout, channels = dataset.layout, len(dataset.channels)

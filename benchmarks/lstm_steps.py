@@ -24,15 +24,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from deep.collective import Collective, HorovodRanks, OneProcess
-from deep.feed import Batch, Epoch, Share, training_feed
-from deep.inputs import inputs_of
-from deep.learner import Learner
-from deep.local import train_on
-from deep.networks import build
-from deep.settings import LstmSettings
-from deep.started import started_by_horovod
-from prep.dataset import SequenceDataset
+from hindcast.deep.inputs import inputs_of
+from hindcast.deep.networks import build
+from hindcast.deep.settings import LstmSettings
+from hindcast.deep.training.collective import Collective, HorovodRanks, OneProcess
+from hindcast.deep.training.feed import Batch, Epoch, Share, training_feed
+from hindcast.deep.training.learner import Learner
+from hindcast.deep.ways.local import train_on
+from hindcast.deep.ways.started import started_by_horovod
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
 STEPS, TURNS, SECONDS, WARM, PART_STEPS = 30, 32, 20, 5, 100
 PARTS = "gradients", "their sum", "their application"

@@ -24,10 +24,10 @@ import psutil
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from launch.session import spark_session
-from prep.dataset import SequenceDataset
-from prep.pipeline import prepare
-from prep.spec import Spec
+from hindcast.launch.spark.session import spark_session
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 
 CHANNELS = 4
 WINDOW, HORIZON = 96, 24

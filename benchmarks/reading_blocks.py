@@ -31,11 +31,11 @@ from petastorm.etl.dataset_metadata import materialize_dataset
 from petastorm.unischema import Unischema, UnischemaField
 from pyspark.sql.types import IntegerType, StringType, TimestampType
 
-from launch.session import spark_session
-from prep.blocks import Address, ArrayField, cache_directory, npy_header, read, read_each
-from prep.keeping import remove
-from prep.rows import npy_column
-from prep.storage import xxh128_of
+from hindcast.launch.spark.session import spark_session
+from hindcast.prep.dataset.blocks import Address, ArrayField, cache_directory, npy_header, read, read_each
+from hindcast.prep.files.cached_arrays import remove
+from hindcast.prep.files.storage import xxh128_of
+from hindcast.prep.sequences.rows import npy_column
 
 SECOND_PASS = "second pass, the same process"
 
@@ -202,7 +202,8 @@ def measure(contenders: dict[str, Contender], rounds: int) -> dict[str, list[flo
 def elsewhere(addresses: list[Address]) -> float:
     """Seconds in which a process that has just started reads and copies what this one has kept."""
     code = (
-        "import sys, time; from prep.blocks import *; addresses = eval(sys.argv[1]); began = time.perf_counter()\n"
+        "import sys, time; from hindcast.prep.dataset.blocks import *; addresses = eval(sys.argv[1])\n"
+        "began = time.perf_counter()\n"
         "for block in map(read, addresses): block.values.copy(), block.observed.copy()\n"
         "print(time.perf_counter() - began)"
     )

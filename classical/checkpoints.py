@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from classical.em import Fit
-from classical.persistence import decoded, encoded
-from prep.errors import InputError
-from prep.placing import placed_file
+from hindcast.classical.em import Fit
+from hindcast.classical.persistence import decoded, encoded
+from hindcast.prep.errors import InputError
+from hindcast.prep.files.placing import placed_file
 
 FORMAT = "hindcast-fit"
 

@@ -12,16 +12,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, Self, TypeVar
 
-from classical.passing import Reader, Source, Spread, passes
-from prep.blocks import read
-from prep.errors import InputError
+from hindcast.classical.passing import Reader, Source, Spread, passes
+from hindcast.prep.dataset.blocks import read
+from hindcast.prep.errors import InputError
 
 ROUNDING = 1e-10
 StoppedBy = Literal["tolerance", "iterations", "falling"]
 
 
 class Statistics(Protocol):
-    """Additive sufficient statistics (`classical.additive`). `count`: how many steps they describe."""
+    """Additive sufficient statistics (`hindcast.classical.additive`). `count`: how many steps they describe."""
 
     @property
     def count(self) -> float: ...
@@ -78,7 +78,7 @@ class FallingLikelihoodError(ArithmeticError):
 
 
 class Checkpoint(Protocol):
-    """Where a fit is saved every few iterations. See `classical.checkpoints`."""
+    """Where a fit is saved every few iterations. See `hindcast.classical.checkpoints`."""
 
     def save(self, iteration: int, fits: Sequence[Fit[Any]]) -> None: ...
 

@@ -17,10 +17,10 @@ from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
-from classical.em import Model as EmModel
-from classical.passing import Reader, Source, passes
-from prep.blocks import read
-from prep.errors import InputError
+from hindcast.classical.em import Model as EmModel
+from hindcast.classical.passing import Reader, Source, passes
+from hindcast.prep.dataset.blocks import read
+from hindcast.prep.errors import InputError
 
 
 class Model(EmModel, Protocol):

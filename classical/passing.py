@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
-from classical.additive import pairwise_sum
-from prep.blocks import Address, Block, read
-from prep.describing import described
-from prep.errors import InputError
-from prep.workers import settle
+from hindcast.classical.additive import pairwise_sum
+from hindcast.prep.dataset.blocks import Address, Block, read
+from hindcast.prep.errors import InputError
+from hindcast.prep.spark.descriptions import described
+from hindcast.prep.spark.workers import settle
 
 Source = Any  # an Address, or what `e_step` takes: a Block
 Reader = Callable[[Address], Block]

@@ -13,19 +13,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from deep.heads import head_of
-from deep.inputs import Inputs
-from deep.models import Models, read_models
-from deep.networks import build
-from deep.part import LstmPart
-from deep.settings import LstmSettings
-from deep.trained import Trained
-from forecasting.card import CARD, Card, Gives, Sequences, must_be_model, read_card, typed
-from forecasting.forecast import Forecast
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.placing import placed_folder
-from prep.windows import Given
+from hindcast.deep.heads import head_of
+from hindcast.deep.inputs import Inputs
+from hindcast.deep.models import Models, read_models
+from hindcast.deep.networks import build
+from hindcast.deep.part import LstmPart
+from hindcast.deep.settings import LstmSettings
+from hindcast.deep.training.trained import Trained
+from hindcast.forecasting.card import CARD, Card, Gives, Sequences, must_be_model, read_card, typed
+from hindcast.forecasting.forecast import Forecast
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.dataset.windows import Given
+from hindcast.prep.errors import InputError
+from hindcast.prep.files.placing import placed_folder
 
 KIND = "lstm"
 NETWORK = "model.keras"
@@ -36,7 +36,7 @@ PACKAGES = ("hindcast", "tensorflow", "tensorflow-cpu", "keras", "horovod", "num
 
 @dataclass(frozen=True)
 class LstmForecaster:
-    """Satisfies `forecasting.forecast.Forecaster`."""
+    """Satisfies `hindcast.forecasting.forecast.Forecaster`."""
 
     network: keras.Model
     card: Card[LstmPart]

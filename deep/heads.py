@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from deep.settings import LstmSettings
-from forecasting.forecast import Forecast, Quantiles
-from forecasting.marginals import Continuous, Normals, Students
-from forecasting.mixtures import Mixture
+from hindcast.deep.settings import LstmSettings
+from hindcast.forecasting.distributions.marginals import Continuous, Normals, Students
+from hindcast.forecasting.distributions.mixtures import Mixture
+from hindcast.forecasting.forecast import Forecast, Quantiles
 
 # Of a standardised window. A deviation of 0 would make one exact hit worth any number of misses.
 LEAST_DEVIATION = 1e-3

@@ -8,11 +8,11 @@ from typing import Any, Protocol
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from deep.settings import LstmSettings
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.manifest import Column
-from prep.windows import Given
+from hindcast.deep.settings import LstmSettings
+from hindcast.prep.dataset.manifest import Column
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.dataset.windows import Given
+from hindcast.prep.errors import InputError
 
 
 class Feature(BaseModel):

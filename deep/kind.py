@@ -8,24 +8,24 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deep.checkpoints import TrainingFile, identity
-from deep.inputs import must_mix
-from deep.partitions.groups import must_have_groups
-from deep.settings import LstmSettings, PartitionSettings
-from deep.started import first_rank, started_by_horovod
-from forecasting.inputs import NUMBERS
-from forecasting.kind import Job, Kind, Option, Probe, Tables, Takes, Tuning
-from forecasting.task import FORECAST
-from prep.errors import InputError
+from hindcast.deep.inputs import must_mix
+from hindcast.deep.settings import LstmSettings, PartitionSettings
+from hindcast.deep.training.checkpoints import TrainingFile, identity
+from hindcast.deep.ways.partitions.groups import must_have_groups
+from hindcast.deep.ways.started import first_rank, started_by_horovod
+from hindcast.forecasting.inputs import NUMBERS
+from hindcast.forecasting.kind import Job, Kind, Option, Probe, Tables, Takes, Tuning
+from hindcast.forecasting.task import FORECAST
+from hindcast.prep.errors import InputError
 
 if TYPE_CHECKING:
-    from deep.forecaster import LstmForecaster
-    from deep.part import LstmPart
-    from forecasting.card import Card
-    from forecasting.entrant import Entrant
-    from forecasting.report.parts import Parts
-    from forecasting.truth import Truth
-    from prep.dataset import SequenceDataset
+    from hindcast.deep.forecaster import LstmForecaster
+    from hindcast.deep.part import LstmPart
+    from hindcast.forecasting.card import Card
+    from hindcast.forecasting.entrant import Entrant
+    from hindcast.forecasting.report.parts import Parts
+    from hindcast.forecasting.truth import Truth
+    from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
 NAME = "lstm"
 # What is drawn of a training, by its head, or of the point head by its loss.
@@ -68,7 +68,7 @@ def _check(job: Job) -> None:
 
 def _fit(job: Job) -> LstmForecaster | None:
     """Trains where the settings say. Under horovodrun this process is a rank, and only the first rank gets the model."""
-    from deep.journal import journal
+    from hindcast.deep.training.journal import journal
 
     settings: LstmSettings = job.settings[NAME]
     about = {"dataset": job.dataset.location, **settings.model_dump(mode="json")}
@@ -84,13 +84,13 @@ def _trained(job: Job, settings: LstmSettings, on_epoch: Callable[[dict[str, flo
     dataset, where, watch = job.dataset, job.where, job.watch
     file = None if job.checkpoint is None else TrainingFile(job.checkpoint, identity(dataset, settings), job.resume)
     if started_by_horovod() or where.on == "local":
-        from deep.local import fit
+        from hindcast.deep.ways.local import fit
 
         with watch.stage("LSTM"):
             return fit(dataset, settings, on_epoch, file)
     spark = where.session()
     if where.on == "partitions":
-        from deep.partitions.fitting import fit_in_partitions
+        from hindcast.deep.ways.partitions.in_partitions import fit_in_partitions
 
         def on_models(done: int, of: int) -> None:
             watch.gauge("models", done)
@@ -98,7 +98,7 @@ def _trained(job: Job, settings: LstmSettings, on_epoch: Callable[[dict[str, flo
 
         with watch.stage("LSTM", spark, "in Spark's partitions"):
             return fit_in_partitions(spark, dataset.location, settings, job.settings["partitions"], on_epoch, on_models)
-    from deep.spark import fit_on_spark
+    from hindcast.deep.ways.spark import fit_on_spark
 
     ranks, gpu_each = where.ranks(spark), where.gpus_per_worker is not None
     with watch.stage("LSTM", spark, f"Horovod on Spark, {ranks} ranks" + (" with a GPU each" if gpu_each else "")):
@@ -122,7 +122,7 @@ def _save(model: LstmForecaster, folder: Path, overwrite: bool) -> None:
 
 
 def _load(folder: Path) -> LstmForecaster:
-    from deep.forecaster import load
+    from hindcast.deep.forecaster import load
 
     return load(folder)
 
@@ -143,7 +143,7 @@ def _sound(folder: Path, card: Card[Any]) -> None:
 
 
 def _part() -> type[LstmPart]:
-    from deep.part import LstmPart
+    from hindcast.deep.part import LstmPart
 
     return LstmPart
 
@@ -159,8 +159,8 @@ def _describe(card: Card[LstmPart]) -> str:
 def _sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth | None) -> Parts:
     import numpy as np
 
-    from forecasting.report.contents import Learning
-    from forecasting.report.parts import Parts
+    from hindcast.forecasting.report.contents import Learning
+    from hindcast.forecasting.report.parts import Parts
 
     curves = []
     for entrant in entrants:
@@ -174,7 +174,7 @@ def _sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Trut
 
 
 def _must_suit(dataset: SequenceDataset, trials: Sequence[Any]) -> None:
-    from deep.search.trials import must_be_searchable
+    from hindcast.deep.search.trials import must_be_searchable
 
     must_be_searchable(dataset, trials)
 
@@ -182,7 +182,7 @@ def _must_suit(dataset: SequenceDataset, trials: Sequence[Any]) -> None:
 def _search(
     spark: Any, dataset: SequenceDataset, trials: Sequence[Any], grace: int, on_report: Callable[[int, Sequence[float]], None]
 ) -> Sequence[Any]:
-    from deep.search.trials import search
+    from hindcast.deep.search.trials import search
 
     return search(spark, dataset, trials, grace, on_report)
 
@@ -192,8 +192,8 @@ def _quick(regimes: int | None) -> Mapping[str, dict[str, Any]]:
 
 
 def _probe(tables: Tables) -> Sequence[Probe]:
-    from deep.cudnn import why_no_cudnn
-    from deep.precision import why_float32
+    from hindcast.deep.training.cudnn import why_no_cudnn
+    from hindcast.deep.training.precision import why_float32
 
     settings = tables[NAME]
     return (

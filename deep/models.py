@@ -15,8 +15,8 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deep.digests import digest_of
-from prep.errors import InputError
+from hindcast.deep.digests import digest_of
+from hindcast.prep.errors import InputError
 
 INDEX = "models.json"
 MEND = "the model is damaged; fit it again"

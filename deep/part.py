@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from deep.inputs import Inputs
-from deep.settings import LstmSettings
-from forecasting.card import Part
+from hindcast.deep.inputs import Inputs
+from hindcast.deep.settings import LstmSettings
+from hindcast.forecasting.card import Part
 
 
 class Partitioned(BaseModel):

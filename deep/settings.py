@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from prep.errors import InputError
+from hindcast.prep.errors import InputError
 
 LONGEST_DEFAULT_SEGMENT, SHORT_SEGMENT = 48, 8
 DEFAULT_LINE = 0.2
@@ -32,8 +32,8 @@ class LstmSettings(BaseModel):
     dropout            share of the LSTM's outputs that are dropped in training
     normalise          of each window and channel: "last": its last value is subtracted; "mean": mean and deviation of its context
                        are taken out; "none". What is forecast is put back
-    mixing             whether training windows are mixed in pairs (deep/mixing.py): needs "last", and channels alone as inputs.
-                       Right for what is nearly normal, wrong for what switches
+    mixing             whether training windows are mixed in pairs (deep/training/mixing.py): needs "last", and channels alone
+                       as inputs. Right for what is nearly normal, wrong for what switches
     skip               "linear": the LSTM adds to a closed-form linear regression, which is not trained; "none". Needs "last"
     line               share of such a regression in what is forecast; the LSTM learns without it (a combination of forecasts:
                        Bates and Granger 1969, Operational Research Quarterly 20). Needs "last". None: a fifth, where there
@@ -45,8 +45,8 @@ class LstmSettings(BaseModel):
     head               "point", "gaussian", "student" (t), "quantiles": what is forecast of every step and channel
     loss               of the point head: "mse", "mae", or "huber", which is quadratic up to `delta` and linear beyond
     delta              in the dataset's scaling
-    spectrum           share of the loss that is of the errors' waves along the horizon instead of its steps (deep/spectrum.py),
-                       for "mae" and "huber"; a sum of squares is the same of both
+    spectrum           share of the loss that is of the errors' waves along the horizon instead of its steps
+                       (deep/training/spectrum.py), for "mae" and "huber"; a sum of squares is the same of both
     levels             of the quantiles: rising, between 0 and 1, 0.5 among them
     batch              sequences of a step. A window of C channels is C sequences for the segment network and one for the others;
                        a step takes the nearest whole number of windows, at least one

@@ -8,13 +8,13 @@ from typing import Any, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from forecasting.card_version_1 import of_version_1
-from forecasting.inputs import must_be_numbers
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.placing import holds
-from prep.preparation import Preparation
-from prep.scaling import Scaling
+from hindcast.forecasting.card_version_1 import of_version_1
+from hindcast.forecasting.inputs import must_be_numbers
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
+from hindcast.prep.files.placing import holds
+from hindcast.prep.preparation import Preparation
+from hindcast.prep.scaling.affine import Scaling
 
 CARD = "model.json"
 VERSION: Literal[2] = 2

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from forecasting.card import Card
-from prep.errors import InputError
+from hindcast.forecasting.card import Card
+from hindcast.prep.errors import InputError
 
 # Names stand in tables, names of folders, JSON, labels of metrics, and fields of the settings: --entrants.NAME.units.
 NAME = re.compile(r"[^\W_][\w+-]{0,59}")

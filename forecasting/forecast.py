@@ -8,10 +8,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from forecasting.mixtures import Mixture
-from prep.errors import InputError
-from prep.layout import Layout
-from prep.windows import Given
+from hindcast.forecasting.distributions.mixtures import Mixture
+from hindcast.prep.dataset.windows import Given
+from hindcast.prep.errors import InputError
+from hindcast.prep.sequences.layout import Layout
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
 
 NUMBERS = frozenset({"real", "count"})
 # How a channel is called, and what it holds.

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel
 
-from forecasting.inputs import HOLDS, NUMBERS, must_be_numbers, must_hold
-from prep.dataset import SequenceDataset
+from hindcast.forecasting.inputs import HOLDS, NUMBERS, must_be_numbers, must_hold
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
 if TYPE_CHECKING:
-    from forecasting.card import Card, Part
-    from forecasting.entrant import Entrant
-    from forecasting.report.parts import Parts
-    from forecasting.task import Task
-    from forecasting.truth import Truth
+    from hindcast.forecasting.card import Card, Part
+    from hindcast.forecasting.entrant import Entrant
+    from hindcast.forecasting.report.parts import Parts
+    from hindcast.forecasting.task import Task
+    from hindcast.forecasting.truth import Truth
 
 Tables = Mapping[str, Any]
 
@@ -121,7 +121,7 @@ class Option:
 
 
 class Outcome(Protocol):
-    """How a trial of a search went: `deep.search.trials.Outcome`."""
+    """How a trial of a search went: `hindcast.deep.search.trials.Outcome`."""
 
     trial: int
     losses: tuple[float, ...]

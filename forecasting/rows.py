@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from forecasting.forecast import Forecast
+from hindcast.forecasting.forecast import Forecast
 
 FIELDS = (
     ("series", pa.string()),

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from forecasting.entrant import Entrant
-from forecasting.forecast import Forecast
-from forecasting.metrics import Errors, errors
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.layout import Layout
-from prep.windows import WindowBatch
+from hindcast.forecasting.entrant import Entrant
+from hindcast.forecasting.forecast import Forecast
+from hindcast.forecasting.metrics import Errors, errors
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.dataset.windows import WindowBatch
+from hindcast.prep.errors import InputError
+from hindcast.prep.sequences.layout import Layout
 
 BATCH, TRIED = 512, 3
 
@@ -124,7 +124,7 @@ def in_a_line(error: BaseException) -> str:
 def _checked(name: str, answer: Any, batch: WindowBatch, layout: Layout) -> Forecast:
     if not isinstance(answer, Forecast):
         raise InputError(
-            f"{name}: forecast(given) returned {type(answer).__name__}, expected a forecasting.forecast.Forecast: Forecast(mean)"
+            f"{name}: forecast(given) returned {type(answer).__name__}, expected a hindcast Forecast: Forecast(mean)"
         )
     expected = (len(batch.series), layout.horizon, batch.target.shape[2])
     for field in ("mean", "deviation"):

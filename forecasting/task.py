@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from forecasting.inputs import NUMBERS
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
+from hindcast.forecasting.inputs import NUMBERS
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from forecasting.card import Gives
-    from forecasting.entrant import Entrant
-    from forecasting.report.parts import Parts
+    from hindcast.forecasting.card import Gives
+    from hindcast.forecasting.entrant import Entrant
+    from hindcast.forecasting.report.parts import Parts
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class Task:
 
 
 def _enter_baselines(dataset: SequenceDataset, season: int) -> tuple[list[Entrant], list[str]]:
-    from forecasting.baselines import enter
+    from hindcast.forecasting.baselines.baselines import enter
 
     return enter(dataset, season)
 
 
 def _try_out(entrant: Entrant, dataset: SequenceDataset) -> None:
-    from forecasting.scoring import try_out
+    from hindcast.forecasting.scoring import try_out
 
     try_out(entrant, dataset)
 
@@ -84,13 +84,13 @@ def _try_out(entrant: Entrant, dataset: SequenceDataset) -> None:
 def _compare(
     entrants: Sequence[Entrant], dataset: SequenceDataset, season: int, drawn: int, on_progress: Callable[[str], None]
 ) -> Result:
-    from forecasting.report.forecasts import compare
+    from hindcast.forecasting.report.forecasts import compare
 
     return compare(entrants, dataset, season, drawn, on_progress)
 
 
 def _columns(gives: Gives | None) -> tuple[tuple[str, pa.DataType], ...]:
-    from forecasting.rows import fields_of
+    from hindcast.forecasting.rows import fields_of
 
     return fields_of(() if gives is None else gives.levels)
 

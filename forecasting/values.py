@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from forecasting.card import Card
-from forecasting.forecast import Forecast, Forecaster
-from prep.errors import InputError
-from prep.windows import Given
+from hindcast.forecasting.card import Card
+from hindcast.forecasting.forecast import Forecast, Forecaster
+from hindcast.prep.dataset.windows import Given
+from hindcast.prep.errors import InputError
 
 
 def forecast_values(model: Forecaster, card: Card[Any], values: np.ndarray, series: str = "") -> Forecast:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from launch.kinds import KINDS
+from hindcast.launch.kinds import KINDS
 
 Dataset = Annotated[
     str, typer.Argument(metavar="DATASET", help="A dataset that `hindcast prep` wrote, its path or URI.", show_default=False)

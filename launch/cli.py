@@ -13,19 +13,21 @@ from typing import Annotated, NoReturn
 import typer
 from rich.markup import escape
 
-from deep.lean import import_lean
-from forecasting.card import must_forecast, read_card
-from forecasting.inputs import must_be_numbers
-from launch import ended, fit_commands, runs, watching
-from launch import settings as settings_
-from launch.arguments import AllowCleartext, Dataset, Fits, Overwrite, SettingsFile, allow_cleartext_in
-from launch.command_line import DASHES, DEBUG, parse
-from launch.commands import COMMANDS
-from launch.progress import Progress, console
-from prep import targets
-from prep.dataset import SequenceDataset, must_be_dataset
-from prep.errors import InputError, RunError
-from prep.placing import must_be_file, refuse_taken
+from hindcast.deep.lean import import_lean
+from hindcast.forecasting.card import must_forecast, read_card
+from hindcast.forecasting.inputs import must_be_numbers
+from hindcast.launch import settings as settings_
+from hindcast.launch.arguments import AllowCleartext, Dataset, Fits, Overwrite, SettingsFile, allow_cleartext_in
+from hindcast.launch.command_line import DASHES, DEBUG, parse
+from hindcast.launch.commands import COMMANDS
+from hindcast.launch.fitting import commands
+from hindcast.launch.spark import ended
+from hindcast.launch.watching import runs, watchers
+from hindcast.launch.watching.progress import Progress, console
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset, must_be_dataset
+from hindcast.prep.errors import InputError, RunError
+from hindcast.prep.files import targets
+from hindcast.prep.files.placing import must_be_file, refuse_taken
 
 app = typer.Typer(
     add_completion=False,
@@ -89,7 +91,7 @@ def submit(
     show: Annotated[bool, typer.Option("--show", help="Print the spark-submit command that it would become.")] = False,
 ) -> None:
     """Runs a command through your own spark-submit, with the code packed: submit --master spark://host:7077 -- fit hmm …"""
-    from launch.submit import submit as submit_
+    from hindcast.launch.submitting.submit import submit as submit_
 
     options, command = ctx.args, list[str]()
     if DASHES in options:
@@ -103,7 +105,7 @@ def package(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write it.", show_default=False)] = Path("."),
 ) -> None:
     """Writes Hindcast's code as one zip, for spark-submit --py-files."""
-    from launch.package import write_package
+    from hindcast.launch.submitting.package import write_package
 
     console.print(str(write_package(folder)), soft_wrap=True, highlight=False, markup=False)
 
@@ -112,7 +114,7 @@ def package(
 def doctor(ctx: typer.Context, settings: SettingsFile = None) -> None:
     """Says what works on this machine, what is missing, how to get it, and what models of these settings would run on."""
     asked = settings_.load(settings, ctx.obj)
-    from launch.doctor import examine
+    from hindcast.launch.doctor import examine
 
     raise typer.Exit(0 if examine(asked) else 1)
 
@@ -134,7 +136,7 @@ def demo(
 ) -> None:
     """Goes the whole way once: readings, dataset, a model of each kind on Spark, report."""
     allow_cleartext_in(ctx, allow_cleartext)
-    from launch.demo import run
+    from hindcast.launch.demo import run
 
     run(readings, timestamp, tuple(series or ()), tuple(values or ()), out, tuple(fit or ()), ctx.obj, Progress())
 
@@ -149,7 +151,7 @@ def readings(
     """Shows what is wrong with readings before anything is changed: gaps, duplicates, order, missing values, outliers."""
     # Windows decide nothing here, and somebody who only looks has not chosen them yet.
     what, settings = settings_.load_spec(spec, ctx.obj | {"windows.context": "1", "windows.horizon": "1"})
-    from launch.quality import report
+    from hindcast.launch.survey import report
 
     if out is not None:
         refuse_taken(out, overwrite, must_be_file)
@@ -165,10 +167,10 @@ def prep(
 ) -> None:
     """Turns readings into a dataset of fixed-length sequences, or into one for each of several origins (--split.origins)."""
     what, settings = settings_.load_spec(spec, ctx.obj)
-    from launch.cluster import session_on
-    from launch.inspection import prepared, show
-    from prep.origins import must_be_origins, prepare_origins
-    from prep.pipeline import prepare
+    from hindcast.launch.inspection import prepared, show
+    from hindcast.launch.spark.cluster import session_on
+    from hindcast.prep.origins import must_be_origins, prepare_origins
+    from hindcast.prep.pipeline import prepare
 
     several = what.split.origins > 1
     targets.refuse_taken(out, overwrite, must_be_origins if several else must_be_dataset)
@@ -195,9 +197,9 @@ def append(
 ) -> None:
     """Adds later readings to a dataset, with the splits and the scaling that it has."""
     chosen = settings_.load(settings, ctx.obj)
-    from launch.cluster import session_on
-    from launch.inspection import prepared, show
-    from prep.appending import append as append_
+    from hindcast.launch.inspection import prepared, show
+    from hindcast.launch.spark.cluster import session_on
+    from hindcast.prep.appending import append as append_
 
     SequenceDataset.open(dataset)  # before the time for Spark is spent
     progress = Progress()
@@ -213,7 +215,7 @@ def inspect(
     verify: Annotated[bool, typer.Option("--verify", help="Read every file and compare it with its SHA-256.")] = False,
 ) -> None:
     """Shows what a dataset holds, and what was dropped or filled when it was made."""
-    from launch.inspection import show, verify_files
+    from hindcast.launch.inspection import show, verify_files
 
     opened = SequenceDataset.open(dataset)
     if verify:
@@ -221,7 +223,7 @@ def inspect(
     show(opened)
 
 
-app.add_typer(fit_commands.fit, name="fit")
+app.add_typer(commands.fit, name="fit")
 
 
 @app.command()
@@ -248,7 +250,7 @@ def tune(
 ) -> None:
     """Tries settings of models side by side on Spark, and writes those with the least validation loss as a settings file."""
     chosen = settings_.load(settings, ctx.obj)
-    from launch.choices import settings_to_try, tried_fields
+    from hindcast.launch.tuning.choices import settings_to_try, tried_fields
 
     kind, fields = tried_fields(tries)
     for field in fields:
@@ -256,10 +258,10 @@ def tune(
             raise InputError(f"--{kind.name}.{field}: is given to all trials, and tried with --try too; one of them was expected")
     base = chosen.of(kind)[kind.name]
     listed = settings_to_try(tries, base, trials, seed)
-    from launch.cluster import session_on
-    from launch.fitting import open_to_fit
-    from launch.tuning import must_be_search
-    from launch.tuning import tune as tune_
+    from hindcast.launch.fitting.fit import open_to_fit
+    from hindcast.launch.spark.cluster import session_on
+    from hindcast.launch.tuning.tune import must_be_search
+    from hindcast.launch.tuning.tune import tune as tune_
 
     opened, progress = open_to_fit(dataset), Progress()
     assert kind.tuning is not None, "only what can be tuned is tried"
@@ -288,15 +290,15 @@ def forecast(
     overwrite: Overwrite = False,
 ) -> None:
     """Writes what a model expects, in the units of the sensors: after every context of a split, or after the last readings."""
-    from launch.forecasts import write_forecasts
-    from launch.forecasts_of_readings import are_readings, write_forecasts_of_readings
+    from hindcast.launch.forecasts.of_readings import are_readings, write_forecasts_of_readings
+    from hindcast.launch.forecasts.of_windows import write_forecasts
 
     progress = Progress()
     if are_readings(what):
         chosen = settings_.load(settings, ctx.obj)
         if split is not None:
             raise InputError(f"--split {split}: {what} holds readings, and only a dataset has splits")
-        from launch.cluster import session_on
+        from hindcast.launch.spark.cluster import session_on
 
         refuse_taken(out, overwrite, must_be_file)
         must_forecast(read_card(model), model)  # before the time for Spark is spent
@@ -308,7 +310,7 @@ def forecast(
         return
     if ctx.obj or settings:
         raise InputError(f"{'--settings' if settings else '--' + next(iter(ctx.obj))}: a dataset is forecast without settings")
-    from launch.models import load
+    from hindcast.launch.models import load
 
     opened = SequenceDataset.open(what)
     with progress.stage("forecasting", about=split or "test"):
@@ -341,9 +343,9 @@ def compare(
     """
     allow_cleartext_in(ctx, allow_cleartext)
     chosen = settings_.load(settings, ctx.obj)
-    from launch.compare import compare_models, report_path, season_to_compare
-    from launch.entrants import enter, must_suit, wanted
-    from launch.fitting import open_to_fit
+    from hindcast.launch.comparing.compare import compare_models, report_path, season_to_compare
+    from hindcast.launch.comparing.entrants import enter, must_suit, wanted
+    from hindcast.launch.fitting.fit import open_to_fit
 
     entrants = wanted(model or (), fit or (), chosen)
     opened, progress = open_to_fit(dataset), Progress()
@@ -362,12 +364,12 @@ def main() -> None:
     try:
         arguments = parse(sys.argv[1:], os.environ)
         debug = arguments.debug
-        watching.begin(arguments)
+        watchers.begin(arguments)
         arguments.must_make_sense()
         app(args=arguments.for_parser, obj=dict(arguments.fields))
     except SystemExit as stop:  # how the parser ends a command, also one that went well
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        watching.end("failed" if status else "succeeded", status, "the command line is none" if status else "")
+        watchers.end("failed" if status else "succeeded", status, "the command line is none" if status else "")
         raise
     except (InputError, RunError) as error:
         if why := ended.reason():
@@ -416,7 +418,7 @@ def _mend(text: str) -> str:
 def fail(message: str, status: int, debug: bool) -> NoReturn:
     """Ends the process with a message on standard error; where that is read by machines, as they read it."""
     shows = runs.run().shows
-    watching.end("interrupted" if status == INTERRUPTED else "failed", status, message)
+    watchers.end("interrupted" if status == INTERRUPTED else "failed", status, message)
     if debug:
         traceback.print_exc()
     if not shows:

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from launch.commands import COMMANDS, Command
-from prep.errors import InputError
+from hindcast.launch.commands import COMMANDS, Command
+from hindcast.prep.errors import InputError
 
 DASHES = "--"
 DEBUG, HELP = "--debug", "--help"

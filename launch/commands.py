@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deep.started import started_by_horovod
-from launch.kinds import KINDS
-from prep.errors import InputError
+from hindcast.deep.ways.started import started_by_horovod
+from hindcast.launch.kinds import KINDS
+from hindcast.prep.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -12,24 +12,24 @@ from typing import Any
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from forecasting.card import must_be_model
-from forecasting.truth import Truth
-from launch.cluster import must_train_on, session_on
-from launch.compare import compare_models
-from launch.entrants import enter, must_suit, wanted
-from launch.inspection import prepared
-from launch.kinds import quick_settings
-from launch.models import kind_of
-from launch.progress import Progress, console
-from launch.runs import run as this_run
-from launch.settings import load, load_spec
-from prep import synthetic
-from prep.errors import InputError
-from prep.pipeline import prepare
-from prep.placing import placed_file, refuse_taken
-from prep.readings import load as load_readings
-from prep.spec import ReadingsSpec, Spec, duration_text, validate
-from prep.stepping import infer_step
+from hindcast.forecasting.card import must_be_model
+from hindcast.forecasting.truth import Truth
+from hindcast.launch.comparing.compare import compare_models
+from hindcast.launch.comparing.entrants import enter, must_suit, wanted
+from hindcast.launch.inspection import prepared
+from hindcast.launch.kinds import quick_settings
+from hindcast.launch.models import kind_of
+from hindcast.launch.settings import load, load_spec
+from hindcast.launch.spark.cluster import must_train_on, session_on
+from hindcast.launch.watching.progress import Progress, console
+from hindcast.launch.watching.runs import run as this_run
+from hindcast.prep import synthetic
+from hindcast.prep.errors import InputError
+from hindcast.prep.files.placing import placed_file, refuse_taken
+from hindcast.prep.grid.steps import infer_step
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.readings.loading import load as load_readings
+from hindcast.prep.spec import ReadingsSpec, Spec, duration_text, validate
 
 SENSORS, HOURS, SEED = 24, 2400, 7
 DAY_MICROS = 86_400_000_000

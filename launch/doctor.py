@@ -16,13 +16,14 @@ from typing import Literal
 
 from rich.table import Table
 
-from forecasting.kind import Kind
-from launch.kinds import KINDS
-from launch.progress import Progress, console
-from launch.session import java_home, java_version, spark_session
-from launch.settings import Settings
-from prep.describing import described
-from prep.errors import InputError
+from hindcast.forecasting.kind import Kind
+from hindcast.launch.kinds import KINDS
+from hindcast.launch.settings import Settings
+from hindcast.launch.spark.java import java_home, java_version
+from hindcast.launch.spark.session import spark_session
+from hindcast.launch.watching.progress import Progress, console
+from hindcast.prep.errors import InputError
+from hindcast.prep.spark.descriptions import described
 
 MARKS = {"works": "[green]✓[/]", "absent": "[yellow]–[/]", "fails": "[red]✗[/]"}
 INSTALL = "requirements/install.sh installs it"
@@ -92,10 +93,10 @@ def spark_and_petastorm() -> Iterator[Finding]:
     import petastorm
     import pyspark
 
-    from prep.blocks import read
-    from prep.dataset import SequenceDataset
-    from prep.pipeline import prepare
-    from prep.spec import Spec
+    from hindcast.prep.dataset.blocks import read
+    from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+    from hindcast.prep.pipeline import prepare
+    from hindcast.prep.spec import Spec
 
     with (
         tempfile.TemporaryDirectory() as scratch,
@@ -133,7 +134,7 @@ def horovod() -> Iterator[Finding]:
 
 
 def gpus() -> Iterator[Finding]:
-    from prep.gpus import gpus_here
+    from hindcast.prep.spark.gpus import gpus_here
 
     smi = shutil.which("nvidia-smi")
     names = subprocess.run([smi, "-L"], capture_output=True, text=True, timeout=30).stdout.strip() if smi else ""
@@ -155,7 +156,7 @@ def gpus() -> Iterator[Finding]:
 def probed(kind: Kind, settings: Settings) -> Iterator[Finding]:
     """What a fit of these settings would run on; the kind's own code decides, in a Python of its own."""
     code = (
-        "import json, sys; from dataclasses import asdict; from launch.kinds import KINDS; kind = KINDS[sys.argv[1]]; "
+        "import json, sys; from dataclasses import asdict; from hindcast.launch.kinds import KINDS; kind = KINDS[sys.argv[1]]; "
         "given = json.loads(sys.argv[2]); "
         "tables = {name: model.model_validate(given[name]) for name, model in kind.tables.items()}; "
         "print(json.dumps([asdict(probe) for probe in kind.probe(tables)]))"

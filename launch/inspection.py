@@ -5,13 +5,13 @@ from __future__ import annotations
 from rich.table import Table
 from rich.text import Text
 
-from launch.progress import console
-from launch.runs import run
-from prep import storage
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.manifest import OUTSIDE, Column, Manifest
-from prep.splits import SPLITS
+from hindcast.launch.watching.progress import console
+from hindcast.launch.watching.runs import run
+from hindcast.prep.dataset.manifest import OUTSIDE, Column, Manifest
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
+from hindcast.prep.files import storage
+from hindcast.prep.grid.splits import SPLITS
 
 # What became of the readings: each is counted once, so in each column these add up to the first.
 FATES = {

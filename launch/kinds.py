@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from classical.hmm.kind import HMM
-from deep.kind import LSTM
-from forecasting.kind import Kind
-from prep.errors import InputError
+from hindcast.classical.hmm.kind import HMM
+from hindcast.deep.kind import LSTM
+from hindcast.forecasting.kind import Kind
+from hindcast.prep.errors import InputError
 
 KINDS: dict[str, Kind] = {kind.name: kind for kind in (HMM, LSTM)}
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from forecasting.card import CARD, Card, must_forecast, read_card
-from forecasting.kind import Kind
-from launch.kinds import KINDS
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
+from hindcast.forecasting.card import CARD, Card, must_forecast, read_card
+from hindcast.forecasting.kind import Kind
+from hindcast.launch.kinds import KINDS
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
 
 
 def load(folder: Path, dataset: SequenceDataset) -> Any:

@@ -7,14 +7,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model, field_validator
 
-from deep.serving import ports_of
-from forecasting.entrant import must_be_names
-from forecasting.kind import Kind, Tables
-from launch.capacity import WAIT_SECONDS
-from launch.kinds import KINDS
-from launch.runs import run
-from prep.errors import InputError
-from prep.spec import Spec, Table, override, read_settings, validate
+from hindcast.deep.ways.listening import ports_of
+from hindcast.forecasting.entrant import must_be_names
+from hindcast.forecasting.kind import Kind, Tables
+from hindcast.launch.kinds import KINDS
+from hindcast.launch.spark.capacity import WAIT_SECONDS
+from hindcast.launch.watching.runs import run
+from hindcast.prep.errors import InputError
+from hindcast.prep.spec import Spec, Table, override, read_settings, validate
 
 
 class CompareSettings(Table):

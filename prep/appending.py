@@ -14,19 +14,19 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from prep.chunks import KEPT, NO_SEAM, READINGS, Plan
-from prep.columns import coded, columns_of
-from prep.dataset import SequenceDataset, read_manifest
-from prep.errors import InputError
-from prep.grid import Grid
-from prep.manifest import OUTSIDE, PETASTORM, Manifest
-from prep.overflow import refuse_overflow
-from prep.pipeline import Source, counts_of, joined_sources, load, plan_of, refuse_duplicates, setting_aside
-from prep.spec import ReadingsSpec
-from prep.splits import Border, border
-from prep.stepping import step_of
-from prep.targets import fetched, placed
-from prep.work import worked
+from hindcast.prep.dataset.manifest import OUTSIDE, PETASTORM, Manifest
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset, read_manifest
+from hindcast.prep.errors import InputError
+from hindcast.prep.files.targets import fetched, placed
+from hindcast.prep.grid.grid import Grid
+from hindcast.prep.grid.splits import Border, border
+from hindcast.prep.grid.steps import step_of
+from hindcast.prep.pipeline import Source, counts_of, joined_sources, load, plan_of, refuse_duplicates, setting_aside
+from hindcast.prep.readings.columns import coded, columns_of
+from hindcast.prep.sequences.chunks import KEPT, NO_SEAM, READINGS, Plan
+from hindcast.prep.sequences.overflow import refuse_overflow
+from hindcast.prep.sequences.work import worked
+from hindcast.prep.spec import ReadingsSpec
 
 
 def append(
@@ -145,7 +145,7 @@ def _later(readings: DataFrame, tail: DataFrame, plan: Plan) -> tuple[DataFrame,
 
 
 def _kept(tail: DataFrame, plan: Plan) -> DataFrame:
-    """The last steps as `prep.chunks.pieces` takes them; those on which nothing was measured are holes."""
+    """The last steps as `hindcast.prep.sequences.chunks.pieces` takes them; those on which nothing was measured are holes."""
     own = plan.channels + plan.labels
     names = [f"c{column}" for column in range(own)]
     covariates = (F.col(f"k{column}").alias(f"c{own + column}") for column in range(plan.covariates))

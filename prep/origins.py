@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
-from prep import storage
-from prep.dataset import SequenceDataset
-from prep.manifest import ORIGINS
-from prep.pipeline import load, write
-from prep.placing import holds
-from prep.spec import Spec
-from prep.targets import placed, refuse_taken
+from hindcast.prep.dataset.manifest import ORIGINS
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.files import storage
+from hindcast.prep.files.placing import holds
+from hindcast.prep.files.targets import placed, refuse_taken
+from hindcast.prep.pipeline import load, write
+from hindcast.prep.spec import Spec
 
 must_be_origins = holds(ORIGINS, "a folder of rolling origins")
 

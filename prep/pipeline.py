@@ -13,29 +13,29 @@ import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from prep import readings as readings_
-from prep.bounds import Bounds
-from prep.chunks import READINGS, Plan, chunk_steps
-from prep.columns import Columns, coded, columns_of
-from prep.dataset import SequenceDataset, must_be_dataset
-from prep.errors import InputError
-from prep.grid import Grid, bins, most_steps_apart
-from prep.joins import load_attributes, load_join
-from prep.layout import Layout, best_windows_per_row
-from prep.ledger import Ledger
-from prep.manifest import FORMAT, OUTSIDE, VERSION, Manifest
-from prep.overflow import BeyondFloat32Error, refuse_overflow
-from prep.quantiles import quartiles
-from prep.readings import Readings
-from prep.rules import fills_of, order_matters, rules_of
-from prep.scaling import Affine, AffineOfEach, Moments, Scaling, affine, merge
-from prep.segments import Cut
-from prep.spec import Spec, duration_micros
-from prep.splits import SPLITS, Border, SeriesSplit, assign
-from prep.splits import borders as borders_of
-from prep.stepping import infer_step, lay_grid, split_at
-from prep.targets import placed, refuse_taken
-from prep.work import Work, worked
+from hindcast.prep.dataset.manifest import FORMAT, OUTSIDE, VERSION, Manifest
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset, must_be_dataset
+from hindcast.prep.errors import InputError
+from hindcast.prep.files.targets import placed, refuse_taken
+from hindcast.prep.grid.grid import Grid, bins, most_steps_apart
+from hindcast.prep.grid.rules import fills_of, order_matters, rules_of
+from hindcast.prep.grid.splits import SPLITS, Border, SeriesSplit, assign
+from hindcast.prep.grid.splits import borders as borders_of
+from hindcast.prep.grid.steps import infer_step, lay_grid, split_at
+from hindcast.prep.readings import loading as readings_
+from hindcast.prep.readings.columns import Columns, coded, columns_of
+from hindcast.prep.readings.joins import load_attributes, load_join
+from hindcast.prep.readings.loading import Readings
+from hindcast.prep.scaling.affine import Affine, AffineOfEach, Moments, Scaling, affine, merge
+from hindcast.prep.scaling.bounds import Bounds
+from hindcast.prep.scaling.quantiles import quartiles
+from hindcast.prep.sequences.chunks import READINGS, Plan, chunk_steps
+from hindcast.prep.sequences.layout import Layout, best_windows_per_row
+from hindcast.prep.sequences.ledger import Ledger
+from hindcast.prep.sequences.overflow import BeyondFloat32Error, refuse_overflow
+from hindcast.prep.sequences.segments import Cut
+from hindcast.prep.sequences.work import Work, worked
+from hindcast.prep.spec import Spec, duration_micros
 
 # Enough to tell the commonest interval, and the grid that most readings lie on.
 INFERRED_FROM = 5_000_000
@@ -221,7 +221,7 @@ def _write(source: Source, out: str, overwrite: bool, on_stage: Callable[[str], 
 
 
 def joined_sources(source: Source) -> dict[int, DataFrame]:
-    """The joined tables, numbered from 1, as `prep.chunks.pieces` takes them."""
+    """The joined tables, numbered from 1, as `hindcast.prep.sequences.chunks.pieces` takes them."""
     return {
         number: frame.select("series", "time", *(F.col(f"value_{i}").alias(f"c{i}") for i in range(len(join.values))))
         for number, (frame, join) in enumerate(zip(source.joined, source.spec.joins, strict=True), start=1)

@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from prep.grid import Grid, most_steps_apart
-from prep.manifest import Column, Manifest
-from prep.resampling import Rules
-from prep.rules import fills_of, order_matters, rules_of
-from prep.spec import CalendarSpec, GridSpec, ReadingsSpec
+from hindcast.prep.dataset.manifest import Column, Manifest
+from hindcast.prep.grid.grid import Grid, most_steps_apart
+from hindcast.prep.grid.resampling import Rules
+from hindcast.prep.grid.rules import fills_of, order_matters, rules_of
+from hindcast.prep.spec import CalendarSpec, GridSpec, ReadingsSpec
 
 
 class Preparation(BaseModel):

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from prep.errors import InputError
+from hindcast.prep.errors import InputError
 
 MICROS = {"us": 1, "ms": 1_000, "s": 1_000_000, "min": 60_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": 86_400_000_000}
 Model = TypeVar("Model", bound=BaseModel)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from prep.placing import placed_file
+from hindcast.prep.files.placing import placed_file
 
 CHANNELS = ("temperature", "pressure", "vibration")
 REGIMES = ("idle", "running", "overload")

@@ -96,7 +96,7 @@ build_horovod() {
 # Spark starts without it as well, if later: where it cannot be made, a line says why.
 archive_classes() {
   say "archiving Spark's Java classes, for it to start sooner"
-  "$venv/bin/python" -m launch.class_archive
+  "$venv/bin/python" -m hindcast.launch.spark.class_archive
 }
 
 command -v g++ >/dev/null && command -v make >/dev/null \

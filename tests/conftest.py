@@ -10,7 +10,7 @@ import pytest
 from hypothesis import settings
 from pyspark.sql import SparkSession
 
-from launch.session import spark_session
+from hindcast.launch.spark.session import spark_session
 
 # How long an example takes says more of the machine than of the code.
 settings.register_profile("untimed", deadline=None)

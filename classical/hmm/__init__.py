@@ -1,6 +1,6 @@
 """Hidden Markov models: fitted by EM, on arrays, prepared datasets or Spark DataFrames; forecast by filtering.
 
-from classical import hmm
+from hindcast.classical import hmm
 model = hmm.GaussianHMM(3, "full").fit(X, lengths)
 """
 
@@ -22,8 +22,8 @@ ESTIMATORS = {
 }
 _HOMES = {name: f"estimators.{home}" for name, home in ESTIMATORS.items()} | {
     "HmmSettings": "settings",
-    "estimator_of": "fitting",
-    "fit_hmm": "fitting",
+    "estimator_of": "from_settings",
+    "fit_hmm": "from_settings",
     "load": "estimators.loading",
     "search_states": "search",
 }

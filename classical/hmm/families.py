@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from classical.hmm.settings import HmmSettings
+from hindcast.classical.hmm.settings import HmmSettings
 
 COVARIANCES = {"spherical": "spherical", "diagonal": "diag", "full": "full", "tied": "tied"}
 WORDS = {
@@ -21,7 +21,7 @@ WORDS = {
 
 
 def arguments_of(settings: HmmSettings) -> tuple[str, dict[str, Any]]:
-    """The name of the estimator in `classical.hmm`, and what it is made with."""
+    """The name of the estimator in `hindcast.classical.hmm`, and what it is made with."""
     name, own = _family(settings)
     return name, {
         "n_components": settings.states,

@@ -15,18 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from classical.hmm.emissions import Emission
-from classical.hmm.emissions.autoregressive import Autoregressive
-from classical.hmm.inference import filtered
-from classical.hmm.lanes import Spans, whole
-from classical.hmm.model import HiddenMarkov, stationary
-from classical.hmm.part import HmmPart
-from forecasting.card import Card
-from forecasting.forecast import Forecast
-from forecasting.marginals import Normals
-from forecasting.mixtures import Mixture
-from prep.errors import InputError
-from prep.windows import Given
+from hindcast.classical.hmm.emissions import Emission
+from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
+from hindcast.classical.hmm.inference import filtered
+from hindcast.classical.hmm.kernels.lanes import Spans, whole
+from hindcast.classical.hmm.model import HiddenMarkov, stationary
+from hindcast.classical.hmm.part import HmmPart
+from hindcast.forecasting.card import Card
+from hindcast.forecasting.distributions.marginals import Normals
+from hindcast.forecasting.distributions.mixtures import Mixture
+from hindcast.forecasting.forecast import Forecast
+from hindcast.prep.dataset.windows import Given
+from hindcast.prep.errors import InputError
 
 # P(state at the next step) (windows, states), and the last `order` readings (windows, order, channels)
 Predict = Callable[[np.ndarray, np.ndarray], Forecast]
@@ -37,7 +37,7 @@ MOST_BYTES = 2**30
 @dataclass(frozen=True)
 class HmmForecaster:
     """A fitted model, how many steps it is asked for, and how many of those after the context it skips: a
-    `forecasting.forecast.Forecaster`. `card`: of a model of a dataset."""
+    `hindcast.forecasting.forecast.Forecaster`. `card`: of a model of a dataset."""
 
     model: HiddenMarkov[Any]
     horizon: int
@@ -49,7 +49,7 @@ class HmmForecaster:
         return self.model.parameters
 
     def forecast(self, given: Given) -> Forecast:
-        """See `forecasting.forecast.Forecaster`. Raises InputError where the context is shorter than the model's order."""
+        """See forecasting/forecast.py. Raises InputError where the context is shorter than the model's order."""
         context, observed, emission = given.context, given.observed, self.model.emission
         if context.ndim != 3 or context.shape[2] != emission.channels:
             raise InputError(f"context: found shape {context.shape}, expected (windows, context, {emission.channels})")

@@ -7,11 +7,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from classical.hmm import chain, lattice, logs, pieces
-from classical.hmm.emissions import Emission
-from classical.hmm.lanes import Group, Spans, batches
-from classical.hmm.vector import LANES
-from prep.errors import InputError
+from hindcast.classical.hmm.emissions import Emission
+from hindcast.classical.hmm.kernels import folded_lattice, lattice, lattice_in_pieces, logs
+from hindcast.classical.hmm.kernels.lanes import Group, Spans, batches
+from hindcast.classical.hmm.kernels.vector import LANES
+from hindcast.prep.errors import InputError
 
 STATES_AT_ONCE = 8192  # in a call of a kernel, over all its steps
 
@@ -81,7 +81,7 @@ def decoded(model: Parameters, spans: Spans) -> Iterator[tuple[Group, np.ndarray
         model.emission.log_density(group, found.b)
         given, out = (group.lengths, log_start, log_transition), (found.alpha, path, found.log_likelihood)
         if group.folded:
-            chain.viterbi(found.b, *given, *out)
+            folded_lattice.viterbi(found.b, *given, *out)
         else:
             lattice.viterbi(found.b, group.begins, *given, *out)
         yield group, path, found.log_likelihood
@@ -177,10 +177,10 @@ class _Workspace:
             rescued = lattice.forward(found.b, peaks, group.begins, group.lengths, start, transition, *out)
             return found._replace(rescued=rescued)
         given = group.lengths, start, transition
-        forgotten = 0 if self.sparse else pieces.forward(found.b, self._density(group, found), *given, *out)
+        forgotten = 0 if self.sparse else lattice_in_pieces.forward(found.b, self._density(group, found), *given, *out)
         rescued = np.zeros(LANES, np.int64)
         if not forgotten:
-            rescued[:] = chain.forward(found.b, self._density(group, found), *given, *out)
+            rescued[:] = folded_lattice.forward(found.b, self._density(group, found), *given, *out)
         return found._replace(forgotten=forgotten, rescued=rescued)
 
     def backward(
@@ -201,18 +201,18 @@ class _Workspace:
         if self.sparse:
             largest, counts = np.zeros(len(group.members)), logs.counts(start, model.transition)
             if group.folded:
-                chain.backward(found.b, *given, *out, counts, largest)
+                folded_lattice.backward(found.b, *given, *out, counts, largest)
             else:
                 lattice.backward(found.b, group.begins, *given, *out, counts, largest)
             safe = (largest < logs.LARGE * weights) & (found.rescued == 0) & np.isfinite(found.log_likelihood)
             return np.flatnonzero(~safe & (group.members >= 0))
         if not group.folded:
             lattice.backward(found.b, group.begins, *given, *out)
-        elif not (found.forgotten and pieces.backward(found.b, *given, *out, found.forgotten)):
+        elif not (found.forgotten and lattice_in_pieces.backward(found.b, *given, *out, found.forgotten)):
             if found.forgotten:
                 peaks, likelihood = self._density(group, found), found.log_likelihood
-                chain.forward(found.b, peaks, group.lengths, start, model.transition, *out[:2], likelihood)
-            chain.backward(found.b, *given, *out)
+                folded_lattice.forward(found.b, peaks, group.lengths, start, model.transition, *out[:2], likelihood)
+            folded_lattice.backward(found.b, *given, *out)
         return np.zeros(0, np.int64)
 
     def _redo(

@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from classical.hmm.emissions import Emission
-from classical.hmm.lanes import Spans, groups, owned, stacked
-from classical.hmm.model import HiddenMarkov
-from classical.hmm.structure import Structure
-from classical.hmm.vector import LANES
-from prep.blocks import Address, Block
-from prep.describing import described
-from prep.errors import InputError
+from hindcast.classical.hmm.emissions import Emission
+from hindcast.classical.hmm.kernels.lanes import Spans, groups, owned, stacked
+from hindcast.classical.hmm.kernels.vector import LANES
+from hindcast.classical.hmm.model import HiddenMarkov
+from hindcast.classical.hmm.structure import Structure
+from hindcast.prep.dataset.blocks import Address, Block
+from hindcast.prep.errors import InputError
+from hindcast.prep.spark.descriptions import described
 
 CERTAINTY = 0.9  # of a label: the rest is shared by all states, so that none begins empty
 BLOCKS = 8

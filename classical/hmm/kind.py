@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from classical.hmm.settings import HmmSettings, channel_kinds, forecasts
-from forecasting.kind import Job, Kind, Probe, Tables, Takes
-from forecasting.task import FORECAST
+from hindcast.classical.hmm.settings import HmmSettings, channel_kinds, forecasts
+from hindcast.forecasting.kind import Job, Kind, Probe, Tables, Takes
+from hindcast.forecasting.task import FORECAST
 
 if TYPE_CHECKING:
-    from classical.hmm.estimators.base import Estimator
-    from classical.hmm.forecast import HmmForecaster
-    from classical.hmm.part import HmmPart
-    from forecasting.card import Card
-    from forecasting.entrant import Entrant
-    from forecasting.report.parts import Parts
-    from forecasting.truth import Truth
-    from prep.dataset import SequenceDataset
+    from hindcast.classical.hmm.estimators.base import Estimator
+    from hindcast.classical.hmm.forecast import HmmForecaster
+    from hindcast.classical.hmm.part import HmmPart
+    from hindcast.forecasting.card import Card
+    from hindcast.forecasting.entrant import Entrant
+    from hindcast.forecasting.report.parts import Parts
+    from hindcast.forecasting.truth import Truth
+    from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
 NAME = "hmm"
 
@@ -34,7 +34,7 @@ def _check(job: Job) -> None:
 
 def _fit(job: Job) -> HmmForecaster | Estimator:
     """By EM on Spark, on GPUs where executors have them. An estimator where no numbers can be forecast."""
-    from classical.hmm.fitting import fit_hmm
+    from hindcast.classical.hmm.from_settings import fit_hmm
 
     settings, gpus, watch = job.settings[NAME], job.where.gpus_per_worker is not None, job.watch
 
@@ -53,13 +53,13 @@ def _fit(job: Job) -> HmmForecaster | Estimator:
 
 
 def _save(model: HmmForecaster | Estimator, folder: Path, overwrite: bool) -> None:
-    from classical.hmm.saving import save
+    from hindcast.classical.hmm.saving import save
 
     save(model, folder, overwrite=overwrite)
 
 
 def _load(folder: Path) -> HmmForecaster:
-    from classical.hmm.saving import load
+    from hindcast.classical.hmm.saving import load
 
     return load(folder)
 
@@ -69,7 +69,7 @@ def _sound(folder: Path, card: Card[Any]) -> None:
 
 
 def _part() -> type[HmmPart]:
-    from classical.hmm.part import HmmPart
+    from hindcast.classical.hmm.part import HmmPart
 
     return HmmPart
 
@@ -79,7 +79,7 @@ def _describe(card: Card[HmmPart]) -> str:
 
 
 def _sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth | None) -> Parts:
-    from classical.hmm.report import sections
+    from hindcast.classical.hmm.states.report import sections
 
     return sections(entrants, dataset, truth)
 
@@ -89,7 +89,7 @@ def _quick(regimes: int | None) -> Mapping[str, dict[str, Any]]:
 
 
 def _probe(tables: Tables) -> Sequence[Probe]:
-    from classical.hmm.gpu.placing import why_no_gpu
+    from hindcast.classical.hmm.gpu.placing import why_no_gpu
 
     return (Probe("GPUs for E-steps", why_no_gpu(), "numba sees them", "processors take them"),)
 

@@ -7,12 +7,12 @@ from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 
 import numpy as np
 
-from classical.additive import Additive
-from classical.hmm.emissions import EMPTY, Emission
-from classical.hmm.inference import smoothed
-from classical.hmm.lanes import Spans, owned
-from classical.hmm.probabilities import estimated, log_dirichlet
-from prep.blocks import Block
+from hindcast.classical.additive import Additive
+from hindcast.classical.hmm.emissions import EMPTY, Emission
+from hindcast.classical.hmm.emissions.probabilities import estimated, log_dirichlet
+from hindcast.classical.hmm.inference import smoothed
+from hindcast.classical.hmm.kernels.lanes import Spans, owned
+from hindcast.prep.dataset.blocks import Block
 
 AnyEmission = TypeVar("AnyEmission", bound=Emission)
 
@@ -131,7 +131,7 @@ class HiddenMarkov(Generic[AnyEmission]):
         return statistics.log_likelihood
 
     def anchored(self) -> Self:
-        """The same, whose statistics add up with those of every model that M-steps make of it (`classical.online`)."""
+        """The same, whose statistics add up with those of every model that M-steps make of it (`hindcast.classical.online`)."""
         return replace(self, emission=self.emission.anchored())
 
     def released(self) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 
-from classical import em
+from hindcast.classical import em
 
 REASONS = {
     "tolerance": "the last iteration gained less than the tolerance",

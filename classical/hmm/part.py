@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from classical.em import StoppedBy
-from classical.hmm.families import arguments_of, in_words
-from classical.hmm.settings import HmmSettings
-from forecasting.card import Part
+from hindcast.classical.em import StoppedBy
+from hindcast.classical.hmm.families import arguments_of, in_words
+from hindcast.classical.hmm.settings import HmmSettings
+from hindcast.forecasting.card import Part
 
 
 class HmmPart(Part):
-    """estimator   of the estimators in `classical.hmm`
+    """estimator   of the estimators in `hindcast.classical.hmm`
     arguments   what it was made with, as JSON has them: those that acted, the order may have been lowered
     stopped_by  why EM ended; None where the parameters do not come of a fit in several passes
     steps       that were scored

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any, Protocol
 
-from classical.hmm.forecast import HmmForecaster
-from classical.hmm.model import HiddenMarkov
-from classical.hmm.part import HmmPart
-from classical.hmm.stored import read_model
-from classical.persistence import encoded
-from forecasting.card import CARD, Card, must_be_model, must_forecast, read_card, typed
-from prep.errors import InputError
-from prep.placing import placed_folder
+from hindcast.classical.hmm.forecast import HmmForecaster
+from hindcast.classical.hmm.model import HiddenMarkov
+from hindcast.classical.hmm.part import HmmPart
+from hindcast.classical.hmm.stored import read_model
+from hindcast.classical.persistence import encoded
+from hindcast.forecasting.card import CARD, Card, must_be_model, must_forecast, read_card, typed
+from hindcast.prep.errors import InputError
+from hindcast.prep.files.placing import placed_folder
 
 KIND = "hmm"
 PARAMETERS = "parameters.json"

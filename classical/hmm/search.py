@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from classical import em
-from classical.hmm.estimators.base import Estimator
-from classical.hmm.monitor import report
-from classical.hmm.sequences import Lengths
-from classical.hmm.training import training
-from prep.errors import InputError
+from hindcast.classical import em
+from hindcast.classical.hmm.data.sequences import Lengths
+from hindcast.classical.hmm.data.training import training
+from hindcast.classical.hmm.estimators.base import Estimator
+from hindcast.classical.hmm.monitor import report
+from hindcast.prep.errors import InputError
 
 CRITERIA = ("bic", "aic")
 

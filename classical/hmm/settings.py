@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from forecasting.inputs import NUMBERS
+from hindcast.forecasting.inputs import NUMBERS
 
 Family = Literal[
     "autoregressive", "spherical", "diagonal", "full", "tied", "mixture", "student", "poisson", "multinomial", "categorical"

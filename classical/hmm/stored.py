@@ -6,20 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
-from classical.hmm.emissions import Emission
-from classical.hmm.emissions.autoregressive import Autoregressive
-from classical.hmm.emissions.categorical import Categorical
-from classical.hmm.emissions.gaussian import Gaussian
-from classical.hmm.emissions.gaussian_prior import GaussianPrior
-from classical.hmm.emissions.mixture import Mixture
-from classical.hmm.emissions.mixture_prior import MixturePrior
-from classical.hmm.emissions.multinomial import Multinomial
-from classical.hmm.emissions.poisson import Poisson
-from classical.hmm.emissions.product import Product
-from classical.hmm.emissions.student import Student
-from classical.hmm.model import HiddenMarkov
-from classical.persistence import decoded
-from prep.errors import InputError
+from hindcast.classical.hmm.emissions import Emission
+from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
+from hindcast.classical.hmm.emissions.categorical import Categorical
+from hindcast.classical.hmm.emissions.gaussian import Gaussian
+from hindcast.classical.hmm.emissions.gaussian_prior import GaussianPrior
+from hindcast.classical.hmm.emissions.mixture import Mixture
+from hindcast.classical.hmm.emissions.mixture_prior import MixturePrior
+from hindcast.classical.hmm.emissions.multinomial import Multinomial
+from hindcast.classical.hmm.emissions.poisson import Poisson
+from hindcast.classical.hmm.emissions.product import Product
+from hindcast.classical.hmm.emissions.student import Student
+from hindcast.classical.hmm.model import HiddenMarkov
+from hindcast.classical.persistence import decoded
+from hindcast.prep.errors import InputError
 
 # What a stored model may be made of.
 CLASSES: dict[str, type] = {

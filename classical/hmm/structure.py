@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from prep.errors import InputError
+from hindcast.prep.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from typing import Any
 import keras
 from keras import layers
 
-from deep.heads import head_of
-from deep.inputs import Inputs
-from deep.networks.encoder_decoder import EncoderDecoder
-from deep.networks.ends import Answer, Standardise, Together
-from deep.networks.path import LinearPath
-from deep.networks.plain import PlainLstm
-from deep.networks.segment import SegmentLstm
-from deep.settings import LstmSettings
+from hindcast.deep.heads import head_of
+from hindcast.deep.inputs import Inputs
+from hindcast.deep.networks.encoder_decoder import EncoderDecoder
+from hindcast.deep.networks.ends import Answer, Standardise, Together
+from hindcast.deep.networks.path import LinearPath
+from hindcast.deep.networks.plain import PlainLstm
+from hindcast.deep.networks.segment import SegmentLstm
+from hindcast.deep.settings import LstmSettings
 
 MEMBER = "member_{}"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from keras import layers, ops, saving
 
-from deep.heads import head_of
-from deep.settings import LstmSettings
+from hindcast.deep.heads import head_of
+from hindcast.deep.settings import LstmSettings
 
 # Of the dataset's scaling: a window that stands still is not blown up.
 LEAST_SCALE = 1e-2

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from keras import layers, ops, saving
 
-from forecasting.linear import least_squares
-from prep.windows import Windows
+from hindcast.forecasting.baselines.linear import least_squares
+from hindcast.prep.dataset.windows import Windows
 
 
 @saving.register_keras_serializable(package="hindcast")

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import layers, ops, saving
 
-from deep.networks.parts import Body, along, glorot, lstm, width_along
+from hindcast.deep.networks.parts import Body, along, glorot, lstm, width_along
 
 
 @saving.register_keras_serializable(package="hindcast")

@@ -7,7 +7,7 @@ from typing import Any
 
 from keras import initializers, layers, ops, saving
 
-from deep.networks.parts import Body, glorot, lstm
+from hindcast.deep.networks.parts import Body, glorot, lstm
 
 
 @saving.register_keras_serializable(package="hindcast")

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from deep.serving import ANY, Address, Server
+from hindcast.deep.ways.listening import ANY, Address, Server
 
 ANSWER_SECONDS = 10.0
 LONGEST_QUESTION = 1 << 20

@@ -15,16 +15,16 @@ from dataclasses import dataclass, replace
 
 from pyspark.sql import SparkSession
 
-from deep.lean import import_lean
-from deep.search.median import Race
-from deep.search.questions import Desk, ask
-from deep.serving import PORTS, Address, ports_of
-from deep.settings import LstmSettings
-from forecasting.inputs import must_be_numbers
-from prep.dataset import SequenceDataset
-from prep.describing import described
-from prep.errors import InputError
-from prep.gpus import see_gpus_of_task
+from hindcast.deep.lean import import_lean
+from hindcast.deep.search.median import Race
+from hindcast.deep.search.questions import Desk, ask
+from hindcast.deep.settings import LstmSettings
+from hindcast.deep.ways.listening import PORTS, Address, ports_of
+from hindcast.forecasting.inputs import must_be_numbers
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
+from hindcast.prep.spark.descriptions import described
+from hindcast.prep.spark.gpus import see_gpus_of_task
 
 # Before TensorFlow is imported, which looks once.
 ONE_THREAD = {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -67,7 +67,7 @@ def search(
 ) -> list[Outcome]:
     """Trains each of `trials`, a Spark task each; how they went, in the same order.
 
-    After `grace` epochs or later a trial may be stopped as `deep.search.median` says. Which ones are, and after which epoch, is a
+    After `grace` epochs or later a trial may be stopped as search/median.py says. Which ones are, and after which epoch, is a
     function of the losses: not of how many run at once, nor of which is quicker. `on_report(trial, losses)` is called after each
     epoch, in another thread. A trial has failed where it raises InputError (a loss that is no number) or has no memory left, and
     the others go on.
@@ -125,8 +125,8 @@ def _trained(trial: int, settings: LstmSettings, dataset: SequenceDataset, addre
     # TensorFlow: only now.
     import tensorflow as tf
 
-    from deep.collective import OneProcess
-    from deep.local import train_on
+    from hindcast.deep.training.collective import OneProcess
+    from hindcast.deep.ways.local import train_on
 
     losses: list[float] = []
     stopped = False

@@ -13,9 +13,9 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from forecasting.report.contents import Example, Learning, Likelihood, Line, Model, Stretch
-from forecasting.report.palette import Style, drawable, stand_in
-from forecasting.report.svg import inline
+from hindcast.forecasting.report.contents import Example, Learning, Likelihood, Line, Model, Stretch
+from hindcast.forecasting.report.palette import Style, drawable, stand_in
+from hindcast.forecasting.report.svg import inline
 
 BAND = 1.645
 """Deviations either side of the mean that hold nine tenths of a Gaussian."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from forecasting.baselines import naive_error
-from forecasting.entrant import Entrant
-from forecasting.forecast import target_times
-from forecasting.report import contents
-from forecasting.report.parts import Parts
-from forecasting.scoring import Example, Score, examples, score
-from forecasting.task import Result
-from prep.dataset import SequenceDataset
+from hindcast.forecasting.baselines.baselines import naive_error
+from hindcast.forecasting.entrant import Entrant
+from hindcast.forecasting.forecast import target_times
+from hindcast.forecasting.report import contents
+from hindcast.forecasting.report.parts import Parts
+from hindcast.forecasting.scoring import Example, Score, examples, score
+from hindcast.forecasting.task import Result
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
 # A forecast is easier to judge beside some of what came before it.
 PAST_HORIZONS = 3
@@ -23,7 +23,7 @@ PAST_HORIZONS = 3
 def compare(
     entrants: Sequence[Entrant], dataset: SequenceDataset, season: int, drawn: int, on_progress: Callable[[str], None]
 ) -> Result:
-    """Errors on the test split; `drawn`: how many windows the page shows. Raises InputError as `forecasting.scoring.score`."""
+    """Errors on the test split; `drawn`: how many windows the page shows. Raises InputError as `score` does."""
     scores, naive = score(entrants, dataset, on_progress), naive_error(dataset, season)
     models = tuple(_model(entrant, scores[entrant.name], naive) for entrant in entrants)
     shown = tuple(_example(example, dataset) for example in examples(entrants, dataset, drawn))

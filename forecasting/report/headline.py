@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from forecasting.report.contents import Contents, Model
-from forecasting.report.numbers import count, decimals, fixed, known, listed, percent, taken
+from hindcast.forecasting.report.contents import Contents, Model
+from hindcast.forecasting.report.numbers import count, decimals, fixed, known, listed, percent, taken
 
 TIE = 0.005
 """Errors that differ by less than this share are called a tie."""

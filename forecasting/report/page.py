@@ -7,12 +7,12 @@ import hashlib
 import re
 from pathlib import Path
 
-from forecasting.report import sections, tables
-from forecasting.report.contents import Contents
-from forecasting.report.headline import TIE, headline
-from forecasting.report.page_template import own_style, rendered, source
-from forecasting.report.palette import styles
-from prep.placing import placed_file
+from hindcast.forecasting.report import sections, tables
+from hindcast.forecasting.report.contents import Contents
+from hindcast.forecasting.report.headline import TIE, headline
+from hindcast.forecasting.report.page_template import own_style, rendered, source
+from hindcast.forecasting.report.palette import styles
+from hindcast.prep.files.placing import placed_file
 
 
 def write(contents: Contents, path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from forecasting.report import numbers
+from hindcast.forecasting.report import numbers
 
 _NUMBERS = ("count", "fixed", "listed", "memory", "percent", "short", "span")
 
@@ -26,7 +26,7 @@ def own_style() -> Iterator[None]:
 def rendered(template: str, functions: Mapping[str, Callable[..., Any]], /, **given: Any) -> str:
     """The page as text, with everything in it; `functions` are filters of the template and what it calls."""
     environment = Environment(
-        loader=PackageLoader("forecasting", "report"),
+        loader=PackageLoader("hindcast.forecasting", "report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -39,4 +39,4 @@ def rendered(template: str, functions: Mapping[str, Callable[..., Any]], /, **gi
 
 def source(name: str) -> str:
     """The text of a file beside this one."""
-    return (files("forecasting.report") / name).read_text(encoding="utf-8")
+    return (files("hindcast.forecasting.report") / name).read_text(encoding="utf-8")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from matplotlib import colormaps
 from matplotlib.colors import to_hex
 
-from forecasting.report.contents import Model
+from hindcast.forecasting.report.contents import Model
 
 MODEL_COLOURS, BASELINE_COLOURS, STATE_COLOURS = 6, 3, 8
 VARIABLES = (

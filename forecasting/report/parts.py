@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from forecasting.report.contents import Example, Learning, Likelihood, Model, States
+from hindcast.forecasting.report.contents import Example, Learning, Likelihood, Model, States
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Parts of several add up. See `forecasting.report.contents.Contents`, whose fields these are."""
+    """Parts of several add up. See `hindcast.forecasting.report.contents.Contents`, whose fields these are."""
 
     models: tuple[Model, ...] = ()
     examples: tuple[Example, ...] = ()

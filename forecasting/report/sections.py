@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from forecasting.report import figures, numbers, tables
-from forecasting.report.contents import Contents, Example, Learning, Likelihood, States
-from forecasting.report.palette import Style, state_colours
+from hindcast.forecasting.report import figures, numbers, tables
+from hindcast.forecasting.report.contents import Contents, Example, Learning, Likelihood, States
+from hindcast.forecasting.report.palette import Style, state_colours
 
 WINDOWS, CHANNELS, POINTS = 6, 9, 120_000
 """At most so many windows, channels and points of lines are drawn: a page of more is too large to open, let alone to read."""

@@ -10,7 +10,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from forecasting.report.palette import VARIABLES, stand_in
+from hindcast.forecasting.report.palette import VARIABLES, stand_in
 
 _METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _NUMBER = re.compile(r"-?\d+\.\d{2,}")

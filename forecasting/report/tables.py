@@ -9,8 +9,8 @@ from functools import partial
 
 import numpy as np
 
-from forecasting.report.contents import Model, States
-from forecasting.report.numbers import count, decimals, fixed, known, percent, size, taken
+from hindcast.forecasting.report.contents import Model, States
+from hindcast.forecasting.report.numbers import count, decimals, fixed, known, percent, size, taken
 
 Value = float | None
 STATE_CHANNELS = 8

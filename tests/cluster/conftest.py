@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from prep.dataset import SequenceDataset
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from tests.cluster.disk import Disk
 from tests.cluster.hosts import Hosts
 from tests.cluster.standalone import Standalone

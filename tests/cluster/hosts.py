@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from launch.class_archive import sharing_options
-from launch.session import java_home
+from hindcast.launch.spark.java import java_home, sharing_options
 from tests.cluster.standalone import SPARK
 from tests.cluster.waiting import until
 

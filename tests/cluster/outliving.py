@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 
-from deep.ranks import elastic
-from deep.ranks.elastic import run_elastic
-from deep.ranks.watch import Line
-from launch.session import spark_session
+from hindcast.deep.ways.ranks import elastic
+from hindcast.deep.ways.ranks.elastic import run_elastic
+from hindcast.deep.ways.ranks.watch import Line
+from hindcast.launch.spark.session import spark_session
 
 STEPS = 200
 elastic.SLOTS_SECONDS = 2.0  # no other host will come

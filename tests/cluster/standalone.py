@@ -18,9 +18,8 @@ import numpy as np
 import psutil
 import pyspark
 
-from classical.hmm.saving import load as load_hmm
-from launch.class_archive import sharing_options
-from launch.session import java_home
+from hindcast.classical.hmm.saving import load as load_hmm
+from hindcast.launch.spark.java import java_home, sharing_options
 from tests.cluster.waiting import ended, until
 
 SPARK = Path(pyspark.__file__).parent
@@ -159,7 +158,7 @@ class Standalone:
 
         def busy() -> bool:
             new = [one for one in executors(self.processes[worker]) if one.pid not in self.earlier]
-            found[:] = [one for one in new if any("launch.daemon" in _line(child) for child in _children(one.pid))]
+            found[:] = [one for one in new if any("hindcast.launch.spark.daemon" in _line(child) for child in _children(one.pid))]
             return bool(found)
 
         until(busy, f"an executor of worker {worker} works")

@@ -9,9 +9,9 @@ import socket
 import sys
 import time
 
-from deep.ranks.launcher import RankError, run_on_ranks
-from deep.ranks.watch import Line
-from launch.session import spark_session
+from hindcast.deep.ways.ranks.launcher import RankError, run_on_ranks
+from hindcast.deep.ways.ranks.watch import Line
+from hindcast.launch.spark.session import spark_session
 
 
 def stepping(line: Line) -> None:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from prep.dataset import SequenceDataset
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from tests.cluster.standalone import Standalone
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -52,7 +52,7 @@ def test_more_ranks_than_the_cluster_has_are_refused_before_the_hmm_is_fitted(
 
 
 def test_where_others_have_taken_all_the_wait_ends(standalone: Standalone, dataset: SequenceDataset) -> None:
-    hog = "import time; from launch.session import spark_session\n"
+    hog = "import time; from hindcast.launch.spark.session import spark_session\n"
     hog += f"with spark_session({standalone.url!r}): print('there', flush=True); time.sleep(300)"
     before = standalone.registered
     with subprocess.Popen(

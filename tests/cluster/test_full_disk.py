@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import launch
-from prep.dataset import SequenceDataset
+import hindcast
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from tests.cluster.disk import Disk
 from tests.cluster.standalone import Standalone
 from tests.cluster.waiting import until, until_persisted
@@ -62,7 +62,7 @@ def test_an_application_that_was_removed_before_it_began_is_started_again(
 
     # In Java that spark-submit has started, and that knows no configuration of ours for Spark's log.
     before = standalone.removed
-    main = str(Path(launch.__file__).with_name("__main__.py"))
+    main = str(Path(hindcast.__file__).with_name("__main__.py"))
     driver = standalone.start("spark-submit", "--master", standalone.url, main, *command[1:4])
     until(lambda: standalone.removed > before, "the master has removed the application")
     small_disks["two"].empty()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from prep.dataset import SequenceDataset
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from tests.cluster.hosts import WORKERS, Hosts
 from tests.cluster.standalone import Standalone
 from tests.cluster.waiting import until_persisted
@@ -72,7 +72,7 @@ def command(hosts: Hosts, folder: Path, *words: str) -> subprocess.Popen[bytes]:
     """A command on the driver's host, whose files are in the folder."""
     with (hosts.folder / "command.log").open("wb") as log:
         return hosts.start(
-            "driver", sys.executable, "-m", "launch", *words, "--cluster.master", hosts.master,
+            "driver", sys.executable, "-m", "hindcast", *words, "--cluster.master", hosts.master,
             cwd=folder, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
         )  # fmt: skip
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from deep.forecaster import load as load_lstm
-from prep.dataset import SequenceDataset
+from hindcast.deep.forecaster import load as load_lstm
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from tests.cluster.standalone import Standalone
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -178,10 +178,10 @@ def test_partitions_lose_an_executor_and_no_model(standalone: Standalone, models
 LOSING_AN_EXECUTOR = """
 import json, os, signal, sys, time
 import numpy as np, psutil
-from classical import em, hmm
-from classical.hmm.training import training
-from launch.session import spark_session
-from prep.entries import cache_directory
+from hindcast.classical import em, hmm
+from hindcast.classical.hmm.data.training import training
+from hindcast.launch.spark.session import spark_session
+from hindcast.prep.files.cache import cache_directory
 
 def executors(app):
     lines = ((process.pid, process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"]))

@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from deep.forecaster import load as load_lstm
-from prep.dataset import SequenceDataset
+from hindcast.deep.forecaster import load as load_lstm
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from tests.cluster.standalone import Standalone
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -47,7 +47,7 @@ def test_spark_submit_runs_em_and_gets_what_one_machine_gets(standalone: Standal
 
 SETTINGS = """
 import json, sys
-from launch.session import spark_session
+from hindcast.launch.spark.session import spark_session
 
 with spark_session(sys.argv[1]) as spark:
     print(json.dumps(dict(spark.sparkContext.getConf().getAll())))
@@ -83,7 +83,7 @@ def test_a_number_of_attempts_that_is_none_is_told(standalone: Standalone, tmp_p
 
 TWO_SESSIONS = """
 import json, sys
-from launch.session import spark_session
+from hindcast.launch.spark.session import spark_session
 
 found = []
 for master, more in (("local[1]", {"spark.hindcast.ports": "1-2"}), (sys.argv[1], {})):
@@ -117,7 +117,7 @@ def bare(standalone: Standalone, tmp_path: Path) -> str:
 def test_submit_brings_code_and_environment_to_ranks_on_hosts_that_have_neither(
     standalone: Standalone, lstm: Path, bare: str, tmp_path: Path
 ) -> None:
-    submit = [bare, "-m", "launch", "submit", "--environment", "--master", standalone.url, "--"]
+    submit = [bare, "-m", "hindcast", "submit", "--environment", "--master", standalone.url, "--"]
     fit = ["fit", "lstm", "d.seq", "--settings", "spec.toml", "--out", "packed"]
     standalone.run(*submit, *fit, PYTHONPATH=str(ROOT), TMPDIR=str(tmp_path))
     assert [*tmp_path.glob("hindcast-*/environment-*.tar.gz")]

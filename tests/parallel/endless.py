@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import time
 
-from deep.ranks.launcher import run_on_ranks
-from deep.ranks.watch import Line
-from launch.session import spark_session
+from hindcast.deep.ways.ranks.launcher import run_on_ranks
+from hindcast.deep.ways.ranks.watch import Line
+from hindcast.launch.spark.session import spark_session
 
 
 def endless(line: Line) -> None:

@@ -15,20 +15,20 @@ import tempfile
 import time
 from functools import partial
 
-from classical.hmm import training
-from classical.hmm.fitting import fit_hmm
-from classical.hmm.settings import HmmSettings
-from deep.ranks import launcher
-from deep.ranks.launcher import run_on_ranks
-from deep.ranks.watch import Line
-from launch.class_archive import sharing_options
-from launch.cluster import ranks_on, session_on
-from launch.settings import ClusterSettings
-from prep.blocks import Address, Block, read
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.gpus import gpus_a_task
-from prep.slots import task_slots
+from hindcast.classical.hmm.data import training
+from hindcast.classical.hmm.from_settings import fit_hmm
+from hindcast.classical.hmm.settings import HmmSettings
+from hindcast.deep.ways.ranks import launcher
+from hindcast.deep.ways.ranks.launcher import run_on_ranks
+from hindcast.deep.ways.ranks.watch import Line
+from hindcast.launch.settings import ClusterSettings
+from hindcast.launch.spark.cluster import ranks_on, session_on
+from hindcast.launch.spark.java import sharing_options
+from hindcast.prep.dataset.blocks import Address, Block, read
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
+from hindcast.prep.spark.gpus import gpus_a_task
+from hindcast.prep.spark.slots import task_slots
 
 
 def seen(line: Line) -> tuple[int, str]:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from pyspark.sql import SparkSession
 
-from deep.ranks.launcher import run_on_ranks
-from prep.errors import InputError
-from prep.gpus import gpus_a_task
-from prep.pipeline import prepare
-from prep.spec import Spec
-from prep.synthetic import draw, write_readings
+from hindcast.deep.ways.ranks.launcher import run_on_ranks
+from hindcast.prep.errors import InputError
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spark.gpus import gpus_a_task
+from hindcast.prep.spec import Spec
+from hindcast.prep.synthetic import draw, write_readings
 
 pytestmark = pytest.mark.parallel
 
@@ -56,7 +56,7 @@ def test_on_one_machine_ranks_take_its_gpus_in_turn(spark: SparkSession, monkeyp
     def seen(line: object) -> str | None:
         return os.environ.get("CUDA_VISIBLE_DEVICES")
 
-    monkeypatch.setattr("deep.ranks.launcher.gpus_here", lambda ranks: ["0", "1", "2"])
+    monkeypatch.setattr("hindcast.deep.ways.ranks.launcher.gpus_here", lambda ranks: ["0", "1", "2"])
     assert gpus_a_task(spark, 1) is None
     assert run_on_ranks(spark, seen, ranks=2, silence_seconds=60, gpu_each=True) == ["0", "1"]
 

@@ -16,18 +16,18 @@ import psutil
 import pytest
 from pyspark.sql import SparkSession
 
-from deep.checkpoints import TrainingFile, identity
-from deep.ranks.elastic import run_elastic
-from deep.ranks.launcher import RankError, run_on_ranks
-from deep.ranks.watch import Line
-from deep.settings import LstmSettings
-from deep.spark import fit_on_spark
-from deep.training import digest_of
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.pipeline import prepare
-from prep.spec import Spec
-from prep.windows import Given
+from hindcast.deep.settings import LstmSettings
+from hindcast.deep.training.checkpoints import TrainingFile, identity
+from hindcast.deep.training.training import digest_of
+from hindcast.deep.ways.ranks.elastic import run_elastic
+from hindcast.deep.ways.ranks.launcher import RankError, run_on_ranks
+from hindcast.deep.ways.ranks.watch import Line
+from hindcast.deep.ways.spark import fit_on_spark
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.dataset.windows import Given
+from hindcast.prep.errors import InputError
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 
 pytestmark = pytest.mark.parallel
 
@@ -151,7 +151,7 @@ FAULTS = {
 
 @pytest.mark.parametrize("how", FAULTS)
 def test_a_rank_that_fails_ends_the_run_and_is_explained(spark: SparkSession, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deep.ranks.faults.STOPPED_SECONDS", 5.0)
+    monkeypatch.setattr("hindcast.deep.ways.ranks.faults.STOPPED_SECONDS", 5.0)
     records: list[dict[str, float]] = []
     checkpoints: list[bytes] = []
     message, seconds = FAULTS[how]

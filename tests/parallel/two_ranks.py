@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from deep.collective import HorovodRanks, OneProcess
-from deep.inputs import Inputs
-from deep.settings import LstmSettings
-from deep.started import started_by_horovod
-from deep.training import digest_of, train
-from prep.blocks import Block
-from prep.layout import Layout
-from prep.windows import Windows
+from hindcast.deep.inputs import Inputs
+from hindcast.deep.settings import LstmSettings
+from hindcast.deep.training.collective import HorovodRanks, OneProcess
+from hindcast.deep.training.training import digest_of, train
+from hindcast.deep.ways.started import started_by_horovod
+from hindcast.prep.dataset.blocks import Block
+from hindcast.prep.dataset.windows import Windows
+from hindcast.prep.sequences.layout import Layout
 
 # A last step of a single window: one of two ranks holds none of it.
 STEP, COUNT, CONTEXT, HORIZON = 16, 49, 24, 12

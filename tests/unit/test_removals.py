@@ -1,4 +1,4 @@
-"""What removes anything is in few places: prep/own_folders.py follows no link, and the rest is listed here with its reason."""
+"""What removes anything is in few places: prep/files/own_folders.py follows no link, the rest is listed here with its reason."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ OF_A_PATH = {"rmtree", "unlink", "rmdir", "removedirs"}
 OF_OS = {"remove", "unlink", "rmdir", "removedirs"}
 # File → what it calls, how often. A temporary directory removes itself, and has a name that nobody knows before.
 ALLOWED = {
-    "prep/own_folders.py": {"rmtree": 1, "unlink": 1, "rmdir": 2},
+    "prep/files/own_folders.py": {"rmtree": 1, "unlink": 1, "rmdir": 2},
     # A name of its own, made there a moment ago.
-    "launch/run_record.py": {"unlink": 1},
+    "launch/watching/run_record.py": {"unlink": 1},
     # OUT.checkpoint, which is one file; of a link the link.
-    "launch/fit_commands.py": {"unlink": 1},
+    "launch/fitting/commands.py": {"unlink": 1},
     # In a temporary directory.
     "benchmarks/preparing.py": {"rmtree": 2},
 }
@@ -47,4 +47,4 @@ def test_every_way_to_remove_is_found() -> None:
         "os.removedirs(path)", "from shutil import rmtree", "from os import remove", "each(os.unlink, paths)",
     ]  # fmt: skip
     assert [way for way in ways if sum(removals(way).values()) != 1] == []
-    assert not removals("names.remove(name); storage.remove(uri); from prep.keeping import remove")
+    assert not removals("names.remove(name); storage.remove(uri); from hindcast.prep.files.cached_arrays import remove")

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classical import hmm
-from launch.models import load_any
-from prep.windows import Given
+from hindcast.classical import hmm
+from hindcast.launch.models import load_any
+from hindcast.prep.dataset.windows import Given
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "v0_2"
 

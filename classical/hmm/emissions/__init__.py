@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from classical.hmm.lanes import Group, Spans
-from forecasting.marginals import Components
-from prep.errors import InputError
+from hindcast.classical.hmm.kernels.lanes import Group, Spans
+from hindcast.forecasting.distributions.marginals import Components
+from hindcast.prep.errors import InputError
 
 EMPTY = 1e-200  # an expected count under which nothing is estimated: sums of it lose digits
 

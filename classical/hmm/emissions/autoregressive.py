@@ -20,13 +20,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numba import njit
 
-from classical.additive import Additive
-from classical.hmm.emissions import EMPTY, Emission
-from classical.hmm.emissions.covariances import moments, raised
-from classical.hmm.emissions.incomplete import LOG_2PI
-from classical.hmm.lanes import Group, Spans, groups
-from classical.hmm.lattice import FAST
-from classical.hmm.vector import LANES, load, splat, store
+from hindcast.classical.additive import Additive
+from hindcast.classical.hmm.emissions import EMPTY, Emission
+from hindcast.classical.hmm.emissions.covariances import moments, raised
+from hindcast.classical.hmm.kernels.incomplete import LOG_2PI
+from hindcast.classical.hmm.kernels.lanes import Group, Spans, groups
+from hindcast.classical.hmm.kernels.lattice import FAST
+from hindcast.classical.hmm.kernels.vector import LANES, load, splat, store
 
 RUN = 12  # steps over which the misfit is averaged
 TILE = 128  # steps at a time: a channel's values, and what they are multiplied with, stay in a near cache

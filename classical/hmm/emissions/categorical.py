@@ -15,14 +15,14 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numba import njit
 
-from classical.additive import Additive
-from classical.hmm.clusters import clusters
-from classical.hmm.emissions import Emission
-from classical.hmm.lanes import Group, Spans, stacked
-from classical.hmm.probabilities import estimated, log_dirichlet, not_a_dirichlet, not_probabilities
-from classical.hmm.vector import BLOCK, LANES, add_rows, any_below, larger, load, splat, store, take_rows
-from forecasting.marginals import Components, Symbols
-from prep.errors import InputError
+from hindcast.classical.additive import Additive
+from hindcast.classical.hmm.emissions import Emission
+from hindcast.classical.hmm.emissions.clusters import clusters
+from hindcast.classical.hmm.emissions.probabilities import estimated, log_dirichlet, not_a_dirichlet, not_probabilities
+from hindcast.classical.hmm.kernels.lanes import Group, Spans, stacked
+from hindcast.classical.hmm.kernels.vector import BLOCK, LANES, add_rows, any_below, larger, load, splat, store, take_rows
+from hindcast.forecasting.distributions.marginals import Components, Symbols
+from hindcast.prep.errors import InputError
 
 RUN = 12  # steps over which symbols are counted to begin with
 DIRECTIONS = 16

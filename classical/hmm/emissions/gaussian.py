@@ -13,16 +13,16 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from classical.additive import Additive
-from classical.hmm.emissions import EMPTY, Emission, covariances
-from classical.hmm.emissions.covariances import Covariance, moments, raised
-from classical.hmm.emissions.gaussian_kernels import diagonal_density, diagonal_sums, full_density, full_sums
-from classical.hmm.emissions.gaussian_prior import BroadcastPrior, GaussianPrior
-from classical.hmm.emissions.incomplete import LOG_2PI, incomplete_density, incomplete_sums, is_complete
-from classical.hmm.emissions.incomplete_clusters import incomplete_clusters, readings_of
-from classical.hmm.lanes import Group, Spans
-from classical.hmm.vector import LANES
-from forecasting.marginals import Components, Normals
+from hindcast.classical.additive import Additive
+from hindcast.classical.hmm.emissions import EMPTY, Emission, covariances
+from hindcast.classical.hmm.emissions.covariances import Covariance, moments, raised
+from hindcast.classical.hmm.emissions.gaussian_prior import BroadcastPrior, GaussianPrior
+from hindcast.classical.hmm.emissions.incomplete_clusters import incomplete_clusters, readings_of
+from hindcast.classical.hmm.kernels.gaussian import diagonal_density, diagonal_sums, full_density, full_sums
+from hindcast.classical.hmm.kernels.incomplete import LOG_2PI, incomplete_density, incomplete_sums, is_complete
+from hindcast.classical.hmm.kernels.lanes import Group, Spans
+from hindcast.classical.hmm.kernels.vector import LANES
+from hindcast.forecasting.distributions.marginals import Components, Normals
 
 
 @dataclass(frozen=True)

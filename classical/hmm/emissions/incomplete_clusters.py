@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from classical.hmm.clusters import clusters
-from classical.hmm.lanes import Spans, stacked
+from hindcast.classical.hmm.emissions.clusters import clusters
+from hindcast.classical.hmm.kernels.lanes import Spans, stacked
 
 ENOUGH = 20  # complete steps a cluster, to find the clusters of them alone
 

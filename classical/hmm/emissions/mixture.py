@@ -16,17 +16,17 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numba import njit
 
-from classical.additive import Additive
-from classical.hmm.emissions import EMPTY, Emission
-from classical.hmm.emissions.covariances import KINDS, Covariance, independent, raised, shape_of
-from classical.hmm.emissions.gaussian import Gaussian, GaussianStatistics
-from classical.hmm.emissions.incomplete_clusters import filled, incomplete_clusters, readings_of
-from classical.hmm.emissions.mixture_prior import MixturePrior
-from classical.hmm.lanes import Group, Spans
-from classical.hmm.lattice import FAST
-from classical.hmm.logarithm import log1p_of_positive
-from classical.hmm.vector import LANES, exp_of_negative, larger, load, splat, store
-from forecasting.marginals import Components
+from hindcast.classical.additive import Additive
+from hindcast.classical.hmm.emissions import EMPTY, Emission
+from hindcast.classical.hmm.emissions.covariances import KINDS, Covariance, independent, raised, shape_of
+from hindcast.classical.hmm.emissions.gaussian import Gaussian, GaussianStatistics
+from hindcast.classical.hmm.emissions.incomplete_clusters import filled, incomplete_clusters, readings_of
+from hindcast.classical.hmm.emissions.mixture_prior import MixturePrior
+from hindcast.classical.hmm.kernels.lanes import Group, Spans
+from hindcast.classical.hmm.kernels.lattice import FAST
+from hindcast.classical.hmm.kernels.logarithm import log1p_of_positive
+from hindcast.classical.hmm.kernels.vector import LANES, exp_of_negative, larger, load, splat, store
+from hindcast.forecasting.distributions.marginals import Components
 
 
 @dataclass(frozen=True)

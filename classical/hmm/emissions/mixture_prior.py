@@ -10,8 +10,8 @@ from typing import Self
 
 import numpy as np
 
-from classical.hmm.emissions.covariances import Covariance, independent
-from classical.hmm.emissions.gaussian_prior import GaussianPrior
+from hindcast.classical.hmm.emissions.covariances import Covariance, independent
+from hindcast.classical.hmm.emissions.gaussian_prior import GaussianPrior
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,16 @@ import numpy as np
 from numba import njit
 from scipy.special import gammaln, xlogy
 
-from classical.additive import Additive
-from classical.hmm.clusters import clusters
-from classical.hmm.emissions import Emission
-from classical.hmm.emissions.categorical import RUN, shares
-from classical.hmm.lanes import Group, Spans, stacked
-from classical.hmm.lattice import FAST
-from classical.hmm.probabilities import estimated, log_dirichlet, not_a_dirichlet, not_probabilities
-from classical.hmm.vector import LANES, load, splat, store
-from forecasting.marginals import Binomials, Components
-from prep.errors import InputError
+from hindcast.classical.additive import Additive
+from hindcast.classical.hmm.emissions import Emission
+from hindcast.classical.hmm.emissions.categorical import RUN, shares
+from hindcast.classical.hmm.emissions.clusters import clusters
+from hindcast.classical.hmm.emissions.probabilities import estimated, log_dirichlet, not_a_dirichlet, not_probabilities
+from hindcast.classical.hmm.kernels.lanes import Group, Spans, stacked
+from hindcast.classical.hmm.kernels.lattice import FAST
+from hindcast.classical.hmm.kernels.vector import LANES, load, splat, store
+from hindcast.forecasting.distributions.marginals import Binomials, Components
+from hindcast.prep.errors import InputError
 
 TILE = 16
 LOG_FACTORIALS = gammaln(np.arange(1.0, 1025.0))  # of 0, 1, ...

@@ -19,13 +19,13 @@ import numpy as np
 from numba import njit
 from scipy.special import xlogy
 
-from classical.additive import Additive
-from classical.hmm.clusters import clusters
-from classical.hmm.emissions import EMPTY, Emission
-from classical.hmm.lanes import Group, Spans, stacked
-from classical.hmm.lattice import FAST
-from classical.hmm.vector import LANES, load, splat, store
-from forecasting.marginals import Components, Poissons
+from hindcast.classical.additive import Additive
+from hindcast.classical.hmm.emissions import EMPTY, Emission
+from hindcast.classical.hmm.emissions.clusters import clusters
+from hindcast.classical.hmm.kernels.lanes import Group, Spans, stacked
+from hindcast.classical.hmm.kernels.lattice import FAST
+from hindcast.classical.hmm.kernels.vector import LANES, load, splat, store
+from hindcast.forecasting.distributions.marginals import Components, Poissons
 
 LOG_FACTORIALS = np.array([lgamma(count + 1.0) for count in range(1024)])
 TILE = 16

@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from classical.hmm.clusters import clusters
-from classical.hmm.emissions import Emission
-from classical.hmm.lanes import Group, Spans, groups
-from classical.hmm.vector import LANES
-from forecasting.marginals import Components
+from hindcast.classical.hmm.emissions import Emission
+from hindcast.classical.hmm.emissions.clusters import clusters
+from hindcast.classical.hmm.kernels.lanes import Group, Spans, groups
+from hindcast.classical.hmm.kernels.vector import LANES
+from hindcast.forecasting.distributions.marginals import Components
 
 FAR = 20.0  # logarithms of density below the best state's: further says no more of the state
 

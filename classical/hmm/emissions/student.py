@@ -19,14 +19,14 @@ import numpy as np
 from numba import njit
 from scipy.special import digamma, gammaln
 
-from classical.additive import Additive
-from classical.hmm.clusters import clusters
-from classical.hmm.emissions import EMPTY, Emission
-from classical.hmm.lanes import Group, Spans, stacked
-from classical.hmm.lattice import FAST
-from classical.hmm.logarithm import log1p_of_positive
-from classical.hmm.vector import LANES, load, splat, store
-from forecasting.marginals import Components, Students
+from hindcast.classical.additive import Additive
+from hindcast.classical.hmm.emissions import EMPTY, Emission
+from hindcast.classical.hmm.emissions.clusters import clusters
+from hindcast.classical.hmm.kernels.lanes import Group, Spans, stacked
+from hindcast.classical.hmm.kernels.lattice import FAST
+from hindcast.classical.hmm.kernels.logarithm import log1p_of_positive
+from hindcast.classical.hmm.kernels.vector import LANES, load, splat, store
+from hindcast.forecasting.distributions.marginals import Components, Students
 
 DOF_MIN, DOF_MAX = 0.1, 200.0  # below, nothing but the location is told from 0; above, nothing is told from a Gaussian
 DOF_FIRST = 4.0

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from prep.errors import InputError
+from hindcast.prep.errors import InputError
 
 
 def is_whole(value: Any, least: int) -> bool:

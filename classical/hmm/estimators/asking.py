@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from classical.hmm.forecast import after
-from classical.hmm.inference import decoded, filtered, laid_out, scored, smoothed
-from classical.hmm.lanes import Spans
-from classical.hmm.model import HiddenMarkov, stationary
-from classical.hmm.sequences import Lengths
-from forecasting.forecast import Forecast
-from prep.errors import InputError
+from hindcast.classical.hmm.data.sequences import Lengths
+from hindcast.classical.hmm.forecast import after
+from hindcast.classical.hmm.inference import decoded, filtered, laid_out, scored, smoothed
+from hindcast.classical.hmm.kernels.lanes import Spans
+from hindcast.classical.hmm.model import HiddenMarkov, stationary
+from hindcast.forecasting.forecast import Forecast
+from hindcast.prep.errors import InputError
 
 
 class Asking(ABC):

@@ -13,29 +13,29 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from classical import em
-from classical.hmm.emissions import Emission
-from classical.hmm.estimators.arguments import is_whole, numbers, prior_of
-from classical.hmm.estimators.asking import Asking
-from classical.hmm.estimators.checkpoint import checkpoint_of
-from classical.hmm.estimators.described import card_of, forecaster_of
-from classical.hmm.forecast import HmmForecaster
-from classical.hmm.frames import is_frame, with_paths
-from classical.hmm.initial import Begin, initialise
-from classical.hmm.lanes import Spans
-from classical.hmm.model import HiddenMarkov
-from classical.hmm.monitor import Monitor, report
-from classical.hmm.part import HmmPart
-from classical.hmm.saving import save
-from classical.hmm.sequences import Lengths, sequences_of
-from classical.hmm.structure import Structure
-from classical.hmm.training import Known, Training, training
-from classical.online import KAPPA, fit_online
-from classical.persistence import encoded
-from forecasting.card import Card
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.manifest import Column
+from hindcast.classical import em
+from hindcast.classical.hmm.data.frames import is_frame, with_paths
+from hindcast.classical.hmm.data.sequences import Lengths, sequences_of
+from hindcast.classical.hmm.data.training import Known, Training, training
+from hindcast.classical.hmm.emissions import Emission
+from hindcast.classical.hmm.estimators.arguments import is_whole, numbers, prior_of
+from hindcast.classical.hmm.estimators.asking import Asking
+from hindcast.classical.hmm.estimators.checkpoint import checkpoint_of
+from hindcast.classical.hmm.estimators.described import card_of, forecaster_of
+from hindcast.classical.hmm.forecast import HmmForecaster
+from hindcast.classical.hmm.initial import Begin, initialise
+from hindcast.classical.hmm.kernels.lanes import Spans
+from hindcast.classical.hmm.model import HiddenMarkov
+from hindcast.classical.hmm.monitor import Monitor, report
+from hindcast.classical.hmm.part import HmmPart
+from hindcast.classical.hmm.saving import save
+from hindcast.classical.hmm.structure import Structure
+from hindcast.classical.online import KAPPA, fit_online
+from hindcast.classical.persistence import encoded
+from hindcast.forecasting.card import Card
+from hindcast.prep.dataset.manifest import Column
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +187,7 @@ class Estimator(Asking):
     def fit_online(
         self, X: Any, lengths: Lengths = None, weights: Any = None, *, batches: int = 100, kappa: float = KAPPA, spark: Any = None
     ) -> Self:
-        """Online EM: one pass over data too large to visit many times (`classical.online`). `n_iter` and `tol` do not matter.
+        """Online EM: one pass over data too large to visit many times (classical/online.py). `n_iter` and `tol` do not matter.
 
         X           readings, or a `SequenceDataset`, as `fit` takes them
         batches     mini-batches, at most as many as there are sequences, or row groups of a dataset
@@ -251,7 +251,7 @@ class Estimator(Asking):
         return card_of(self, getattr(self, "fitted_on_", None))
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
-        """Writes a model's folder, as `hindcast fit hmm` does: `classical.hmm.load` reads it again, to the last digit.
+        """Writes a model's folder, as `hindcast fit hmm` does: `hindcast.classical.hmm.load` reads it again, to the last digit.
 
         Raises InputError where the folder is taken; with `overwrite`, where it is taken by anything but a model.
         """

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import xxhash
 
-from classical.checkpoints import FileCheckpoint
-from classical.hmm.stored import CLASSES
-from classical.persistence import encoded
+from hindcast.classical.checkpoints import FileCheckpoint
+from hindcast.classical.hmm.stored import CLASSES
+from hindcast.classical.persistence import encoded
 
 if TYPE_CHECKING:
-    from classical.hmm.estimators.base import Estimator
-    from classical.hmm.model import HiddenMarkov
-    from classical.hmm.training import Training
+    from hindcast.classical.hmm.data.training import Training
+    from hindcast.classical.hmm.estimators.base import Estimator
+    from hindcast.classical.hmm.model import HiddenMarkov
 
 # Arguments that do not change where a fit goes, but when it ends, what is told of it, or what is asked later.
 ASIDE = {"n_iter", "tol", "tol_of", "n_jobs", "verbose", "algorithm", "implementation", "warm_start"}

@@ -9,15 +9,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from classical.hmm.emissions.categorical import Categorical
-from classical.hmm.emissions.multinomial import Multinomial
-from classical.hmm.emissions.poisson import Poisson
-from classical.hmm.estimators.arguments import is_whole, number_or_array
-from classical.hmm.estimators.base import Estimator
-from classical.hmm.initial import Begin
-from classical.hmm.settings import CATEGORIES, COUNTS
-from classical.hmm.training import Known
-from prep.errors import InputError
+from hindcast.classical.hmm.data.training import Known
+from hindcast.classical.hmm.emissions.categorical import Categorical
+from hindcast.classical.hmm.emissions.multinomial import Multinomial
+from hindcast.classical.hmm.emissions.poisson import Poisson
+from hindcast.classical.hmm.estimators.arguments import is_whole, number_or_array
+from hindcast.classical.hmm.estimators.base import Estimator
+from hindcast.classical.hmm.initial import Begin
+from hindcast.classical.hmm.settings import CATEGORIES, COUNTS
+from hindcast.prep.errors import InputError
 
 MOST_SYMBOLS = 1_000_000  # that are taken for symbols unasked
 

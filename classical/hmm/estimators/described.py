@@ -6,16 +6,16 @@ import platform
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from classical import em
-from classical.hmm.forecast import HmmForecaster, gives_deviation
-from classical.hmm.part import HmmPart
-from classical.hmm.saving import KIND
-from forecasting.card import Card, Gives, Sequences
-from prep.errors import InputError
+from hindcast.classical import em
+from hindcast.classical.hmm.forecast import HmmForecaster, gives_deviation
+from hindcast.classical.hmm.part import HmmPart
+from hindcast.classical.hmm.saving import KIND
+from hindcast.forecasting.card import Card, Gives, Sequences
+from hindcast.prep.errors import InputError
 
 if TYPE_CHECKING:
-    from classical.hmm.estimators.base import Estimator
-    from prep.dataset import SequenceDataset
+    from hindcast.classical.hmm.estimators.base import Estimator
+    from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
 BYTES_A_PARAMETER = 8
 PACKAGES = ("hindcast", "numpy", "numba")

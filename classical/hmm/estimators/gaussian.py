@@ -9,16 +9,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from classical.hmm.emissions.covariances import KINDS, Covariance
-from classical.hmm.emissions.gaussian import Gaussian
-from classical.hmm.emissions.gaussian_prior import GaussianPrior
-from classical.hmm.emissions.mixture import Mixture
-from classical.hmm.emissions.mixture_prior import MixturePrior
-from classical.hmm.estimators.arguments import number_or_array, numbers
-from classical.hmm.estimators.real import Real
-from classical.hmm.initial import Begin
-from classical.hmm.training import Known
-from prep.errors import InputError
+from hindcast.classical.hmm.data.training import Known
+from hindcast.classical.hmm.emissions.covariances import KINDS, Covariance
+from hindcast.classical.hmm.emissions.gaussian import Gaussian
+from hindcast.classical.hmm.emissions.gaussian_prior import GaussianPrior
+from hindcast.classical.hmm.emissions.mixture import Mixture
+from hindcast.classical.hmm.emissions.mixture_prior import MixturePrior
+from hindcast.classical.hmm.estimators.arguments import number_or_array, numbers
+from hindcast.classical.hmm.estimators.real import Real
+from hindcast.classical.hmm.initial import Begin
+from hindcast.prep.errors import InputError
 
 
 @dataclass(eq=False)

@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from classical import em, hmm
-from classical.hmm.estimators.base import Estimator
-from classical.hmm.monitor import Monitor
-from classical.hmm.part import HmmPart
-from classical.hmm.saving import PARAMETERS, read
-from classical.hmm.stored import model_of, read_model
-from classical.persistence import decoded
-from forecasting.card import CARD, Card
-from prep.errors import InputError
+from hindcast.classical import em, hmm
+from hindcast.classical.hmm.estimators.base import Estimator
+from hindcast.classical.hmm.monitor import Monitor
+from hindcast.classical.hmm.part import HmmPart
+from hindcast.classical.hmm.saving import PARAMETERS, read
+from hindcast.classical.hmm.stored import model_of, read_model
+from hindcast.classical.persistence import decoded
+from hindcast.forecasting.card import CARD, Card
+from hindcast.prep.errors import InputError
 
 # A file in place of a folder, as version 0.2 wrote estimators.
 FORMAT = "hindcast-hmm"

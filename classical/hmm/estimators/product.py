@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from classical import hmm
-from classical.hmm.emissions.product import Product
-from classical.hmm.estimators.base import Estimator
-from classical.hmm.initial import Begin
-from classical.hmm.training import Known
-from prep.errors import InputError
-from prep.manifest import Column
+from hindcast.classical import hmm
+from hindcast.classical.hmm.data.training import Known
+from hindcast.classical.hmm.emissions.product import Product
+from hindcast.classical.hmm.estimators.base import Estimator
+from hindcast.classical.hmm.initial import Begin
+from hindcast.prep.dataset.manifest import Column
+from hindcast.prep.errors import InputError
 
 
 @dataclass(eq=False)

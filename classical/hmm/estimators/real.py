@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from classical.hmm.emissions.autoregressive import Autoregressive
-from classical.hmm.emissions.student import Student
-from classical.hmm.estimators.arguments import is_whole
-from classical.hmm.estimators.base import Estimator
-from classical.hmm.initial import Begin
-from classical.hmm.training import Known
-from forecasting.inputs import NUMBERS
-from prep.errors import InputError
+from hindcast.classical.hmm.data.training import Known
+from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
+from hindcast.classical.hmm.emissions.student import Student
+from hindcast.classical.hmm.estimators.arguments import is_whole
+from hindcast.classical.hmm.estimators.base import Estimator
+from hindcast.classical.hmm.initial import Begin
+from hindcast.forecasting.inputs import NUMBERS
+from hindcast.prep.errors import InputError
 
 
 @dataclass(eq=False)

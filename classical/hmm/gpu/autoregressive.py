@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numba import cuda, float64
 
-from classical.hmm.emissions.autoregressive import Autoregressive
-from classical.hmm.gpu.lattice import WIDTH
-from classical.hmm.gpu.layout import ROWS, SIMULATED, Batch, rows_of_threads
-from classical.hmm.gpu.parts import added_up, compiled, write_relative
+from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
+from hindcast.classical.hmm.gpu.lattice import WIDTH
+from hindcast.classical.hmm.gpu.layout import ROWS, SIMULATED, Batch, rows_of_threads
+from hindcast.classical.hmm.gpu.parts import added_up, compiled, write_relative
 
 SQUARE = 4 if SIMULATED else 16  # a block's threads, in each direction
 MOST_PER = 4  # sums of a thread, in each direction

@@ -9,18 +9,18 @@ from typing import Any, Protocol
 import numpy as np
 from numba import cuda
 
-from classical.hmm import logs
-from classical.hmm.emissions import Emission
-from classical.hmm.emissions.autoregressive import Autoregressive
-from classical.hmm.emissions.gaussian import Gaussian
-from classical.hmm.gpu.autoregressive import Regressions
-from classical.hmm.gpu.gaussian import Diagonal, Full
-from classical.hmm.gpu.lattice import BLOCKS, MOST_STATES, backward_kernel, forward_kernel, warps
-from classical.hmm.gpu.layout import WIDTH, Batch, lay_out
-from classical.hmm.gpu.parts import added_up
-from classical.hmm.lanes import Spans
-from classical.hmm.model import HiddenMarkov, Statistics
-from prep.errors import InputError
+from hindcast.classical.hmm.emissions import Emission
+from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
+from hindcast.classical.hmm.emissions.gaussian import Gaussian
+from hindcast.classical.hmm.gpu.autoregressive import Regressions
+from hindcast.classical.hmm.gpu.gaussian import Diagonal, Full
+from hindcast.classical.hmm.gpu.lattice import BLOCKS, MOST_STATES, backward_kernel, forward_kernel, warps
+from hindcast.classical.hmm.gpu.layout import WIDTH, Batch, lay_out
+from hindcast.classical.hmm.gpu.parts import added_up
+from hindcast.classical.hmm.kernels import logs
+from hindcast.classical.hmm.kernels.lanes import Spans
+from hindcast.classical.hmm.model import HiddenMarkov, Statistics
+from hindcast.prep.errors import InputError
 
 # b and gamma (steps, states, WIDTH), peaks (steps, WIDTH), on the GPU.
 Room = tuple[Any, Any, Any]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numba import cuda, float64
 
-from classical.hmm.emissions.gaussian import Gaussian
-from classical.hmm.gpu.lattice import BLOCKS, WIDTH, registers, warps
-from classical.hmm.gpu.layout import ROWS, Batch, rows_of_threads
-from classical.hmm.gpu.parts import added_up, compiled, over_lanes, write_relative
+from hindcast.classical.hmm.emissions.gaussian import Gaussian
+from hindcast.classical.hmm.gpu.lattice import BLOCKS, WIDTH, registers, warps
+from hindcast.classical.hmm.gpu.layout import ROWS, Batch, rows_of_threads
+from hindcast.classical.hmm.gpu.parts import added_up, compiled, over_lanes, write_relative
 
 
 class Diagonal:

@@ -13,9 +13,9 @@ from typing import Any
 
 from numba import cuda, float64
 
-from classical.hmm.gpu.layout import WIDTH
-from classical.hmm.gpu.parts import compiled, over_lanes
-from classical.hmm.lattice import TINY
+from hindcast.classical.hmm.gpu.layout import WIDTH
+from hindcast.classical.hmm.gpu.parts import compiled, over_lanes
+from hindcast.classical.hmm.kernels.lattice import TINY
 
 BLOCKS = 2048  # at most: more sections are taken in turn, so that few sums are left to be added up
 WARPS = 16  # of a block, at most

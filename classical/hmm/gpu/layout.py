@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import config, cuda
 
-from classical.hmm.lanes import Spans
+from hindcast.classical.hmm.kernels.lanes import Spans
 
 SIMULATED = bool(config.ENABLE_CUDASIM)  # by numba, where every thread of the GPU's is one of Python's: fewer will do
 WIDTH = 4 if SIMULATED else 32  # sequences side by side: the threads of a warp

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numba import cuda
 
-from classical.hmm.gpu.layout import SIMULATED, WIDTH
+from hindcast.classical.hmm.gpu.layout import SIMULATED, WIDTH
 
 THREADS = 8 if SIMULATED else 256
 

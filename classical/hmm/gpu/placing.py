@@ -13,24 +13,24 @@ from uuid import uuid4
 
 from numba import cuda
 
-from classical.additive import pairwise_sum
-from classical.hmm.gpu import e_step
-from classical.hmm.gpu.e_step import OnGpu
-from classical.hmm.gpu.layout import SIMULATED
-from classical.hmm.lanes import Spans, owned
-from classical.hmm.model import Elsewhere, HiddenMarkov, Statistics
-from classical.passing import Reader, Task
-from prep.blocks import Address
-from prep.describing import described
-from prep.errors import InputError
-from prep.gpus import gpus_a_task, gpus_of_task
-from prep.slots import SLOTS_SECONDS, slots_within
-from prep.workers import workers_apart
+from hindcast.classical.additive import pairwise_sum
+from hindcast.classical.hmm.gpu import e_step
+from hindcast.classical.hmm.gpu.e_step import OnGpu
+from hindcast.classical.hmm.gpu.layout import SIMULATED
+from hindcast.classical.hmm.kernels.lanes import Spans, owned
+from hindcast.classical.hmm.model import Elsewhere, HiddenMarkov, Statistics
+from hindcast.classical.passing import Reader, Task
+from hindcast.prep.dataset.blocks import Address
+from hindcast.prep.errors import InputError
+from hindcast.prep.spark.descriptions import described
+from hindcast.prep.spark.gpus import gpus_a_task, gpus_of_task
+from hindcast.prep.spark.slots import SLOTS_SECONDS, slots_within
+from hindcast.prep.spark.workers import workers_apart
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-    from prep.dataset import SequenceDataset
+    from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
 log = logging.getLogger(__name__)
 KEPT = 0.4  # of a GPU's memory, for sequences that stay; the lattice of a batch may take half

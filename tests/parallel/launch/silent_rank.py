@@ -5,8 +5,8 @@ import os
 import signal
 import time
 
-from deep.ranks import watchdog
-from launch.cli import main
+from hindcast.deep.ways.ranks import watchdog
+from hindcast.launch.cli import main
 
 watchdog.STOPPED_SECONDS = 8.0
 

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classical.hmm.saving import load
-from prep.dataset import SequenceDataset
+from hindcast.classical.hmm.saving import load
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -28,7 +28,7 @@ BASELINES = {"repeat-last": (1.295, 0.713), "seasonal-naive": (0.512, 0.433), "l
 
 def hindcast(*arguments: object) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "launch", *map(str, arguments)], cwd=ROOT, env=os.environ, capture_output=True, text=True
+        [sys.executable, "-m", "hindcast", *map(str, arguments)], cwd=ROOT, env=os.environ, capture_output=True, text=True
     )
     assert ran.returncode == 0, ran.stderr[-3000:]
 

@@ -1,4 +1,4 @@
-"""`horovodrun -np 2 … python -m launch fit lstm`: the command as a user types it."""
+"""`horovodrun -np 2 … python -m hindcast fit lstm`: the command as a user types it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from deep.forecaster import load
-from prep.dataset import SequenceDataset
-from prep.pipeline import prepare
-from prep.spec import Spec
+from hindcast.deep.forecaster import load
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 
 pytestmark = pytest.mark.parallel
 
@@ -60,7 +60,7 @@ def horovodrun(
 
 
 def test_two_ranks_make_one_model(dataset: SequenceDataset, tmp_path: Path) -> None:
-    ran = horovodrun(["-m", "launch"], dataset, tmp_path / "model")
+    ran = horovodrun(["-m", "hindcast"], dataset, tmp_path / "model")
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.count("model:") == 1
     model = load(tmp_path / "model")
@@ -94,7 +94,7 @@ def test_a_rank_that_stops_ends_the_run_and_is_named(dataset: SequenceDataset, t
 
 
 def test_what_the_user_can_mend_is_said_without_a_traceback(dataset: SequenceDataset, tmp_path: Path) -> None:
-    ran = horovodrun(["-m", "launch"], dataset, tmp_path / "model", "--lstm.segment", "7")
+    ran = horovodrun(["-m", "hindcast"], dataset, tmp_path / "model", "--lstm.segment", "7")
     assert ran.returncode != 0
     assert "segment 7: must divide both" in ran.stdout + ran.stderr
     assert "launch/cli.py" not in ran.stdout + ran.stderr, "horovodrun shows a traceback of its own, and there is none of ours"
@@ -103,11 +103,11 @@ def test_what_the_user_can_mend_is_said_without_a_traceback(dataset: SequenceDat
 def test_a_run_of_which_a_rank_was_killed_goes_on_to_the_same_weights(dataset: SequenceDataset, tmp_path: Path) -> None:
     options = ("--lstm.checkpoint_steps", "1", "--lstm.dropout", "0.3")
     checkpoint = tmp_path / "cut.checkpoint"
-    whole = horovodrun(["-m", "launch"], dataset, tmp_path / "whole", *options)
+    whole = horovodrun(["-m", "hindcast"], dataset, tmp_path / "whole", *options)
     killed = horovodrun([SILENT], dataset, tmp_path / "cut", *options, fault="SIGKILL")
     assert whole.returncode == 0 != killed.returncode
     assert checkpoint.exists()
-    resumed = horovodrun(["-m", "launch"], dataset, tmp_path / "cut", *options, "--resume")
+    resumed = horovodrun(["-m", "hindcast"], dataset, tmp_path / "cut", *options, "--resume")
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert not checkpoint.exists()
     weights = {load(tmp_path / name).card.part.weights_sha256 for name in ("whole", "cut")}

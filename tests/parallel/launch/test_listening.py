@@ -18,8 +18,8 @@ import psutil
 import pytest
 from pyspark.sql import SparkSession
 
-from prep.pipeline import prepare
-from prep.spec import Spec
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 
 pytestmark = pytest.mark.parallel
 
@@ -94,7 +94,7 @@ def test_all_that_a_local_run_opens_is_on_the_loopback_address_and_ports_are_whe
     environment = {name: value for name, value in os.environ.items() if name not in ("SPARK_LOCAL_IP", "SPARK_HOME")}
     environment |= {MARK: mark, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     settings = ["spark.ui.enabled=true", f"spark.ui.port={first}", "spark.ui.prometheus.enabled=true"]
-    command = [sys.executable, "-m", "launch", "submit", "--master", "local[2]", *(w for s in settings for w in ("--conf", s))]
+    command = [sys.executable, "-m", "hindcast", "submit", "--master", "local[2]", *(w for s in settings for w in ("--conf", s))]
     command += ["--", "fit", "lstm", str(dataset), "--out", str(tmp_path / "lstm"), "--cluster.ranks", "2", "--lstm.units", "8"]
     command += ["--lstm.epochs", "2", "--cluster.ports", f"{ports[0]}-{ports[-1]}", "--log", "json"]
     found: set[tuple[str, int, str]] = set()

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from classical import hmm
-from classical.hmm.fitting import fit_hmm
-from classical.hmm.saving import load, save
-from classical.hmm.settings import HmmSettings
-from classical.hmm.training import training
-from classical.passing import passes
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.pipeline import prepare
-from prep.spec import Spec
+from hindcast.classical import hmm
+from hindcast.classical.hmm.data.training import training
+from hindcast.classical.hmm.from_settings import fit_hmm
+from hindcast.classical.hmm.saving import load, save
+from hindcast.classical.hmm.settings import HmmSettings
+from hindcast.classical.passing import passes
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 from tests.unit.classical.families import FAMILIES, LENGTHS
 
 Statistics = dict[str, tuple[Any, Any]]

@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 
-from classical.hmm import AutoregressiveHMM
-from classical.hmm.estimators.base import Estimator
-from classical.hmm.fitting import fit_hmm
-from classical.hmm.forecast import HmmForecaster
-from classical.hmm.gpu import placing
-from classical.hmm.saving import PARAMETERS, load, save
-from classical.hmm.settings import HmmSettings
-from classical.hmm.states import decode_stretch, describe_states
-from forecasting.card import CARD
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.pipeline import prepare
-from prep.spec import Spec
+from hindcast.classical.hmm import AutoregressiveHMM
+from hindcast.classical.hmm.estimators.base import Estimator
+from hindcast.classical.hmm.forecast import HmmForecaster
+from hindcast.classical.hmm.from_settings import fit_hmm
+from hindcast.classical.hmm.gpu import placing
+from hindcast.classical.hmm.saving import PARAMETERS, load, save
+from hindcast.classical.hmm.settings import HmmSettings
+from hindcast.classical.hmm.states.states import decode_stretch, describe_states
+from hindcast.forecasting.card import CARD
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 
 STEPS, SPLIT = 400, {"train": 280, "validation": 60, "test": 60}
 
@@ -109,7 +109,7 @@ def test_processors_take_what_gpus_have_no_kernels_for(dataset: SequenceDataset)
 
 
 def test_no_gpu_where_one_was_asked_for(dataset: SequenceDataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("classical.hmm.gpu.placing.cuda.is_available", lambda: False)
+    monkeypatch.setattr("hindcast.classical.hmm.gpu.placing.cuda.is_available", lambda: False)
     with pytest.raises(InputError, match="a GPU was asked for, and numba sees none here"):
         fit_hmm(dataset, HmmSettings(emission="diagonal", iterations=2), gpus=True)
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from classical import hmm
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.pipeline import prepare
-from prep.spec import Spec
+from hindcast.classical import hmm
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 
 
 def drawn(count: int = 60) -> list[np.ndarray]:

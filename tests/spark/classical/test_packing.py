@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from pyspark.sql import DataFrame, SparkSession
 
-from classical import em, hmm
-from classical.hmm.packing import Chunks, _shared_out
-from classical.hmm.training import training
-from prep.entries import NAMES
-from prep.errors import InputError
-from prep.keeping import GoneError
+from hindcast.classical import em, hmm
+from hindcast.classical.hmm.data.packing import Chunks, _shared_out
+from hindcast.classical.hmm.data.training import training
+from hindcast.prep.errors import InputError
+from hindcast.prep.files.cache import NAMES
+from hindcast.prep.files.cached_arrays import GoneError
 
 FAMILY = hmm.CategoricalHMM(2, n_features=3)
 ITERATIONS = 5

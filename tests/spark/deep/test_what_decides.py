@@ -10,16 +10,16 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from deep.inputs import inputs_of
-from deep.local import fit_local
-from deep.partitions.each import plan
-from deep.partitions.survey import survey
-from deep.settings import LstmSettings, PartitionSettings
-from forecasting.baselines import naive_error
-from forecasting.linear import fit_linear
-from prep.dataset import SequenceDataset
-from prep.pipeline import prepare
-from prep.spec import Spec
+from hindcast.deep.inputs import inputs_of
+from hindcast.deep.settings import LstmSettings, PartitionSettings
+from hindcast.deep.ways.local import fit_local
+from hindcast.deep.ways.partitions.each import plan
+from hindcast.deep.ways.partitions.row_groups import survey
+from hindcast.forecasting.baselines.baselines import naive_error
+from hindcast.forecasting.baselines.linear import fit_linear
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 from tests.spark.later import changed_from
 
 START = pd.Timestamp("2025-03-01")

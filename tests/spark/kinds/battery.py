@@ -17,16 +17,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from forecasting.card import CARD, read_card, typed
-from forecasting.entrant import Entrant
-from forecasting.forecast import Forecast
-from forecasting.kind import Job, Kind, Tables, Where
-from launch.batch import forecast_readings
-from launch.entrants import entrant_of
-from launch.kinds import KINDS
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.windows import Given
+from hindcast.forecasting.card import CARD, read_card, typed
+from hindcast.forecasting.entrant import Entrant
+from hindcast.forecasting.forecast import Forecast
+from hindcast.forecasting.kind import Job, Kind, Tables, Where
+from hindcast.launch.comparing.entrants import entrant_of
+from hindcast.launch.forecasts.of_frames import forecast_readings
+from hindcast.launch.kinds import KINDS
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.dataset.windows import Given
+from hindcast.prep.errors import InputError
 
 
 class InterruptedFitError(Exception):

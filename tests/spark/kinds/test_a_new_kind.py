@@ -15,11 +15,10 @@ import pyarrow.csv as pa_csv
 import pytest
 from pyspark.sql import SparkSession
 
-from launch.package import PACKAGES
-from prep.pipeline import prepare
-from prep.spec import Spec
+import hindcast
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 
-ROOT = Path(__file__).resolve().parents[3]
 LISTED, MORE = "(HMM, LSTM)", "(HMM, LSTM, MEAN)"
 
 
@@ -28,12 +27,14 @@ class Project:
 
     def __init__(self, folder: Path, spark: SparkSession) -> None:
         self.code, self.folder = folder / "code", folder / "work"
-        for package in PACKAGES:
-            shutil.copytree(ROOT / package, self.code / package, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copytree(Path(__file__).with_name("mean"), self.code / "classical" / "mean")
-        kinds = self.code / "launch" / "kinds.py"
+        code = self.code / "hindcast"
+        shutil.copytree(Path(hindcast.__file__).parent, code, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(Path(__file__).with_name("mean"), code / "classical" / "mean")
+        kinds = code / "launch" / "kinds.py"
         listed = kinds.read_text().replace(LISTED, MORE)
-        kinds.write_text(listed.replace("from deep.kind", "from classical.mean.kind import MEAN\nfrom deep.kind"))
+        kinds.write_text(
+            listed.replace("from hindcast.deep.kind", "from hindcast.classical.mean.kind import MEAN\nfrom hindcast.deep.kind")
+        )
         self.folder.mkdir()
         hours = np.arange(200)
         wave = np.sin(2 * np.pi * hours / 24)
@@ -47,7 +48,7 @@ class Project:
 
     def run(self, *words: object, status: int = 0) -> str:
         environment = {**os.environ, "PYTHONPATH": str(self.code), "COLUMNS": "200"}
-        command = [sys.executable, "-m", "launch", *map(str, words)]
+        command = [sys.executable, "-m", "hindcast", *map(str, words)]
         ran = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=300)
         printed = ran.stdout + ran.stderr
         assert ran.returncode == status, printed

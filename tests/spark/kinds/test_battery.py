@@ -13,15 +13,15 @@ import pandas as pd
 import pytest
 from pyspark.sql import SparkSession
 
-from forecasting.card import CARD
-from forecasting.forecast import Forecast
-from launch.fitting import defaults
-from launch.kinds import KINDS
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.pipeline import prepare
-from prep.spec import Spec
-from prep.windows import Given
+from hindcast.forecasting.card import CARD
+from hindcast.forecasting.forecast import Forecast
+from hindcast.launch.fitting.fit import defaults
+from hindcast.launch.kinds import KINDS
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.dataset.windows import Given
+from hindcast.prep.errors import InputError
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 from tests.spark.kinds import battery
 from tests.spark.kinds.battery import CHECKS, Bench
 from tests.spark.kinds.mean import kind as mean

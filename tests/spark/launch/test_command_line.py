@@ -19,9 +19,9 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 
-from classical import hmm
-from launch.models import load_any
-from prep.windows import Given
+from hindcast.classical import hmm
+from hindcast.launch.models import load_any
+from hindcast.prep.dataset.windows import Given
 from tests.spark.running import Run
 
 SPEC = """
@@ -146,7 +146,7 @@ def test_a_fit_that_was_killed_goes_on_and_ends_as_if_it_had_not_been(run: Run, 
     killed, whole = made / "killed.hmm", made / "whole.hmm"
     checkpoint = made / "killed.hmm.checkpoint"
     assert run("fit", "hmm", made / "data.seq", "--out", killed, "--resume")[0] == 2
-    command = [sys.executable, "-m", "launch", *fit, str(made / "data.seq"), "--out", str(killed)]
+    command = [sys.executable, "-m", "hindcast", *fit, str(made / "data.seq"), "--out", str(killed)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as process:
         limit = time.monotonic() + 300
         while not checkpoint.exists() and process.poll() is None and time.monotonic() < limit:

@@ -12,12 +12,12 @@ import pytest
 from petastorm import make_reader
 from pyspark.sql import SparkSession
 
-from prep.appending import append
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.pipeline import prepare
-from prep.spec import Spec
-from prep.splits import SPLITS
+from hindcast.prep.appending import append
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
+from hindcast.prep.grid.splits import SPLITS
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 from tests.spark.running import Run
 
 STEPS, KNOWN = 90, 60

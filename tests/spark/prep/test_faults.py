@@ -24,20 +24,21 @@ import pytest
 from petastorm import make_reader
 from pyspark.sql import SparkSession
 
-from prep.blocks import cache_directory
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.manifest import MANIFEST
-from prep.pipeline import prepare
-from prep.spec import Spec
+from hindcast.prep.dataset.blocks import cache_directory
+from hindcast.prep.dataset.manifest import MANIFEST
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 
 # What the writers in processes of their own run. They say what they have reached, and wait there to be killed.
 WRITER = """
 import sys, time
-from launch.session import spark_session
-from prep import pipeline, placing
-from prep.errors import InputError
-from prep.spec import Spec
+from hindcast.launch.spark.session import spark_session
+from hindcast.prep import pipeline
+from hindcast.prep.files import placing
+from hindcast.prep.errors import InputError
+from hindcast.prep.spec import Spec
 
 def reached(what):
     print("reached", what, flush=True)
@@ -159,7 +160,10 @@ cp -r "$2" "$1/set"
 ls -A "$1"
 "$3" -c "$6" "$1/set"
 """
-    opened = "import sys; from prep.dataset import SequenceDataset; print(SequenceDataset.open(sys.argv[1]).digest)"
+    opened = (
+        "import sys; from hindcast.prep.dataset.sequence_dataset import SequenceDataset; "
+        "print(SequenceDataset.open(sys.argv[1]).digest)"
+    )
     ran = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script, "sh", small, copy, sys.executable, WRITER, spec.model_dump_json(), opened],
         capture_output=True,

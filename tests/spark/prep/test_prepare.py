@@ -13,11 +13,11 @@ import pytest
 from petastorm import make_reader
 from pyspark.sql import SparkSession
 
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.manifest import MANIFEST
-from prep.pipeline import prepare
-from prep.spec import Spec
+from hindcast.prep.dataset.manifest import MANIFEST
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
+from hindcast.prep.pipeline import prepare
+from hindcast.prep.spec import Spec
 
 HEADER = ["time", "sensor", "a", "b"]
 STEPS = 60

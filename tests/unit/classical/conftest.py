@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classical.hmm.emissions.autoregressive import Autoregressive
-from classical.hmm.emissions.gaussian import Gaussian
-from classical.hmm.model import HiddenMarkov
-from prep.blocks import Block
+from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
+from hindcast.classical.hmm.emissions.gaussian import Gaussian
+from hindcast.classical.hmm.model import HiddenMarkov
+from hindcast.prep.dataset.blocks import Block
 
 FAMILIES = ("diagonal", "full", "autoregressive")
 

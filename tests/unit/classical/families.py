@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from classical import hmm
+from hindcast.classical import hmm
 
 LENGTHS = [60, 1, 35, 54]
 TRIALS = 6

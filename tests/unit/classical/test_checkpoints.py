@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classical import em
-from classical.checkpoints import FileCheckpoint
-from classical.hmm.lanes import whole
-from classical.hmm.stored import CLASSES
-from prep.errors import InputError
+from hindcast.classical import em
+from hindcast.classical.checkpoints import FileCheckpoint
+from hindcast.classical.hmm.kernels.lanes import whole
+from hindcast.classical.hmm.stored import CLASSES
+from hindcast.prep.errors import InputError
 
 ABOUT = {"data": "abc", "states": 3}
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classical import em
-from classical.additive import pairwise_sum
-from prep.errors import InputError
+from hindcast.classical import em
+from hindcast.classical.additive import pairwise_sum
+from hindcast.prep.errors import InputError
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classical import hmm
-from classical.additive import Additive
-from classical.online import fit_online
-from prep.errors import InputError
+from hindcast.classical import hmm
+from hindcast.classical.additive import Additive
+from hindcast.classical.online import fit_online
+from hindcast.prep.errors import InputError
 
 
 @dataclass(frozen=True)

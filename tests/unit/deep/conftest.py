@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from prep.blocks import Block
-from prep.layout import Layout
-from prep.manifest import Column
-from prep.scaling import Affine, Scaling
-from prep.windows import Windows
+from hindcast.prep.dataset.blocks import Block
+from hindcast.prep.dataset.manifest import Column
+from hindcast.prep.dataset.windows import Windows
+from hindcast.prep.scaling.affine import Affine, Scaling
+from hindcast.prep.sequences.layout import Layout
 
 HOUR = 3_600_000_000
 

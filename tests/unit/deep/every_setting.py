@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from deep.collective import OneProcess
-from deep.learner import Learner, Step
-from deep.local import train_on
-from deep.settings import LstmSettings
-from deep.training import new_learner
-from prep.coding import Vocabulary
-from prep.manifest import Column
-from prep.windows import Windows
+from hindcast.deep.settings import LstmSettings
+from hindcast.deep.training.collective import OneProcess
+from hindcast.deep.training.learner import Learner, Step
+from hindcast.deep.training.training import new_learner
+from hindcast.deep.ways.local import train_on
+from hindcast.prep.dataset.manifest import Column
+from hindcast.prep.dataset.windows import Windows
+from hindcast.prep.readings.vocabulary import Vocabulary
 from tests.unit.deep.conftest import HOUR, InMemory, waves, windows_over
 
 ALWAYS = {"units": 8, "batch": 32, "epochs": 1}

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from deep.settings import LstmSettings
+from hindcast.deep.settings import LstmSettings
 from tests.unit.deep.every_setting import ALWAYS, GROUPS
 
 ROOT = Path(__file__).resolve().parents[3]

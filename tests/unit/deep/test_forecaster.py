@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from deep.forecaster import LstmForecaster, load
-from deep.local import fit, fit_local, fit_rank
-from deep.settings import LstmSettings
-from forecasting.forecast import Forecaster
-from prep.errors import InputError
-from prep.windows import Given, Windows
+from hindcast.deep.forecaster import LstmForecaster, load
+from hindcast.deep.settings import LstmSettings
+from hindcast.deep.ways.local import fit, fit_local, fit_rank
+from hindcast.forecasting.forecast import Forecaster
+from hindcast.prep.dataset.windows import Given, Windows
+from hindcast.prep.errors import InputError
 
 
 @pytest.fixture(scope="module")

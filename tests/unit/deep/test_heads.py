@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from scipy import stats
 
-from deep.heads import Gaussian, Head, Point, QuantileHead, Student
+from hindcast.deep.heads import Gaussian, Head, Point, QuantileHead, Student
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
 HEADS: dict[str, Head] = {

@@ -11,17 +11,17 @@ from types import ModuleType
 
 import pytest
 
-from deep.lean import _Hiding
+from hindcast.deep.lean import _Hiding
 
 IMPORTS = """
 import sys
-from deep.lean import LOOKED_FOR, import_lean
+from hindcast.deep.lean import LOOKED_FOR, import_lean
 import_lean()
 import_lean()
 import {first}
 print(*sorted(set(LOOKED_FOR) & sys.modules.keys()))
-from deep.forecaster import load
-from deep.training import train
+from hindcast.deep.forecaster import load
+from hindcast.deep.training.training import train
 import pandas, scipy.linalg, matplotlib
 print(pandas.DataFrame({{"a": [1]}}).a.sum(), *(name for name in sys.modules if name in LOOKED_FOR))
 """

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deep.digests import digest_of
-from deep.models import Entry, Index, Models, read_models
-from prep.errors import InputError
+from hindcast.deep.digests import digest_of
+from hindcast.deep.models import Entry, Index, Models, read_models
+from hindcast.prep.errors import InputError
 
 KEYS = ("", "a/b", "../../etc/passwd", "ünï.cödé\n", "CON", "x" * 400)
 SHAPES = [(2, 3), (4,)]

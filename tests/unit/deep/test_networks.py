@@ -7,12 +7,12 @@ import keras
 import numpy as np
 import pytest
 
-from deep.inputs import Feature, Inputs
-from deep.networks import build, members_of
-from deep.networks.ends import Standardise
-from deep.networks.path import LinearPath
-from deep.networks.segment import SegmentLstm
-from deep.settings import LstmSettings
+from hindcast.deep.inputs import Feature, Inputs
+from hindcast.deep.networks import build, members_of
+from hindcast.deep.networks.ends import Standardise
+from hindcast.deep.networks.path import LinearPath
+from hindcast.deep.networks.segment import SegmentLstm
+from hindcast.deep.settings import LstmSettings
 
 INPUTS = Inputs(context=16, horizon=8, lead=2, channels=3)
 EVERYTHING = INPUTS.model_copy(

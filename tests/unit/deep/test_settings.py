@@ -7,12 +7,12 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from deep.settings import LstmSettings
-from prep.errors import InputError
+from hindcast.deep.settings import LstmSettings
+from hindcast.prep.errors import InputError
 
 
 def test_settings_are_read_without_tensorflow() -> None:
-    code = "import sys, deep.settings; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    code = "import sys, hindcast.deep.settings; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

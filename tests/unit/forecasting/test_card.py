@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from classical.hmm.part import HmmPart
-from deep.part import LstmPart
-from forecasting.card import Part, read_card, typed
-from prep.errors import InputError
+from hindcast.classical.hmm.part import HmmPart
+from hindcast.deep.part import LstmPart
+from hindcast.forecasting.card import Part, read_card, typed
+from hindcast.prep.errors import InputError
 
 WRITTEN = Path(__file__).resolve().parents[2] / "data" / "v0_2"
 

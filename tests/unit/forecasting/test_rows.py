@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from forecasting.forecast import Forecast, Quantiles
-from forecasting.rows import fields_of, rows_of
+from hindcast.forecasting.forecast import Forecast, Quantiles
+from hindcast.forecasting.rows import fields_of, rows_of
 
 ISSUED = np.array(["2025-01-01T00", "2025-01-01T05"], "datetime64[us]")
 

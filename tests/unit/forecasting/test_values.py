@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from forecasting.baselines import RepeatLast
-from forecasting.card import Card, Gives, Sequences
-from forecasting.values import forecast_values
-from prep.errors import InputError
-from prep.layout import Layout
-from prep.scaling import Affine, AffineOfEach, Scaling
+from hindcast.forecasting.baselines.baselines import RepeatLast
+from hindcast.forecasting.card import Card, Gives, Sequences
+from hindcast.forecasting.values import forecast_values
+from hindcast.prep.errors import InputError
+from hindcast.prep.scaling.affine import Affine, AffineOfEach, Scaling
+from hindcast.prep.sequences.layout import Layout
 
 LAST = RepeatLast(Layout(context=3, horizon=2, stride=1, windows_per_row=1))
 CARD = Card[dict](

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from launch.cli import main
-from launch.command_line import Watchers, parse
-from launch.commands import COMMANDS
-from prep.errors import InputError
+from hindcast.launch.cli import main
+from hindcast.launch.command_line import Watchers, parse
+from hindcast.launch.commands import COMMANDS
+from hindcast.prep.errors import InputError
 
 
 def test_fields_watchers_and_debug_are_taken_wherever_they_stand() -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import typer.main
 
-from launch.cli import app
-from launch.command_line import parse
-from launch.commands import COMMANDS
-from launch.kinds import KINDS
-from prep.errors import InputError
+from hindcast.launch.cli import app
+from hindcast.launch.command_line import parse
+from hindcast.launch.commands import COMMANDS
+from hindcast.launch.kinds import KINDS
+from hindcast.prep.errors import InputError
 
 
 def test_every_command_is_in_the_table_and_the_other_way_round() -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from classical.hmm.kind import HMM
-from deep.kind import LSTM
-from deep.settings import LstmSettings
-from launch import doctor
-from launch.doctor import Finding, gpus, probed
-from launch.settings import load
+from hindcast.classical.hmm.kind import HMM
+from hindcast.deep.kind import LSTM
+from hindcast.deep.settings import LstmSettings
+from hindcast.launch import doctor
+from hindcast.launch.doctor import Finding, gpus, probed
+from hindcast.launch.settings import load
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from launch import cli, ended
-from launch.cli import explain
-from prep.errors import InputError, RunError
+from hindcast.launch import cli
+from hindcast.launch.cli import explain
+from hindcast.launch.spark import ended
+from hindcast.prep.errors import InputError, RunError
 
 IN_JAVA = """An error occurred while calling z:org.apache.spark.api.python.PythonRDD.collectAndServe.
 : org.apache.spark.SparkException: Job aborted due to stage failure: {why}
@@ -42,7 +43,10 @@ def test_what_python_raised_in_a_task_is_told_with_the_host() -> None:
     python = "org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n  File x\nKeyError: 'heat'\n"
     text = f"{FAILED} Lost task 0.3 in stage 2.0 (TID 5) (10.0.0.8 executor 0): {python}"
     assert explain(RuntimeError(text)) == ("KeyError: 'heat' (in a Spark task on 10.0.0.8; --debug shows the traceback)", False)
-    assert explain(RuntimeError(text.replace("KeyError: 'heat'", "prep.errors.InputError: mend it"))) == ("mend it", True)
+    assert explain(RuntimeError(text.replace("KeyError: 'heat'", "hindcast.prep.errors.InputError: mend it"))) == (
+        "mend it",
+        True,
+    )
     assert explain(RuntimeError(python))[0] == "KeyError: 'heat' (in a Spark task; --debug shows the traceback)"
 
 

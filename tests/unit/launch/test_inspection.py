@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from forecasting.forecast import Forecast
-from forecasting.inputs import left_aside, must_be_numbers
-from launch.forecasts import forecast_table
-from launch.inspection import counted, how_many_series, show
-from launch.progress import console
-from prep.coding import Vocabulary
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.layout import Layout
-from prep.manifest import Column, Manifest, Part
-from prep.scaling import Affine, Scaling
-from prep.spec import Spec
-from prep.splits import Border, SeriesSplit
-from prep.windows import WindowBatch
+from hindcast.forecasting.forecast import Forecast
+from hindcast.forecasting.inputs import left_aside, must_be_numbers
+from hindcast.launch.forecasts.of_windows import forecast_table
+from hindcast.launch.inspection import counted, how_many_series, show
+from hindcast.launch.watching.progress import console
+from hindcast.prep.dataset.manifest import Column, Manifest, Part
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.dataset.windows import WindowBatch
+from hindcast.prep.errors import InputError
+from hindcast.prep.grid.splits import Border, SeriesSplit
+from hindcast.prep.readings.vocabulary import Vocabulary
+from hindcast.prep.scaling.affine import Affine, Scaling
+from hindcast.prep.sequences.layout import Layout
+from hindcast.prep.spec import Spec
 
 HOUR = 3_600_000_000
 WORDS = Vocabulary(by_split={"train": ("off", "on"), "validation": (), "test": ("broken",)})

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from launch.demo import fleet_tables, toml
-from launch.settings import load, load_spec
-from prep.errors import InputError
+from hindcast.launch.demo import fleet_tables, toml
+from hindcast.launch.settings import load, load_spec
+from hindcast.prep.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from prep.errors import InputError
-from prep.spec import Spec, duration_micros, duration_text, override, read_settings, validate
+from hindcast.prep.errors import InputError
+from hindcast.prep.spec import Spec, duration_micros, duration_text, override, read_settings, validate
 
 GOOD = {"readings": {"path": "x.csv"}, "windows": {"context": 4, "horizon": 2}}
 

@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from forecasting.card import Card, Gives, Part, Sequences, must_be_model, read_card, typed
-from forecasting.entrant import Entrant
-from forecasting.forecast import Forecast
-from forecasting.inputs import NUMBERS
-from forecasting.kind import Job, Kind, Tables, Takes
-from forecasting.report.parts import Parts
-from forecasting.task import FORECAST
-from forecasting.truth import Truth
-from prep.dataset import SequenceDataset
-from prep.errors import InputError
-from prep.placing import placed_folder
-from prep.windows import Given
+from hindcast.forecasting.card import Card, Gives, Part, Sequences, must_be_model, read_card, typed
+from hindcast.forecasting.entrant import Entrant
+from hindcast.forecasting.forecast import Forecast
+from hindcast.forecasting.inputs import NUMBERS
+from hindcast.forecasting.kind import Job, Kind, Tables, Takes
+from hindcast.forecasting.report.parts import Parts
+from hindcast.forecasting.task import FORECAST
+from hindcast.forecasting.truth import Truth
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.dataset.windows import Given
+from hindcast.prep.errors import InputError
+from hindcast.prep.files.placing import placed_folder
 
 NAME = "mean"
 

@@ -11,17 +11,17 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from classical import hmm
-from classical.hmm.emissions.covariances import KINDS
-from classical.hmm.fitting import estimator_of
-from classical.hmm.forecast import HmmForecaster
-from classical.hmm.lanes import Spans, groups, whole
-from classical.hmm.sequences import sequences_of, some
-from classical.hmm.settings import Family, HmmSettings, channel_kinds
-from classical.hmm.vector import LANES
-from prep.errors import InputError
-from prep.manifest import Column
-from prep.windows import Given
+from hindcast.classical import hmm
+from hindcast.classical.hmm.data.sequences import sequences_of, some
+from hindcast.classical.hmm.emissions.covariances import KINDS
+from hindcast.classical.hmm.forecast import HmmForecaster
+from hindcast.classical.hmm.from_settings import estimator_of
+from hindcast.classical.hmm.kernels.lanes import Spans, groups, whole
+from hindcast.classical.hmm.kernels.vector import LANES
+from hindcast.classical.hmm.settings import Family, HmmSettings, channel_kinds
+from hindcast.prep.dataset.manifest import Column
+from hindcast.prep.dataset.windows import Given
+from hindcast.prep.errors import InputError
 from tests.unit.classical.families import FAMILIES, LENGTHS, Case
 
 

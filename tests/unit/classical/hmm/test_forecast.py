@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classical.hmm import forecast
-from classical.hmm.emissions.autoregressive import Autoregressive
-from classical.hmm.forecast import HmmForecaster, coming_state
-from classical.hmm.inference import filtered
-from classical.hmm.lanes import whole
-from classical.hmm.model import HiddenMarkov, stationary
-from prep.errors import InputError
-from prep.windows import Given
+from hindcast.classical.hmm import forecast
+from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
+from hindcast.classical.hmm.forecast import HmmForecaster, coming_state
+from hindcast.classical.hmm.inference import filtered
+from hindcast.classical.hmm.kernels.lanes import whole
+from hindcast.classical.hmm.model import HiddenMarkov, stationary
+from hindcast.prep.dataset.windows import Given
+from hindcast.prep.errors import InputError
 
 FAMILIES = ("diagonal", "full", "autoregressive")
 

@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from classical.hmm.emissions.autoregressive import Autoregressive
-from classical.hmm.emissions.categorical import Categorical
-from classical.hmm.emissions.gaussian import Gaussian
-from classical.hmm.emissions.mixture import Mixture as GaussianMixture
-from classical.hmm.emissions.multinomial import Multinomial
-from classical.hmm.emissions.poisson import Poisson
-from classical.hmm.emissions.product import Product
-from classical.hmm.emissions.student import Student
-from classical.hmm.estimators.counts import CategoricalHMM, MultinomialHMM
-from classical.hmm.estimators.gaussian import GaussianHMM
-from classical.hmm.estimators.real import AutoregressiveHMM
-from classical.hmm.forecast import HmmForecaster, after
-from classical.hmm.inference import filtered
-from classical.hmm.lanes import whole
-from classical.hmm.model import HiddenMarkov, stationary
-from prep.errors import InputError
-from prep.windows import Given
+from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
+from hindcast.classical.hmm.emissions.categorical import Categorical
+from hindcast.classical.hmm.emissions.gaussian import Gaussian
+from hindcast.classical.hmm.emissions.mixture import Mixture as GaussianMixture
+from hindcast.classical.hmm.emissions.multinomial import Multinomial
+from hindcast.classical.hmm.emissions.poisson import Poisson
+from hindcast.classical.hmm.emissions.product import Product
+from hindcast.classical.hmm.emissions.student import Student
+from hindcast.classical.hmm.estimators.counts import CategoricalHMM, MultinomialHMM
+from hindcast.classical.hmm.estimators.gaussian import GaussianHMM
+from hindcast.classical.hmm.estimators.real import AutoregressiveHMM
+from hindcast.classical.hmm.forecast import HmmForecaster, after
+from hindcast.classical.hmm.inference import filtered
+from hindcast.classical.hmm.kernels.lanes import whole
+from hindcast.classical.hmm.model import HiddenMarkov, stationary
+from hindcast.prep.dataset.windows import Given
+from hindcast.prep.errors import InputError
 
 K, TRIALS, FLOOR = 3, 6, np.full(2, 1e-9)
 MEMORYLESS = ("diag", "full", "tied", "mixture", "student", "poisson", "categorical", "multinomial", "product")

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from classical import hmm
-from prep.errors import InputError
+from hindcast.classical import hmm
+from hindcast.prep.errors import InputError
 
 
 @pytest.mark.data

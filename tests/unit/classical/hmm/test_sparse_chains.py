@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classical import hmm
-from classical.hmm import inference, lanes, logs
-from classical.hmm.emissions.categorical import Categorical
-from classical.hmm.emissions.gaussian import Gaussian
-from classical.hmm.inference import filtered, scored, smoothed
-from classical.hmm.lanes import Spans, concatenated
-from classical.hmm.model import HiddenMarkov
+from hindcast.classical import hmm
+from hindcast.classical.hmm import inference
+from hindcast.classical.hmm.emissions.categorical import Categorical
+from hindcast.classical.hmm.emissions.gaussian import Gaussian
+from hindcast.classical.hmm.inference import filtered, scored, smoothed
+from hindcast.classical.hmm.kernels import lanes, logs
+from hindcast.classical.hmm.kernels.lanes import Spans, concatenated
+from hindcast.classical.hmm.model import HiddenMarkov
 
 NEVER, ALWAYS = ((1, 0.0),), ((1, 1.0),)
 CLOSE = {"rtol": 1e-9, "atol": 1e-9}

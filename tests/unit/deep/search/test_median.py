@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from deep.search.median import Race
+from hindcast.deep.search.median import Race
 
 
 def ended(*courses: list[float], epochs: int = 4, grace: int = 1) -> list[int | None]:

@@ -9,8 +9,8 @@ from dataclasses import replace
 
 import pytest
 
-from deep.search.questions import GO, Desk, _mark, ask
-from deep.serving import Address
+from hindcast.deep.search.questions import GO, Desk, _mark, ask
+from hindcast.deep.ways.listening import Address
 
 asked: list[tuple[int, tuple[float, ...], str]] = []
 

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import deep.local
-import deep.search.trials
-from deep.search.questions import Desk
-from deep.search.trials import ONE_THREAD, Outcome, judged, run_trial
-from deep.serving import Address
-from deep.settings import LstmSettings
-from prep.errors import InputError
+import hindcast.deep.search.trials
+import hindcast.deep.ways.local
+from hindcast.deep.search.questions import Desk
+from hindcast.deep.search.trials import ONE_THREAD, Outcome, judged, run_trial
+from hindcast.deep.settings import LstmSettings
+from hindcast.deep.ways.listening import Address
+from hindcast.prep.errors import InputError
 
 SETTINGS = LstmSettings(epochs=4, patience=2)
 ends: list[tuple[int, tuple[float, ...], str]] = []
@@ -73,7 +73,7 @@ def training(losses: list[float], raises: Exception | None = None) -> Callable[.
     ],
 )
 def test_why_a_trial_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch, losses: list[float], ended: str, counts: int) -> None:
-    monkeypatch.setattr(deep.local, "train_on", training(losses))
+    monkeypatch.setattr(hindcast.deep.ways.local, "train_on", training(losses))
     outcome = run_trial(3, SETTINGS, None, desk.address)  # type: ignore[arg-type]
     assert (outcome.trial, outcome.ended, outcome.losses) == (3, ended, tuple(losses[:counts]))
     word = {"median": None, "failed": "failed"}.get(ended, "complete")
@@ -92,13 +92,13 @@ def test_why_a_trial_ended(desk: Desk, monkeypatch: pytest.MonkeyPatch, losses: 
 def test_a_trial_that_cannot_be_trained_has_failed(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, error: Exception, says: str
 ) -> None:
-    monkeypatch.setattr(deep.local, "train_on", training([4.0], error))
+    monkeypatch.setattr(hindcast.deep.ways.local, "train_on", training([4.0], error))
     outcome = run_trial(0, SETTINGS, None, desk.address)  # type: ignore[arg-type]
     assert (outcome.ended, outcome.losses, outcome.error[: len(says)]) == ("failed", (4.0,), says)
 
 
 def test_what_is_no_fault_of_the_settings_is_the_tasks_failure(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deep.local, "train_on", training([4.0], OSError("the disk is gone")))
+    monkeypatch.setattr(hindcast.deep.ways.local, "train_on", training([4.0], OSError("the disk is gone")))
     with pytest.raises(OSError, match="the disk is gone"):
         run_trial(0, SETTINGS, None, desk.address)  # type: ignore[arg-type]
 
@@ -106,7 +106,7 @@ def test_what_is_no_fault_of_the_settings_is_the_tasks_failure(desk: Desk, monke
 def test_a_trial_that_cannot_reach_the_driver_goes_on(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(deep.local, "train_on", training([9, 9, 9, 9]))
+    monkeypatch.setattr(hindcast.deep.ways.local, "train_on", training([9, 9, 9, 9]))
     nobody = Address("127.0.0.1", 1, "token")
     assert run_trial(2, SETTINGS, None, nobody).ended == "epochs"  # type: ignore[arg-type]
     assert "trial 2, epoch 4: the driver did not answer; it goes on" in capsys.readouterr().err
@@ -131,7 +131,10 @@ def test_epochs_past_the_verdict_do_not_count() -> None:
 
 
 def test_a_search_can_be_prepared_without_tensorflow() -> None:
-    code = "import sys, deep.search.trials, launch.tuning; print(*sorted({'tensorflow', 'horovod'} & sys.modules.keys()))"
-    root = Path(deep.search.trials.__file__).parents[1]
+    code = (
+        "import sys, hindcast.deep.search.trials, hindcast.launch.tuning.tune; "
+        "print(*sorted({'tensorflow', 'horovod'} & sys.modules.keys()))"
+    )
+    root = Path(hindcast.deep.search.trials.__file__).parents[1]
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True, timeout=300)
     assert ran.stdout.split() == []

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classical import hmm
-from classical.hmm.gpu import e_step, placing
-from classical.hmm.training import training
-from prep.errors import InputError
+from hindcast.classical import hmm
+from hindcast.classical.hmm.data.training import training
+from hindcast.classical.hmm.gpu import e_step, placing
+from hindcast.prep.errors import InputError
 
 X = np.random.default_rng(0).normal(size=(12, 2)) + np.repeat([[0.0], [4.0]], 6, axis=0)
 X[3, 1] = np.nan

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from classical.hmm.emissions.autoregressive import Autoregressive
-from classical.hmm.emissions.gaussian import Gaussian
-from classical.hmm.emissions.student import Student
-from classical.hmm.gpu import autoregressive, e_step, layout
-from classical.hmm.gpu.e_step import OnGpu, fault
-from classical.hmm.gpu.placing import _on_each, _Together
-from classical.hmm.lanes import Spans
-from classical.hmm.model import HiddenMarkov, Statistics
-from prep.errors import InputError
+from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
+from hindcast.classical.hmm.emissions.gaussian import Gaussian
+from hindcast.classical.hmm.emissions.student import Student
+from hindcast.classical.hmm.gpu import autoregressive, e_step, layout
+from hindcast.classical.hmm.gpu.e_step import OnGpu, fault
+from hindcast.classical.hmm.gpu.placing import _on_each, _Together
+from hindcast.classical.hmm.kernels.lanes import Spans
+from hindcast.classical.hmm.model import HiddenMarkov, Statistics
+from hindcast.prep.errors import InputError
 
 CLOSE = 1e-12
 K, C = 3, 2

@@ -1,0 +1,209 @@
+"""What a model is fitted to, wherever it lies: arrays in memory, a prepared dataset, or a Spark DataFrame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from hindcast.classical.hmm.data.frames import is_frame
+from hindcast.classical.hmm.data.packing import packed
+from hindcast.classical.hmm.data.sequences import Check, Lengths, empty, parts, sampled, sequences_of, unmeasured
+from hindcast.classical.hmm.initial import sample
+from hindcast.classical.hmm.kernels.lanes import Spans
+from hindcast.classical.hmm.model import HiddenMarkov
+from hindcast.classical.passing import Reader
+from hindcast.forecasting.card import Sequences
+from hindcast.prep.dataset.blocks import Address, Block, read
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
+
+SAMPLE_STEPS = 20_000
+# What the driver is given: data, and what it is told about them.
+Given = tuple[Any, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a family may know of all readings before it begins.
+
+    highest (channels,): the largest reading of each
+    filled  whether holes were filled with care, so that what stands there may be regressed on
+    """
+
+    highest: np.ndarray
+    filled: bool = False
+
+    def of(self, columns: Sequence[int]) -> Known:
+        """Of some of the channels."""
+        return replace(self, highest=self.highest[list(columns)])
+
+
+@dataclass(frozen=True)
+class Training:
+    """Sequences for `em.fit_several`.
+
+    data        rows in memory, addresses, or what is spread over a cluster
+    how         what the driver is told about them: a session, a reader, threads
+    sample      some of them, to begin with
+    known       of all of them
+    origin      what is known of the dataset that they are of, if they are of one
+    digest      names them, by what they are and not where they lie; None where they cannot be named
+    on_gpus     what the driver is given instead where GPUs take the E-steps of a model of this order; None where they cannot
+    repairs     what was left out by a stated rule, in words
+    notes       how sequences were made of the data, in words
+    cpu_seconds processor time that tasks took before the first pass
+    """
+
+    data: Any
+    how: Mapping[str, Any]
+    sample: Spans
+    known: Known
+    origin: Sequences | None = None
+    digest: Callable[[], str] | None = None
+    on_gpus: Callable[[int], AbstractContextManager[Given]] | None = None
+    repairs: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    cpu_seconds: float = 0.0
+
+    @contextmanager
+    def placed(self, model: HiddenMarkov[Any], gpus: bool) -> Iterator[Given]:
+        """What the driver is given; where `gpus` are asked for, they take the E-steps if they can, and else it is noted.
+
+        Raises InputError where none is found.
+        """
+        fault = self._not_on_gpus(model) if gpus else None
+        if fault:
+            self.notes.append(f"E-steps were taken by processors: {fault}")
+        if not gpus or fault or self.on_gpus is None:
+            yield self.data, self.how
+            return
+        with self.on_gpus(model.emission.order) as given:
+            yield given
+
+    def _not_on_gpus(self, model: HiddenMarkov[Any]) -> str | None:
+        from hindcast.classical.hmm.gpu import e_step
+
+        return "GPUs take those of datasets and of arrays" if self.on_gpus is None else e_step.fault(model)
+
+
+@contextmanager
+def training(
+    X: Any,
+    lengths: Lengths = None,
+    weights: Any = None,
+    *,
+    check: Check,
+    spark: Any = None,
+    partitions: int | None = None,
+    column: str | None = None,
+    threads: int = 1,
+    pieces: int = 1,
+) -> Iterator[Training]:
+    """See the `fit` of estimators for what X may be. What a DataFrame's sequences were packed into is released at the end.
+
+    pieces  in how many parts the data should come, at least, where they can
+    """
+    if is_frame(X):
+        if lengths is not None:
+            raise InputError("lengths: a DataFrame has one sequence a row, whose lengths are known")
+        found = packed(X, column, weights, check, SAMPLE_STEPS)
+        try:
+            repairs = [f"sequences without a step: {found.empty}, which say nothing"] if found.empty else []
+            known, seconds = Known(found.highest), found.cpu_seconds
+            yield Training(found.chunks, {}, found.sample, known, repairs=repairs, cpu_seconds=seconds)
+        finally:
+            found.release()
+    elif isinstance(X, SequenceDataset):
+        if lengths is not None or weights is not None:
+            raise InputError("lengths, weights: the sequences of a dataset are the steps that its rows own, each counting once")
+        yield _of_dataset(X, check, spark, partitions, threads, pieces)
+    else:
+        yield _of_arrays(sequences_of(X, lengths, weights, check=check), threads, pieces)
+
+
+def reader_for(dataset: SequenceDataset) -> Reader:
+    """What makes sequences of a dataset's rows. In the plain layout a row owns next to nothing, so there it is taken whole."""
+    return read_whole_rows if dataset.layout.windows_per_row == 1 else read
+
+
+def read_whole_rows(address: Address) -> Block:
+    """The rows at an address, each owning all its steps."""
+    block = read(address)
+    return replace(block, own_start=np.zeros_like(block.own_start))
+
+
+def _of_dataset(
+    dataset: SequenceDataset, check: Check, spark: Any, partitions: int | None, threads: int, pieces: int
+) -> Training:
+    at_once = 1 if spark is None else partitions or int(spark.sparkContext.defaultParallelism)
+    addresses = dataset.addresses("train", max(pieces, at_once))
+    if not addresses:
+        raise InputError(f"{dataset.location}: the training split has no rows: there is nothing to fit")
+    reader = reader_for(dataset)
+    some, cpu_seconds = sample(addresses, reader, SAMPLE_STEPS, spark)
+    _must_be(some, check, dataset)
+    highest = some.values.max(axis=(0, 1), initial=0)
+    for number, channel in enumerate(dataset.manifest.channels):
+        if channel.vocabulary is not None:
+            highest[number] = len(channel.vocabulary.words) - 1
+    how = {"spark": spark, "reader": reader, "threads": threads} | ({"partitions": partitions} if partitions else {})
+    plain = "plain layout: each stored row is one sequence, so steps in several rows count several times"
+
+    def on_gpus(order: int) -> AbstractContextManager[Given]:
+        from hindcast.classical.hmm.gpu.placing import on_gpus
+
+        return on_gpus(dataset, reader, order, spark)
+
+    known = Known(highest, dataset.manifest.spec.grid.fill != "none")
+    return Training(
+        addresses, how, some, known, Sequences.of(dataset), lambda: dataset.digest, on_gpus,
+        notes=[plain] if reader is read_whole_rows else [], cpu_seconds=cpu_seconds,
+    )  # fmt: skip
+
+
+def _must_be(some: Spans, check: Check, dataset: SequenceDataset) -> None:
+    """Raises InputError where a reading of a sample is none that the family emits: a mean of counts may be none."""
+    for row, start, stop in zip(some.row, some.start, some.stop, strict=True):
+        readings = some.values[row, start:stop]
+        fine, expected = check(readings)
+        wrong = ~fine if some.observed is None else ~fine & (some.observed[row, start:stop] > 0)
+        if wrong.any():
+            step, channel = np.argwhere(wrong)[0]
+            found = f"channel {dataset.channels[channel]!r}: found {readings[step, channel]:g}, expected {expected}"
+            raise InputError(
+                f"{dataset.location}: {found}: choose another family, or prepare the dataset "
+                "anew (a mean of counts is none: see grid.aggregate)"
+            )
+
+
+def _of_arrays(spans: Spans, threads: int, pieces: int) -> Training:
+    if not spans.lengths.sum():
+        raise InputError("X: there is nothing to fit: no sequence has a step")
+    known = Known(spans.values.max(axis=(0, 1), initial=0))
+    some = parts(spans, pieces)
+
+    def on_gpus(order: int) -> AbstractContextManager[Given]:
+        from hindcast.classical.hmm.gpu.placing import on_gpu
+
+        return on_gpu(some, order)
+
+    return Training(
+        some, {"threads": threads}, sampled(spans, SAMPLE_STEPS), known, digest=lambda: _digest(spans),
+        on_gpus=on_gpus, repairs=empty(spans) + unmeasured(spans),
+    )  # fmt: skip
+
+
+def _digest(spans: Spans) -> str:
+    """Of sequences in memory: the same for the same numbers, whatever they are stored as."""
+    digest = xxhash.xxh3_128()
+    ones = np.ones(spans.values.shape, np.uint8) if spans.observed is None else spans.observed
+    often = np.ones(len(spans.row)) if spans.weight is None else spans.weight
+    for array, kind in ((spans.values, np.float64), (ones, np.uint8), (spans.lengths, np.int64), (often, np.float64)):
+        digest.update(str(array.shape).encode())
+        digest.update(np.ascontiguousarray(array, kind).data)
+    return digest.hexdigest()

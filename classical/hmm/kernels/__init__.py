@@ -1,0 +1,1 @@
+"""Compiled code, LANES sequences at a time."""

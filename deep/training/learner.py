@@ -1,0 +1,136 @@
+"""A network under training: one step over the global batch, and its state between steps.
+
+Keras 3 never calls the hooks of Horovod's DistributedOptimizer. Here a step takes the tape's gradients of a SUM of losses, sums
+them and the count of targets over ranks in one collective, and applies their ratio: the gradient of the mean over the step's
+whole global batch, whatever the ranks' shares of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from hindcast.deep.heads import head_of
+from hindcast.deep.networks import members_of
+from hindcast.deep.settings import LstmSettings
+from hindcast.deep.training.checkpoints import State
+from hindcast.deep.training.collective import Collective
+from hindcast.deep.training.spectrum import cosines
+
+
+class Step(NamedTuple):
+    """total and count: sums of losses and of targets over all ranks; late: whether a rank's time is up; of_windows
+    (rows,): the losses of this rank's windows."""
+
+    total: Any
+    count: Any
+    late: Any
+    of_windows: Any
+
+
+class Learner:
+    """`steps`: of an epoch."""
+
+    def __init__(self, network: keras.Model, settings: LstmSettings, collective: Collective, steps: int) -> None:
+        self.network, self.collective, self.head = network, collective, head_of(settings)
+        self.members, self.spectrum = members_of(network, settings.members), settings.spectrum
+        self.optimiser, self.clip_norm = optimiser_of(settings, steps), settings.clip_norm
+        self.optimiser.build(network.trainable_variables)
+        self.train_step = tf.function(self._train_step)
+        self.test_step = tf.function(self._test_step)
+
+    def _train_step(self, inputs: dict[str, Any], target: Any, weight: Any, late: Any) -> Step:
+        variables = self.network.trainable_variables
+        with tf.GradientTape() as tape:
+            losses, count = self._losses(inputs, target, weight, training=True)
+            total = tf.reduce_sum(losses)
+            # Each member learns for itself, from its own rows, as fast as it would alone.
+            learnt = total * len(self.members)
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(learnt, variables)]
+        *gradients, total, count, late = self.collective.sum([*gradients, total, count, late])
+        gradients = [gradient / tf.maximum(count, 1) for gradient in gradients]
+        if self.clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, self.clip_norm)
+        self.optimiser.apply(gradients, variables)
+        return Step(total, count, late, losses)
+
+    def _test_step(self, inputs: dict[str, Any], target: Any, weight: Any) -> tuple[Any, Any]:
+        losses, count = self._losses(inputs, target, weight, training=False)
+        total, count = self.collective.sum([tf.reduce_sum(losses), count])
+        return total, count
+
+    def _losses(self, inputs: dict[str, Any], target: Any, weight: Any, training: bool) -> tuple[Any, Any]:
+        """(rows,): sums over a window's targets, of those that weigh; and how many these are.
+
+        In training each member answers its own rows alone (deep/training/feed.py), otherwise all of them together every row.
+        """
+        weight = tf.cast(weight, tf.float32)
+        # A target that does not count may be anything, and 0 times the gradient of that still be no number.
+        target = tf.where(weight > 0, target, 0.0)
+        said = self._each_its_rows(inputs) if training else self.network(inputs, training=False)
+        losses = weight * self.head.loss(target, said)
+        if self.spectrum:
+            waves = cosines(target), cosines(weight[..., None] * said)
+            losses = (1 - self.spectrum) * losses + self.spectrum * self.head.loss(*waves)
+        return tf.reduce_sum(losses, axis=(1, 2)), tf.reduce_sum(weight)
+
+    def _each_its_rows(self, inputs: dict[str, Any]) -> Any:
+        parts = {name: tf.split(array, len(self.members)) for name, array in inputs.items()}
+        said = [
+            member({name: part[number] for name, part in parts.items()}, training=True)
+            for number, member in enumerate(self.members)
+        ]
+        return tf.concat(said, axis=0)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within: the moving average, as far as it has come, in the place of the weights. Training goes on from these."""
+        trained = self.network.get_weights()
+        self.optimiser.finalize_variable_values(self.network.trainable_variables)
+        try:
+            yield
+        finally:
+            self.network.set_weights(trained)
+
+    def arrays(self) -> dict[str, list[np.ndarray]]:
+        return {
+            "weights": self.network.get_weights(),
+            "optimiser": [np.asarray(variable) for variable in self.optimiser.variables],
+        }
+
+    def dropout(self) -> list[list[int]]:
+        """The states of this rank's random generators."""
+        return [np.asarray(variable).tolist() for variable in self._generators()]
+
+    def restore(self, state: State) -> None:
+        """Everything of `state` that is a network's or an optimiser's. Of another number of ranks, dropout begins anew."""
+        self.network.set_weights(state.weights)
+        for variable, array in zip(self.optimiser.variables, state.optimiser, strict=True):
+            variable.assign(array)
+        if len(state.dropout) == self.collective.size:
+            for variable, numbers in zip(self._generators(), state.dropout[self.collective.rank], strict=True):
+                variable.assign(np.array(numbers, variable.dtype))
+
+    def _generators(self) -> list[Any]:
+        kept = {id(variable) for variable in self.network.weights}
+        return [variable for variable in self.network.variables if id(variable) not in kept]
+
+
+def optimiser_of(settings: LstmSettings, steps: int) -> keras.optimizers.Optimizer:
+    """Adam. A moving average of the weights is kept beside them, where it is one of more than a step: `Learner.average`."""
+    options: dict[str, Any] = {"weight_decay": settings.weight_decay or None}
+    momentum = momentum_of(settings, steps)
+    if momentum > 0:
+        options |= {"use_ema": True, "ema_momentum": momentum}
+    return keras.optimizers.Adam(settings.learning_rate, **options)
+
+
+def momentum_of(settings: LstmSettings, steps: int) -> float:
+    """Of the moving average, where an epoch has so many steps; 0: there is none."""
+    averaged = settings.averaging * steps
+    return 1 - 1 / averaged if averaged > 1 else 0.0

@@ -1,0 +1,69 @@
+"""What runs in the process of a rank: its line to the driver, the GPUs it may see, and then the function."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import traceback
+from collections.abc import Callable, MutableMapping
+from functools import partial
+from typing import Any
+
+from horovod.spark.task import get_available_devices
+
+from hindcast.deep.lean import import_lean
+from hindcast.deep.ways.listening import Address
+from hindcast.deep.ways.ranks.watch import Line
+from hindcast.prep.errors import InputError
+from hindcast.prep.spark.gpus import visible_devices
+
+EXIT_STATUS = 75
+
+
+def run_rank(
+    address: Address, function: Callable[..., Any], arguments: tuple[Any, ...], gpus: str | None, own_gpus: list[str] | None
+) -> Any:
+    """`function(line, *arguments)`; what it raises is told to the driver.
+
+    `gpus`: how many Spark was asked for a task, if any. `own_gpus`: of all ranks, where Spark gives none and all are on one
+    machine.
+    """
+    import_lean()
+    rank = int(os.environ["HOROVOD_RANK"])
+    line = Line(address, rank, partial(_leave, rank))
+    result = None
+    try:
+        addresses = get_available_devices() if own_gpus is None else [own_gpus[rank]]
+        see_gpus(gpus, addresses, os.environ)  # before TensorFlow is imported, which looks once
+        result = function(line, *arguments)
+    except BaseException as error:  # SystemExit too: the others would wait for this rank
+        known = isinstance(error, InputError)
+        line.error(str(error) if known else traceback.format_exc(), input=known, follows=_follows(error))
+    line.done()
+    return result
+
+
+def _leave(rank: int, ended: bool) -> None:
+    """Nobody is left to tell when the driver is gone, and the main thread may wait in the collective for ever."""
+    if not ended:
+        sys.stderr.write(f"hindcast: rank {rank} on {socket.gethostname()} has lost its driver, and ends\n")
+        sys.stderr.flush()
+    os._exit(EXIT_STATUS)
+
+
+def _follows(error: BaseException) -> bool:
+    """Whether an error is only what a rank sees of another's end."""
+    return type(error).__name__ == "HorovodInternalError" or "Horovod has been shut down" in str(error) or "gloo" in str(error)
+
+
+def see_gpus(asked: str | None, addresses: list[str], environment: MutableMapping[str, str]) -> None:
+    """Limits this process to the GPUs that Spark gave its task. Raises InputError where some were asked for and none given."""
+    if addresses:
+        environment["CUDA_VISIBLE_DEVICES"] = visible_devices(addresses, environment.get("CUDA_VISIBLE_DEVICES"))
+    elif asked is not None and float(asked) > 0:
+        raise InputError(
+            f"rank {environment.get('HOROVOD_RANK')} on {socket.gethostname()}: a GPU was asked for "
+            f"(spark.task.resource.gpu.amount is {asked}), and Spark gave its task none. Give executors GPUs "
+            "(spark.executor.resource.gpu.amount and a discovery script; local[…] has none), or ask for none"
+        )

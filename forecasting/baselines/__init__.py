@@ -1,0 +1,1 @@
+"""The forecasts that every model has to beat."""

@@ -1,0 +1,1 @@
+"""The page on readings before anything is changed."""

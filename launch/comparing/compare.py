@@ -1,0 +1,140 @@
+"""The comparison: every entrant on the same test windows, in one page and one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Column, Table
+
+from hindcast.forecasting.baselines.baselines import season_of
+from hindcast.forecasting.entrant import Entrant
+from hindcast.forecasting.inputs import left_aside
+from hindcast.forecasting.report.page import write as write_page
+from hindcast.forecasting.report.parts import Parts
+from hindcast.forecasting.task import FORECAST, Task
+from hindcast.forecasting.truth import Truth
+from hindcast.launch.comparing.page import page_contents
+from hindcast.launch.kinds import KINDS
+from hindcast.launch.settings import Settings
+from hindcast.launch.watching.progress import Progress, console
+from hindcast.launch.watching.runs import run
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
+from hindcast.prep.errors import InputError
+from hindcast.prep.files.placing import must_be_file, placed_file, refuse_taken
+
+COST = {"fit_seconds": "fit, s", "fit_cpu_seconds": "CPU, s", "forecast_seconds": "forecast, s"}
+SCORES = "scores.json"
+
+
+def compare_models(
+    dataset: SequenceDataset,
+    entrants: Sequence[Entrant],
+    out: Path,
+    settings: Settings,
+    command: str,
+    progress: Progress,
+    truth: Truth | None = None,
+    task: Task = FORECAST,
+) -> Path:
+    """Scores the entrants and the baselines, writes the page and scores.json, prints a table, and returns the page's path.
+
+    `command` is what repeats it; `truth` the regimes of simulated data, against which the page holds hidden states.
+    """
+    page, season = report_path(out), season_to_compare(dataset, settings)
+    with progress.stage("baselines"):
+        baselines, notes = task.enter_baselines(dataset, season)
+    for note in notes:
+        console.print(note, highlight=False, markup=False)
+    everyone = [*baselines, *entrants]
+    with progress.stage("scoring", about="every test window"):
+        result = task.compare(everyone, dataset, season, settings.compare.examples, progress.update)
+    for name, row in result.rows.items():
+        for measure in task.measures:
+            if measure.gauge:
+                run().gauge(f"test_{measure.key}", row[measure.key], model=name)
+    seeds = {one.name: one.card.seed for one in entrants if one.card is not None and one.card.seed is not None}
+    with progress.stage("drawing the report"):
+        parts = result.parts + sections(entrants, dataset, truth) + Parts(notes=tuple(notes))
+        write_page(page_contents(dataset, parts, season, seeds, command), page)
+        run().wrote("report", page)
+        write_scores(result.rows, dataset, season, seeds, command, page.with_name(SCORES))
+        run().wrote("scores", page.with_name(SCORES))
+    show(result.rows, [one.name for one in entrants], task)
+    console.print(f"report: [bold]{escape(str(page))}[/]", highlight=False)
+    return page
+
+
+def sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth | None) -> Parts:
+    """What the kinds of the entrants show of them, and what is to be known of each."""
+    parts = Parts()
+    for kind in KINDS.values():
+        of_kind = [one for one in entrants if one.card is not None and one.card.kind == kind.name]
+        if of_kind:
+            parts += kind.sections(of_kind, dataset, truth)
+    notes = [f"{one.name}: {note}" for one in entrants if one.card is not None for note in one.card.notes]
+    takers = [one.name for one in entrants if one.card is None or (one.card.data is not None and one.card.data.covariates)]
+    return parts + Parts(notes=(*notes, *filter(None, [left_aside(dataset, takers)])))
+
+
+def season_to_compare(dataset: SequenceDataset, settings: Settings) -> int:
+    """Steps in a season. Raises InputError where it does not fit into the context, or there is nothing to compare on."""
+    season = settings.compare.season or season_of(dataset.step_micros, dataset.layout)
+    if season > dataset.layout.context:
+        raise InputError(f"compare.season: {season} steps are more than the context of {dataset.layout.context}")
+    if not dataset.manifest.windows("test"):
+        raise InputError(f"{dataset.location}: the test split has no windows to compare on: prepare it with a longer split.test")
+    return season
+
+
+def report_path(out: Path) -> Path:
+    """The page for `--out`: the file itself where it is called *.html, else report.html in that folder, which is made."""
+    page = out if out.suffix == ".html" else out / "report.html"
+    try:
+        page.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{out}: {page.parent} cannot be made: {error.strerror}") from None
+    for file in (page, page.with_name(SCORES)):
+        refuse_taken(file, True, must_be_file)
+    return page
+
+
+def write_scores(
+    rows: Mapping[str, Mapping[str, Any]],
+    dataset: SequenceDataset,
+    season: int,
+    seeds: Mapping[str, int],
+    command: str,
+    path: Path,
+) -> None:
+    """The numbers of the page as JSON; errors on the test split, in scaled units unless they say otherwise."""
+    about = {
+        "dataset": dataset.location,
+        "digest": dataset.digest,
+        "test_windows": dataset.manifest.windows("test"),
+        "context": dataset.layout.context,
+        "lead": dataset.layout.lead,
+        "horizon": dataset.layout.horizon,
+        "season": season,
+        "command": command,
+        "seeds": seeds,
+        "versions": dataset.manifest.versions,
+    }
+    with placed_file(path) as staged:
+        staged.write_text(json.dumps({"models": rows, **about}, indent=1) + "\n", encoding="utf-8")
+
+
+def show(rows: Mapping[str, Mapping[str, Any]], models: Sequence[str], task: Task) -> None:
+    """The table in the terminal, best first; baselines are dim."""
+    table = Table(Column("model", no_wrap=True), box=None, header_style="bold")
+    for label in (*(measure.label for measure in task.measures), *COST.values(), "parameters"):
+        table.add_column(label, justify="right")
+    for name, row in sorted(rows.items(), key=lambda named: named[1][task.measures[0].key]):
+        cells = [f"{row[measure.key]:.{measure.decimals}f}" for measure in task.measures]
+        cells += [f"{row[key] or 0:.1f}" for key in COST]
+        parameters = "" if row["parameters"] is None else f"{row['parameters']:,}"
+        table.add_row(escape(name), *cells, parameters, style="" if name in models else "dim")
+    console.print(table)

@@ -1,0 +1,1 @@
+"""Fits of any kind of model, and their commands."""

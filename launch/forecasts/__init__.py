@@ -1,0 +1,1 @@
+"""Forecasts of saved models: of windows, of readings, of Spark DataFrames."""

@@ -1,0 +1,1 @@
+"""The Spark session: made, kept alive, and ended with a reason."""

@@ -1,0 +1,1 @@
+"""A command on its way to a cluster whose hosts have not this code."""

@@ -1,0 +1,182 @@
+"""`hindcast submit`: a command of Hindcast's through the user's own spark-submit, which carries the code to the cluster."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hindcast
+from hindcast.launch.commands import COMMANDS
+from hindcast.launch.spark.java import driver_java_conf, java_home
+from hindcast.launch.spark.session import OWN_ADDRESS
+from hindcast.launch.submitting.environment import pack_environment
+from hindcast.launch.submitting.package import write_package
+from hindcast.launch.watching.progress import Progress, console
+from hindcast.prep.errors import InputError
+
+# Everybody on this machine sees a command line. What Kubernetes calls secrets are names of theirs.
+SECRET = re.compile(r"(secret|password|token|(access|account|private)\.?key)(?!s?\w*\.?(file|provider|enabled))", re.IGNORECASE)
+NO_SECRET = re.compile(r"spark\.kubernetes\.|spark\.security\.credentials\.")
+IN_JAVA_OPTIONS = re.compile(r"-D([^=\s]+)=")
+# Options of spark-submit's that are settings.
+SHORT = {
+    "--master": "spark.master", "--deploy-mode": "spark.submit.deployMode",
+    "--driver-java-options": "spark.driver.extraJavaOptions",
+}  # fmt: skip
+# Where an environment is unpacked, beside each executor and, in cluster mode, the driver.
+UNPACKED = "environment"
+
+
+def submit(options: Sequence[str], command: Sequence[str], environment: bool, show: bool, progress: Progress) -> None:
+    """Becomes `spark-submit OPTIONS … COMMAND …`; with `show` it prints that instead.
+
+    `environment`: this Python environment goes along. Raises InputError where there is no spark-submit, the command is none, or a
+    secret stands on the command line.
+    """
+    must_be_command(command)
+    must_hold_no_secret(options)
+    program = spark_submit()
+    packed = None
+    if environment:
+        with progress.stage("packing the environment"):
+            packed = pack_environment()
+    arguments = [str(program), *arguments_of(options, command, write_package(), packed)]
+    if show:
+        console.print(shlex.join(arguments), soft_wrap=True, highlight=False, markup=False)
+        return
+    variables = {**os.environ, "JAVA_HOME": str(java_home())}
+    if configured(options).get("spark.master", "local").startswith("local"):
+        variables.setdefault(*OWN_ADDRESS)
+    # Signals and the exit status are spark-submit's from here on.
+    os.execve(program, arguments, variables)
+
+
+def arguments_of(options: Sequence[str], command: Sequence[str], package: Path, environment: Path | None) -> list[str]:
+    """What spark-submit is given: the user's options, the code, the environment, and the command.
+
+    In client mode the driver runs here, in this Python. In cluster mode it runs somewhere else: then settings files of the
+    command are sent along and called by their names alone.
+    """
+    known = configured(options)
+    far = known.get("spark.submit.deployMode") == "cluster"
+    if far and known.get("spark.master", "").startswith("spark://"):
+        raise InputError(
+            "--deploy-mode cluster: a standalone cluster runs no drivers in Python; leave it out, or use YARN or Kubernetes"
+        )
+    given, files = list(options), []
+    if far:
+        named = {word: word.rpartition("=")[2] for word in command if word.endswith(".toml")}
+        files = [path for path in dict.fromkeys(named.values()) if Path(path).is_file()]
+        if len({Path(path).name for path in files}) < len(files):
+            raise InputError(f"{', '.join(files)}: are sent to the driver by their names alone, which must differ: rename one")
+        command = [word.replace(named[word], Path(word).name) if named.get(word) in files else word for word in command]
+    given = joined(given, "--py-files", [str(package)])
+    given = joined(given, "--files", files)
+    conf: dict[str, str] = {}
+    if not far:
+        conf["spark.pyspark.driver.python"] = sys.executable
+        conf |= driver_java_conf()
+    if environment is not None:
+        given = joined(given, "--archives", [f"{environment}#{UNPACKED}"])
+        conf["spark.pyspark.python"] = f"./{UNPACKED}/bin/python"
+    elif not far:
+        conf["spark.pyspark.python"] = os.environ.get("PYSPARK_PYTHON", sys.executable)
+    for key, value in conf.items():
+        if key not in known:
+            given += ["--conf", f"{key}={value}"]
+    return [*given, str(Path(hindcast.__file__).with_name("__main__.py")), *command]
+
+
+def joined(options: Sequence[str], name: str, more: Sequence[str]) -> list[str]:
+    """The options with `more` added to the comma-separated list that `name` has."""
+    if not more:
+        return list(options)
+    rest, found = [], list[str]()
+    words = iter(options)
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key == name:
+            found.append(value if equals else next(words, ""))
+        else:
+            rest.append(word)
+    return [*rest, name, ",".join([*found, *more])]
+
+
+def option(options: Sequence[str], name: str) -> str | None:
+    """The value of an option, `--name value` or `--name=value`; the last one, where there are several."""
+    found = None
+    for number, word in enumerate(options):
+        key, equals, value = word.partition("=")
+        if key == name:
+            found = value if equals else next(iter(options[number + 1 :]), None)
+    return found
+
+
+def configured(options: Sequence[str]) -> dict[str, str]:
+    """What spark-submit knows of a submission: its file of properties (the user's, or Spark's own defaults) and above that the
+    command line."""
+    given = option(options, "--properties-file")
+    home = os.environ.get("SPARK_HOME")
+    folder = os.environ.get("SPARK_CONF_DIR") or (Path(home) / "conf" if home else None)
+    file = Path(given) if given else Path(folder) / "spark-defaults.conf" if folder else None
+    known: dict[str, str] = {}
+    if file is not None and file.is_file():
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if found := re.match(r"\s*([^#!\s=:]+)\s*[=:\s]\s*(.*)", line):
+                known[found[1]] = found[2].strip()
+    words = list(options)
+    for number, word in enumerate(words):
+        text = words[number + 1] if word == "--conf" and number + 1 < len(words) else word.removeprefix("--conf=")
+        if word.startswith("--conf"):
+            key, _, known[key] = text.partition("=")
+    for name, key in SHORT.items():
+        if (value := option(options, name)) is not None:
+            known[key] = value
+    return known
+
+
+def must_be_command(command: Sequence[str]) -> None:
+    works = [name for name, known in COMMANDS.items() if known.works]
+    if not command or command[0] not in works:
+        found = f"found {command[0]!r}" if command else "found nothing"
+        raise InputError(
+            f"submit: {found} after --, expected a command ({', '.join(works)}): hindcast submit --master spark://host:7077 "
+            "-- fit hmm /shared/fleet.seq --out /shared/fleet.hmm"
+        )
+
+
+def must_hold_no_secret(options: Sequence[str]) -> None:
+    for name in secrets_in(options):
+        raise InputError(
+            f"{name}: everybody on this machine can read a command line. Put it into a file that is yours alone, and give that "
+            "file to spark-submit by --properties-file"
+        )
+
+
+def secrets_in(options: Sequence[str]) -> list[str]:
+    """The keys of settings and of Java's properties that sound like secrets."""
+    found = []
+    for word in options:
+        key, equals, value = word.removeprefix("--conf=").partition("=")
+        names = [key, *IN_JAVA_OPTIONS.findall(value)] if equals else []
+        found += [name for name in names if SECRET.search(name) and not NO_SECRET.match(name)]
+    return found
+
+
+def spark_submit() -> Path:
+    """The user's own: that of SPARK_HOME, else the one on the PATH, else that of the pyspark here."""
+    home = os.environ.get("SPARK_HOME")
+    if home is not None:
+        program = Path(home) / "bin" / "spark-submit"
+        if not program.is_file():
+            raise InputError(f"SPARK_HOME={home}: there is no bin/spark-submit in it; unset it, or name a Spark's folder")
+        return program
+    found = shutil.which("spark-submit") or shutil.which("spark-submit", path=str(Path(sys.executable).parent))
+    if found is None:
+        raise InputError("no spark-submit: neither SPARK_HOME nor the PATH leads to one, and pyspark brought none")
+    return Path(found)

@@ -1,0 +1,1 @@
+"""Where readings, steps and the borders of splits lie in time."""

@@ -1,0 +1,1 @@
+"""The last readings of each series, as the context of a forecast."""

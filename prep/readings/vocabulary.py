@@ -1,0 +1,75 @@
+"""Words as numbers: the vocabulary of a category, a label or an attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from pydantic import BaseModel, ConfigDict
+
+from hindcast.prep.errors import InputError
+from hindcast.prep.scaling.float32 import OVERFLOW
+
+MOST_WORDS = 10_000
+APPENDED = "appended"
+
+
+class Vocabulary(BaseModel):
+    """The words of each split that no split before it has, in order; a word's code is its place in all of them together.
+
+    So nothing that comes later changes the code of a word that training knows.
+    """
+
+    model_config = ConfigDict(frozen=True)
+    by_split: dict[str, tuple[str, ...]]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(word for words in self.by_split.values() for word in words)
+
+    def extended(self, words: Iterable[str]) -> Vocabulary:
+        """With those of the words that are new to it, after all others."""
+        new = tuple(word for word in words if word not in self.words)
+        return Vocabulary(by_split=self.by_split | {APPENDED: self.by_split.get(APPENDED, ()) + new}) if new else self
+
+
+def vocabulary(found: Mapping[str, Iterable[str]], what: str, *, ordered: bool = False) -> Vocabulary:
+    """Of the words found in each split, which come in the order of time; `ordered` as they are given, otherwise by `in_order`.
+
+    Raises InputError where there are too many to be classes.
+    """
+    known: set[str] = set()
+    by_split = {}
+    for split, words in found.items():
+        fresh = [word for word in dict.fromkeys(words) if word not in known]
+        by_split[split] = tuple(fresh if ordered else sorted(fresh, key=in_order))
+        known.update(fresh)
+    if len(known) > MOST_WORDS:
+        raise InputError(f"{what}: {len(known):,} different words, and at most {MOST_WORDS:,} were expected")
+    return Vocabulary(by_split=by_split)
+
+
+def in_order(word: str) -> tuple[bool, float, str]:
+    """Numbers by their value, before words by their letters."""
+    try:
+        return (False, float(word), word)
+    except ValueError:
+        return (True, 0.0, word)
+
+
+def number_of(text: str | None, words: Vocabulary | None) -> float:
+    """An attribute as it is stored: a number, the code of a word, NaN where there is none, or it is not known or not finite in
+    float32.
+    """
+    if text is None or not (words or is_number(text)):
+        return float("nan")
+    if words is None:
+        return float(text) if abs(float(text)) < OVERFLOW else float("nan")
+    return float(words.words.index(text)) if text in words.words else float("nan")
+
+
+def is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""Numbers brought to one scale, and whether float32 holds them."""

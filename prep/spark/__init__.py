@@ -1,0 +1,1 @@
+"""What any job on Spark is served by: workers, slots, GPUs, descriptions."""
