@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from hindcast.deep.inputs import must_mix
 from hindcast.deep.settings import LstmSettings, PartitionSettings
 from hindcast.deep.training.checkpoints import TrainingFile, identity
-from hindcast.deep.ways.partitions.groups import must_have_groups
-from hindcast.deep.ways.started import first_rank, started_by_horovod
+from hindcast.deep.ways.started import first_rank
+from hindcast.deep.ways.ways import TABLE, OnEpoch, way_of
 from hindcast.forecasting.inputs import NUMBERS
 from hindcast.forecasting.kind import Job, Kind, Option, Probe, Tables, Takes, Tuning
 from hindcast.forecasting.task import FORECAST
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from hindcast.forecasting.truth import Truth
     from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
-NAME = "lstm"
+NAME = TABLE
 # What is drawn of a training, by its head, or of the point head by its loss.
 LOSSES = {
     "mse": "mean squared error",
@@ -44,68 +44,31 @@ def _takes(tables: Tables) -> Takes:
 
 
 def _check(job: Job) -> None:
-    settings, where = job.settings[NAME], job.where
+    settings = job.settings[NAME]
     must_mix(job.dataset, settings)
     if settings.segment is not None:
         settings.for_windows(job.dataset.layout.context, job.dataset.layout.horizon)
     if job.checkpoint is not None and job.resume:
         TrainingFile(job.checkpoint, identity(job.dataset, settings), True).read()
-    on_spark = where.on == "horovod" and not started_by_horovod()
-    if where.least_ranks is not None and not on_spark:
-        raise InputError("cluster.least_ranks: a training outlives its ranks with Horovod on Spark alone: leave it out here")
-    if where.gpus_per_worker is not None and not on_spark:
-        raise InputError(
-            "cluster.gpus_per_worker: Spark gives out GPUs to ranks of Horovod on Spark alone: leave it out here, and say by "
-            "CUDA_VISIBLE_DEVICES what a process sees"
-        )
-    if where.on == "partitions" and not started_by_horovod() and job.resume:
-        raise InputError("--resume: a fit in partitions leaves no checkpoint to go on from: fit anew, without it")
-    if where.on == "partitions" and not started_by_horovod():
-        must_have_groups(job.dataset, job.settings["partitions"])
-    if on_spark:
-        where.ranks(where.session())
+    way_of(job).check(job)
 
 
 def _fit(job: Job) -> LstmForecaster | None:
-    """Trains where the settings say. Under horovodrun this process is a rank, and only the first rank gets the model."""
+    """Trains in the way that the settings say. Of several ranks only the first gets the model."""
     from hindcast.deep.training.journal import journal
 
     settings: LstmSettings = job.settings[NAME]
     about = {"dataset": job.dataset.location, **settings.model_dump(mode="json")}
     told = journal(job.name, about, job.options.get("tensorboard")) if job.name and first_rank() else nullcontext(lambda _: None)
+    checkpoint = None if job.checkpoint is None else TrainingFile(job.checkpoint, identity(job.dataset, settings), job.resume)
     with told as tell:
-        model = _trained(job, settings, _on_epoch(job, settings, tell))
+        model = way_of(job).fit(job, _on_epoch(job, settings, tell), checkpoint)
     if model is not None:
         job.watch.note(settings={NAME: model.settings.model_dump(mode="json")})
     return model
 
 
-def _trained(job: Job, settings: LstmSettings, on_epoch: Callable[[dict[str, float]], None]) -> LstmForecaster | None:
-    dataset, where, watch = job.dataset, job.where, job.watch
-    file = None if job.checkpoint is None else TrainingFile(job.checkpoint, identity(dataset, settings), job.resume)
-    if started_by_horovod() or where.on == "local":
-        from hindcast.deep.ways.local import fit
-
-        with watch.stage("LSTM"):
-            return fit(dataset, settings, on_epoch, file)
-    spark = where.session()
-    if where.on == "partitions":
-        from hindcast.deep.ways.partitions.in_partitions import fit_in_partitions
-
-        def on_models(done: int, of: int) -> None:
-            watch.gauge("models", done)
-            watch.update(f"{done:,} of {of:,} models")
-
-        with watch.stage("LSTM", spark, "in Spark's partitions"):
-            return fit_in_partitions(spark, dataset.location, settings, job.settings["partitions"], on_epoch, on_models)
-    from hindcast.deep.ways.spark import fit_on_spark
-
-    ranks, gpu_each = where.ranks(spark), where.gpus_per_worker is not None
-    with watch.stage("LSTM", spark, f"Horovod on Spark, {ranks} ranks" + (" with a GPU each" if gpu_each else "")):
-        return fit_on_spark(spark, dataset.location, settings, ranks, on_epoch, file, where.least_ranks, gpu_each)
-
-
-def _on_epoch(job: Job, settings: LstmSettings, tell: Callable[[dict[str, float]], None]) -> Callable[[dict[str, float]], None]:
+def _on_epoch(job: Job, settings: LstmSettings, tell: OnEpoch) -> OnEpoch:
     def show(record: dict[str, float]) -> None:
         tell(record)
         epoch, validation = int(record["epoch"]), record.get("validation_loss")

@@ -1,4 +1,4 @@
-"""Two of the three ways to run: in this process alone, or as one of the processes that horovodrun started."""
+"""Training in this process alone, or as one of the processes that horovodrun started."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The third way to run: ranks by Horovod on Spark. Spark is handed in; TensorFlow is not imported before the ranks are done."""
+"""Training on ranks by Horovod on Spark. Spark is handed in; TensorFlow is not imported before the ranks are done."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fourth way to run: in Spark's partitions, one model a series or a group of series, or one whose weights are averaged.
+"""Training in Spark's partitions: one model a series or a group of series, or one whose weights are averaged.
 
 Plain Spark jobs of tasks that are functions of dataset and settings alone: what Spark repeats comes out the same. TensorFlow is
 not imported here before the tasks are done.
