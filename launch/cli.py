@@ -343,7 +343,7 @@ def compare(
     """
     allow_cleartext_in(ctx, allow_cleartext)
     chosen = settings_.load(settings, ctx.obj)
-    from hindcast.launch.comparing.compare import compare_models, report_path, season_to_compare
+    from hindcast.launch.comparing.compare import compare_models, report_path, season_to_compare, show_and_write
     from hindcast.launch.comparing.entrants import enter, must_suit, wanted
     from hindcast.launch.fitting.fit import open_to_fit
 
@@ -352,9 +352,10 @@ def compare(
     must_be_numbers(opened)
     must_suit(entrants, opened)
     report_path(out)
-    season_to_compare(opened, chosen)  # before the time for fitting is spent
+    season_to_compare(opened, chosen.compare)  # before the time for fitting is spent
     entered = enter(entrants, opened, chosen, progress)
-    compare_models(opened, entered, out, chosen, shlex.join(["hindcast", *sys.argv[1:]]), progress)
+    command = shlex.join(["hindcast", *sys.argv[1:]])
+    show_and_write(compare_models(opened, entered, chosen.compare, command, progress), out, progress)
 
 
 def main() -> None:

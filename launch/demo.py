@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from hindcast.forecasting.card import must_be_model
 from hindcast.forecasting.truth import Truth
-from hindcast.launch.comparing.compare import compare_models
+from hindcast.launch.comparing.compare import compare_models, report_path, show_and_write
 from hindcast.launch.comparing.entrants import enter, must_suit, wanted
 from hindcast.launch.inspection import prepared
 from hindcast.launch.kinds import quick_settings
@@ -77,6 +77,7 @@ def run(
             dataset = prepare(spark, spec, out / f"{name}.seq", overwrite=True, on_stage=progress.enter)
         prepared(dataset)
         asked = wanted((), fits, settings)
+        report_path(out)
         must_suit(asked, dataset)
         entrants = enter(asked, dataset, settings, progress, spark)
     for entrant in entrants:
@@ -85,7 +86,8 @@ def run(
         kind_of(entrant.card, folder).save(entrant.model, folder, True)
         this_run().wrote("model", folder)
     command = shlex.join(["hindcast", *sys.argv[1:]])
-    compare_models(dataset, entrants, out, settings, command, progress, truth=truth)
+    comparison = compare_models(dataset, entrants, settings.compare, command, progress, truth=truth)
+    show_and_write(comparison, out, progress)
     console.print(f"[dim]settings to start from: {spec_file}[/]", highlight=False)
 
 

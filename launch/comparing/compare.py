@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Column, Table
@@ -19,53 +20,116 @@ from hindcast.forecasting.task import FORECAST, Task
 from hindcast.forecasting.truth import Truth
 from hindcast.launch.comparing.page import page_contents
 from hindcast.launch.kinds import KINDS
-from hindcast.launch.settings import Settings
+from hindcast.launch.settings import CompareSettings
 from hindcast.launch.watching.progress import Progress, console
 from hindcast.launch.watching.runs import run
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.errors import InputError
 from hindcast.prep.files.placing import must_be_file, placed_file, refuse_taken
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 COST = {"fit_seconds": "fit, s", "fit_cpu_seconds": "CPU, s", "forecast_seconds": "forecast, s"}
 SCORES = "scores.json"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison came to.
+
+    rows      of each entrant and each baseline, by name: errors on the test split, scaled unless they say otherwise, and costs
+    entrants  the models that were compared, without the baselines
+    season    steps that seasonal-naive looks back
+    command   what repeats it
+    """
+
+    dataset: SequenceDataset
+    task: Task
+    entrants: tuple[Entrant, ...]
+    rows: Mapping[str, Mapping[str, Any]]
+    parts: Parts
+    season: int
+    command: str
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The rows as a pandas DataFrame with the names as index, the best first."""
+        import pandas as pd
+
+        numbers = {
+            name: {key: value for key, value in row.items() if not isinstance(value, dict | list)} for name, row in self._ranked()
+        }
+        return pd.DataFrame.from_dict(numbers, orient="index").rename_axis("model")
+
+    def show(self) -> None:
+        """Prints the table, best first; baselines are dim."""
+        table = Table(Column("model", no_wrap=True), box=None, header_style="bold")
+        for label in (*(measure.label for measure in self.task.measures), *COST.values(), "parameters"):
+            table.add_column(label, justify="right")
+        models = {entrant.name for entrant in self.entrants}
+        for name, row in self._ranked():
+            cells = [f"{row[measure.key]:.{measure.decimals}f}" for measure in self.task.measures]
+            cells += [f"{row[key] or 0:.1f}" for key in COST]
+            parameters = "" if row["parameters"] is None else f"{row['parameters']:,}"
+            table.add_row(escape(name), *cells, parameters, style="" if name in models else "dim")
+        console.print(table)
+
+    def write(self, out: str | Path) -> Path:
+        """Writes the page and, beside it, scores.json; returns the page's path: `out` where it is called *.html, else
+        report.html in that folder, which is made. Raises InputError where it cannot be written."""
+        page = report_path(Path(out))
+        seeds = {one.name: one.card.seed for one in self.entrants if one.card is not None and one.card.seed is not None}
+        write_page(page_contents(self.dataset, self.parts, self.season, seeds, self.command), page)
+        run().wrote("report", page)
+        write_scores(self.rows, self.dataset, self.season, seeds, self.command, page.with_name(SCORES))
+        run().wrote("scores", page.with_name(SCORES))
+        return page
+
+    def _repr_html_(self) -> str:
+        columns = [*(measure.key for measure in self.task.measures), *COST, "parameters"]
+        return str(self.table[columns].to_html())
+
+    def _ranked(self) -> list[tuple[str, Mapping[str, Any]]]:
+        return sorted(self.rows.items(), key=lambda named: named[1][self.task.measures[0].key])
 
 
 def compare_models(
     dataset: SequenceDataset,
     entrants: Sequence[Entrant],
-    out: Path,
-    settings: Settings,
+    settings: CompareSettings,
     command: str,
     progress: Progress,
     truth: Truth | None = None,
     task: Task = FORECAST,
-) -> Path:
-    """Scores the entrants and the baselines, writes the page and scores.json, prints a table, and returns the page's path.
+) -> Comparison:
+    """Scores the entrants and the baselines on every test window.
 
-    `command` is what repeats it; `truth` the regimes of simulated data, against which the page holds hidden states.
+    `command` is what repeats it; `truth` the regimes of simulated data, against which the page holds hidden states. Raises
+    InputError where a model does not answer as the task asks, or there is nothing to compare on.
     """
-    page, season = report_path(out), season_to_compare(dataset, settings)
+    season = season_to_compare(dataset, settings)
     with progress.stage("baselines"):
         baselines, notes = task.enter_baselines(dataset, season)
     for note in notes:
         console.print(note, highlight=False, markup=False)
     everyone = [*baselines, *entrants]
     with progress.stage("scoring", about="every test window"):
-        result = task.compare(everyone, dataset, season, settings.compare.examples, progress.update)
+        result = task.compare(everyone, dataset, season, settings.examples, progress.update)
     for name, row in result.rows.items():
         for measure in task.measures:
             if measure.gauge:
                 run().gauge(f"test_{measure.key}", row[measure.key], model=name)
-    seeds = {one.name: one.card.seed for one in entrants if one.card is not None and one.card.seed is not None}
+    parts = result.parts + sections(entrants, dataset, truth) + Parts(notes=tuple(notes))
+    return Comparison(dataset, task, tuple(entrants), result.rows, parts, season, command)
+
+
+def show_and_write(comparison: Comparison, out: Path, progress: Progress) -> None:
+    """What commands end with: the page, the table, and where the page is."""
     with progress.stage("drawing the report"):
-        parts = result.parts + sections(entrants, dataset, truth) + Parts(notes=tuple(notes))
-        write_page(page_contents(dataset, parts, season, seeds, command), page)
-        run().wrote("report", page)
-        write_scores(result.rows, dataset, season, seeds, command, page.with_name(SCORES))
-        run().wrote("scores", page.with_name(SCORES))
-    show(result.rows, [one.name for one in entrants], task)
+        page = comparison.write(out)
+    comparison.show()
     console.print(f"report: [bold]{escape(str(page))}[/]", highlight=False)
-    return page
 
 
 def sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth | None) -> Parts:
@@ -80,9 +144,9 @@ def sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth
     return parts + Parts(notes=(*notes, *filter(None, [left_aside(dataset, takers)])))
 
 
-def season_to_compare(dataset: SequenceDataset, settings: Settings) -> int:
+def season_to_compare(dataset: SequenceDataset, settings: CompareSettings) -> int:
     """Steps in a season. Raises InputError where it does not fit into the context, or there is nothing to compare on."""
-    season = settings.compare.season or season_of(dataset.step_micros, dataset.layout)
+    season = settings.season or season_of(dataset.step_micros, dataset.layout)
     if season > dataset.layout.context:
         raise InputError(f"compare.season: {season} steps are more than the context of {dataset.layout.context}")
     if not dataset.manifest.windows("test"):
@@ -125,16 +189,3 @@ def write_scores(
     }
     with placed_file(path) as staged:
         staged.write_text(json.dumps({"models": rows, **about}, indent=1) + "\n", encoding="utf-8")
-
-
-def show(rows: Mapping[str, Mapping[str, Any]], models: Sequence[str], task: Task) -> None:
-    """The table in the terminal, best first; baselines are dim."""
-    table = Table(Column("model", no_wrap=True), box=None, header_style="bold")
-    for label in (*(measure.label for measure in task.measures), *COST.values(), "parameters"):
-        table.add_column(label, justify="right")
-    for name, row in sorted(rows.items(), key=lambda named: named[1][task.measures[0].key]):
-        cells = [f"{row[measure.key]:.{measure.decimals}f}" for measure in task.measures]
-        cells += [f"{row[key] or 0:.1f}" for key in COST]
-        parameters = "" if row["parameters"] is None else f"{row['parameters']:,}"
-        table.add_row(escape(name), *cells, parameters, style="" if name in models else "dim")
-    console.print(table)

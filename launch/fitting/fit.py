@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hindcast.deep.ways.started import first_rank
 from hindcast.forecasting.inputs import left_aside
-from hindcast.forecasting.kind import Job, Kind, Tables
+from hindcast.forecasting.kind import Job, Kind, Tables, Watch
 from hindcast.launch.kinds import KINDS
 from hindcast.launch.settings import ClusterSettings
 from hindcast.launch.spark.cluster import where_on
-from hindcast.launch.watching.progress import Progress, console
+from hindcast.launch.watching.progress import console
 from hindcast.launch.watching.runs import run
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
@@ -40,13 +40,13 @@ def fit(
     dataset: SequenceDataset,
     settings: Tables,
     cluster: ClusterSettings,
-    progress: Progress,
+    watch: Watch,
     *,
     name: str = "",
     checkpoint: Path | None = None,
     resume: bool = False,
     options: Mapping[str, Any] | None = None,
-    spark: SparkSession | None = None,
+    spark: SparkSession | Callable[[], SparkSession] | None = None,
 ) -> Any:
     """A model of the kind; None on a rank of horovodrun that only helped to fit it. See `hindcast.forecasting.kind.Job`.
 
@@ -54,7 +54,7 @@ def fit(
     """
     kind.takes(settings).refuse(dataset, f"`fit {kind.name}` with these settings")
     with where_on(cluster, f"hindcast fit {kind.name}", spark) as where:
-        job = Job(dataset, settings, where, progress, name, checkpoint, resume, options or {})
+        job = Job(dataset, settings, where, watch, name, checkpoint, resume, options or {})
         kind.check(job)
         return kind.fit(job)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
@@ -40,14 +40,18 @@ def session_on(cluster: ClusterSettings, name: str, more: Mapping[str, str] | No
 
 
 @contextmanager
-def where_on(cluster: ClusterSettings, name: str, spark: SparkSession | None = None) -> Iterator[Where]:
-    """What these settings give a fit. `spark`: a session that is there already; without it, one is started when it is first
-    asked for, and stopped at the end."""
+def where_on(
+    cluster: ClusterSettings, name: str, spark: SparkSession | Callable[[], SparkSession] | None = None
+) -> Iterator[Where]:
+    """What these settings give a fit. `spark`: a session that is there already, or what makes one when it is first asked for;
+    without it, one is started then, and stopped at the end."""
     with ExitStack() as stack:
 
         @cache
         def session() -> SparkSession:
-            return spark or stack.enter_context(session_on(cluster, name))
+            if spark is None:
+                return stack.enter_context(session_on(cluster, name))
+            return spark() if callable(spark) else spark
 
         def ranks(session: SparkSession) -> int:
             must_train_on(session, cluster)
