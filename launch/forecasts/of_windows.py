@@ -32,12 +32,9 @@ def write_forecasts(
     lead + horizon), channel, mean, deviation (empty where the model gives none), its quantiles (q0.05 …) where it gives these,
     actual (empty where nothing was measured). Raises InputError where `out` cannot be written.
     """
-    if split not in SPLITS:
-        raise InputError(f"--split {split}: expected one of {', '.join(SPLITS)}")
+    must_have_windows(dataset, split)
     must_be_table(out)
     windows = dataset.windows(split)
-    if not len(windows):
-        raise InputError(f"{dataset.location}: the {split} split has no windows")
     rows = done = 0
     tables = (forecast_table(model, dataset, batch) for batch in windows.batches(BATCH))
     first = next(tables)
@@ -61,6 +58,14 @@ def forecast_table(model: Forecaster, dataset: SequenceDataset, batch: WindowBat
     levels = forecast.quantiles.levels if forecast.quantiles else ()
     schema = pa.schema([*fields_of(levels), ("actual", pa.float32())])
     return pa.Table.from_arrays([*columns, values_of(actual)], schema=schema)
+
+
+def must_have_windows(dataset: SequenceDataset, split: str) -> None:
+    """Raises InputError for a split that there is not, and one without windows."""
+    if split not in SPLITS:
+        raise InputError(f"--split {split}: expected one of {', '.join(SPLITS)}")
+    if not dataset.manifest.windows(split):
+        raise InputError(f"{dataset.location}: the {split} split has no windows")
 
 
 def must_be_table(out: Path) -> None:
