@@ -10,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from hindcast.forecasting.card_version_1 import of_version_1
 from hindcast.forecasting.inputs import must_be_numbers
+from hindcast.prep.dataset.preparation import Preparation
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.errors import InputError
 from hindcast.prep.files.placing import holds
-from hindcast.prep.preparation import Preparation
 from hindcast.prep.scaling.affine import Scaling
 
 CARD = "model.json"

@@ -9,9 +9,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from hindcast.forecasting.distributions.mixtures import Mixture
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.dataset.windows import Given
 from hindcast.prep.errors import InputError
-from hindcast.prep.sequences.layout import Layout
 
 
 @dataclass(frozen=True)

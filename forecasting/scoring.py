@@ -12,10 +12,10 @@ import numpy as np
 from hindcast.forecasting.entrant import Entrant
 from hindcast.forecasting.forecast import Forecast
 from hindcast.forecasting.metrics import Errors, errors
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.dataset.windows import WindowBatch
 from hindcast.prep.errors import InputError
-from hindcast.prep.sequences.layout import Layout
 
 BATCH, TRIED = 512, 3
 

@@ -14,15 +14,16 @@ from pathlib import Path
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from hindcast.prep.dataset.manifest import OUTSIDE, PETASTORM, Manifest
+from hindcast.prep.dataset.columns import coded, columns_of
+from hindcast.prep.dataset.manifest import OUTSIDE, Manifest
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset, read_manifest
 from hindcast.prep.errors import InputError
+from hindcast.prep.files.names import PETASTORM
 from hindcast.prep.files.targets import fetched, placed
 from hindcast.prep.grid.grid import Grid
 from hindcast.prep.grid.splits import Border, border
 from hindcast.prep.grid.steps import step_of
 from hindcast.prep.pipeline import Source, counts_of, joined_sources, load, plan_of, refuse_duplicates, setting_aside
-from hindcast.prep.readings.columns import coded, columns_of
 from hindcast.prep.sequences.chunks import KEPT, NO_SEAM, READINGS, Plan
 from hindcast.prep.sequences.overflow import refuse_overflow
 from hindcast.prep.sequences.work import worked

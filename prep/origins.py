@@ -8,9 +8,9 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
-from hindcast.prep.dataset.manifest import ORIGINS
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.files import storage
+from hindcast.prep.files.names import ORIGINS
 from hindcast.prep.files.placing import holds
 from hindcast.prep.files.targets import placed, refuse_taken
 from hindcast.prep.pipeline import load, write

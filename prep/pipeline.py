@@ -13,6 +13,8 @@ import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from hindcast.prep.dataset.columns import Columns, coded, columns_of
+from hindcast.prep.dataset.layout import Layout, best_windows_per_row
 from hindcast.prep.dataset.manifest import FORMAT, OUTSIDE, VERSION, Manifest
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset, must_be_dataset
 from hindcast.prep.errors import InputError
@@ -23,14 +25,12 @@ from hindcast.prep.grid.splits import SPLITS, Border, SeriesSplit, assign
 from hindcast.prep.grid.splits import borders as borders_of
 from hindcast.prep.grid.steps import infer_step, lay_grid, split_at
 from hindcast.prep.readings import loading as readings_
-from hindcast.prep.readings.columns import Columns, coded, columns_of
 from hindcast.prep.readings.joins import load_attributes, load_join
 from hindcast.prep.readings.loading import Readings
 from hindcast.prep.scaling.affine import Affine, AffineOfEach, Moments, Scaling, affine, merge
 from hindcast.prep.scaling.bounds import Bounds
 from hindcast.prep.scaling.quantiles import quartiles
 from hindcast.prep.sequences.chunks import READINGS, Plan, chunk_steps
-from hindcast.prep.sequences.layout import Layout, best_windows_per_row
 from hindcast.prep.sequences.ledger import Ledger
 from hindcast.prep.sequences.overflow import BeyondFloat32Error, refuse_overflow
 from hindcast.prep.sequences.segments import Cut

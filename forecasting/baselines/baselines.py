@@ -10,9 +10,9 @@ import numpy as np
 from hindcast.forecasting.baselines.linear import Linear, fit_linear
 from hindcast.forecasting.entrant import Entrant
 from hindcast.forecasting.forecast import Forecast
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.dataset.windows import Given
-from hindcast.prep.sequences.layout import Layout
 
 DAY_MICROS = 86_400_000_000
 

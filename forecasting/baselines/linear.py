@@ -12,9 +12,9 @@ from hindcast.forecasting.baselines.unmeasured import Holes, unmeasured
 from hindcast.forecasting.forecast import Forecast
 from hindcast.forecasting.inputs import must_be_numbers
 from hindcast.prep.dataset.blocks import Block
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.dataset.windows import Given, cut
-from hindcast.prep.sequences.layout import Layout
 
 PIECE = 8192
 PIECE_BYTES = 1 << 29

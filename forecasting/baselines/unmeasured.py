@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hindcast.prep.dataset.blocks import Block
-from hindcast.prep.sequences.layout import Layout
+from hindcast.prep.dataset.layout import Layout
 
 PIECE = 8192
 

@@ -15,10 +15,10 @@ from hindcast.forecasting.card import Card, must_forecast
 from hindcast.forecasting.rows import rows_of
 from hindcast.forecasting.task import FORECAST
 from hindcast.launch.forecasts.shipping import Shipped, loaded, ship
+from hindcast.prep.dataset.preparation import Preparation
 from hindcast.prep.errors import InputError
 from hindcast.prep.latest.contexts import Contexts, Wanted, contexts_of
 from hindcast.prep.latest.incoming import incoming
-from hindcast.prep.preparation import Preparation
 from hindcast.prep.spark.workers import settle
 
 ROWS_A_BATCH = 100_000

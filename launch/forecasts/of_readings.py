@@ -18,8 +18,8 @@ from hindcast.forecasting.task import FORECAST
 from hindcast.launch.forecasts.of_frames import forecast_readings
 from hindcast.launch.forecasts.of_windows import must_be_table, writer_of
 from hindcast.launch.watching.runs import run
-from hindcast.prep.dataset.manifest import MANIFEST
 from hindcast.prep.files import storage
+from hindcast.prep.files.names import MANIFEST
 from hindcast.prep.files.placing import placed_file
 from hindcast.prep.readings.sources import FORMATS
 

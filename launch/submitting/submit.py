@@ -17,11 +17,9 @@ from hindcast.launch.spark.session import OWN_ADDRESS
 from hindcast.launch.submitting.environment import pack_environment
 from hindcast.launch.submitting.package import write_package
 from hindcast.launch.watching.progress import Progress, console
+from hindcast.launch.watching.redaction import NO_SECRET, SECRET
 from hindcast.prep.errors import InputError
 
-# Everybody on this machine sees a command line. What Kubernetes calls secrets are names of theirs.
-SECRET = re.compile(r"(secret|password|token|(access|account|private)\.?key)(?!s?\w*\.?(file|provider|enabled))", re.IGNORECASE)
-NO_SECRET = re.compile(r"spark\.kubernetes\.|spark\.security\.credentials\.")
 IN_JAVA_OPTIONS = re.compile(r"-D([^=\s]+)=")
 # Options of spark-submit's that are settings.
 SHORT = {

@@ -8,9 +8,10 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from hindcast.launch.submitting.submit import NO_SECRET, SECRET
-
 HIDDEN = "***"
+# Everybody on this machine sees a command line. What Kubernetes calls secrets are names of theirs.
+SECRET = re.compile(r"(secret|password|token|(access|account|private)\.?key)(?!s?\w*\.?(file|provider|enabled))", re.IGNORECASE)
+NO_SECRET = re.compile(r"spark\.kubernetes\.|spark\.security\.credentials\.")
 # Who an address says that one is.
 IN_ADDRESS = re.compile(r"(\b[a-zA-Z][\w+.-]*://)[^/\s@'\"]+@")
 # name=value, in a query, a setting, or a property of Java's.

@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from hindcast.prep.dataset.blocks import Address, ArrayField, Block, read
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.dataset.windows import cut
-from hindcast.prep.sequences.layout import Layout
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -9,23 +9,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hindcast.prep.dataset.blocks import ArrayField
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.errors import InputError
 from hindcast.prep.grid.splits import Border, SeriesSplit
 from hindcast.prep.readings.vocabulary import Vocabulary
 from hindcast.prep.scaling.affine import Scaling
-from hindcast.prep.sequences.layout import Layout
 from hindcast.prep.spec import Spec
 
 FORMAT: Literal["hindcast-sequences"] = "hindcast-sequences"
 VERSION: Literal[2] = 2
-# The underscore keeps it out of what Petastorm and Spark take for data files.
-MANIFEST = "_manifest.json"
-# The names of folders and files beside it.
-TAIL = "_tail"
-QUARANTINE = "_quarantine"
-PETASTORM = "_common_metadata"
-# What names the datasets of a folder of them.
-ORIGINS = "_origins.json"
 # What is counted of readings that no split has.
 OUTSIDE = "outside"
 

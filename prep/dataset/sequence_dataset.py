@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hindcast.prep.dataset.blocks import Address, ArrayField, Block, read_each
-from hindcast.prep.dataset.manifest import MANIFEST, Manifest, parse_manifest
+from hindcast.prep.dataset.layout import Layout
+from hindcast.prep.dataset.manifest import Manifest, parse_manifest
+from hindcast.prep.dataset.preparation import Preparation
 from hindcast.prep.dataset.windows import Windows
 from hindcast.prep.errors import InputError
 from hindcast.prep.files import storage
+from hindcast.prep.files.names import MANIFEST
 from hindcast.prep.files.placing import holds, recover
 from hindcast.prep.grid.splits import SPLITS
-from hindcast.prep.preparation import Preparation
 from hindcast.prep.scaling.affine import Scaling
-from hindcast.prep.sequences.layout import Layout
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession

@@ -8,8 +8,8 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from hindcast.prep.dataset.blocks import Block
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.errors import InputError
-from hindcast.prep.sequences.layout import Layout
 
 
 @dataclass(frozen=True)

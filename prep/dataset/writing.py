@@ -18,10 +18,11 @@ from petastorm.unischema import Unischema
 from pyspark.sql import DataFrame, SparkSession
 
 from hindcast.prep.dataset.blocks import Address, read_anew
-from hindcast.prep.dataset.manifest import MANIFEST, PETASTORM, Manifest, Part, added, parse_manifest
+from hindcast.prep.dataset.manifest import Manifest, Part, added, parse_manifest
 from hindcast.prep.errors import InputError
 from hindcast.prep.files import storage
 from hindcast.prep.files.cache import cache_directory
+from hindcast.prep.files.names import MANIFEST, PETASTORM
 
 ROW_GROUP_MB = 16
 SCALARS = ("series", "start", "windows", "own_start", "own_stop")

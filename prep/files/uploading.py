@@ -18,10 +18,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from hindcast.prep.dataset.manifest import MANIFEST, ORIGINS, PETASTORM, QUARANTINE, TAIL
 from hindcast.prep.errors import InputError
 from hindcast.prep.files import storage
 from hindcast.prep.files.locks import MARKER, Marker, marked, refuse_marked
+from hindcast.prep.files.names import MANIFEST, ORIGINS, PETASTORM, QUARANTINE, TAIL
 from hindcast.prep.files.own_folders import opened
 from hindcast.prep.files.placing import scratch
 

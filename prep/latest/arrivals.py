@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hindcast.prep.preparation import Preparation
+from hindcast.prep.dataset.preparation import Preparation
 from hindcast.prep.readings.vocabulary import number_of
 
 # What comes in is looked through when it is so many readings, and as many as are held already.

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hindcast.prep.dataset.preparation import Preparation
 from hindcast.prep.dataset.windows import Given
 from hindcast.prep.grid.resampling import resample
 from hindcast.prep.latest.arrivals import NONE, Arrivals, Block
-from hindcast.prep.preparation import Preparation
 from hindcast.prep.readings.companions import calendar
 from hindcast.prep.scaling.affine import Scaling
 from hindcast.prep.sequences.segments import fill

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from hindcast.prep.preparation import Preparation
+from hindcast.prep.dataset.preparation import Preparation
 from hindcast.prep.readings.loading import load
 from hindcast.prep.spec import ReadingsSpec, validate
 

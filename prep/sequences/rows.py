@@ -12,11 +12,11 @@ from petastorm.unischema import Unischema, UnischemaField
 from pyspark.sql.types import IntegerType, StringType, TimestampType
 
 from hindcast.prep.dataset.blocks import ArrayField, npy_header
+from hindcast.prep.dataset.layout import Layout, rows_of
 from hindcast.prep.grid.grid import Grid
 from hindcast.prep.readings.companions import calendar
 from hindcast.prep.scaling.affine import Scaling
 from hindcast.prep.sequences.batching import by_bytes
-from hindcast.prep.sequences.layout import Layout, rows_of
 from hindcast.prep.sequences.segments import Segment
 from hindcast.prep.spec import CalendarSpec
 

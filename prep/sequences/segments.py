@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.grid.splits import SeriesSplit
-from hindcast.prep.sequences.layout import Layout
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,9 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from hindcast.prep.dataset.manifest import QUARANTINE, TAIL, Manifest, Part, added
+from hindcast.prep.dataset.manifest import Manifest, Part, added
 from hindcast.prep.dataset.writing import files_of, must_open, write_manifest, write_rows
+from hindcast.prep.files.names import QUARANTINE, TAIL
 from hindcast.prep.scaling.affine import Scaling
 from hindcast.prep.scaling.float32 import OVERFLOW
 from hindcast.prep.scaling.quantiles import Cells, Wanted, tally

@@ -17,8 +17,8 @@ from hindcast.deep.training.collective import HorovodRanks, OneProcess
 from hindcast.deep.training.training import digest_of, train
 from hindcast.deep.ways.started import started_by_horovod
 from hindcast.prep.dataset.blocks import Block
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.dataset.windows import Windows
-from hindcast.prep.sequences.layout import Layout
 
 # A last step of a single window: one of two ranks holds none of it.
 STEP, COUNT, CONTEXT, HORIZON = 16, 49, 24, 12

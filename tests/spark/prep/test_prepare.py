@@ -13,9 +13,9 @@ import pytest
 from petastorm import make_reader
 from pyspark.sql import SparkSession
 
-from hindcast.prep.dataset.manifest import MANIFEST
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.errors import InputError
+from hindcast.prep.files.names import MANIFEST
 from hindcast.prep.pipeline import prepare
 from hindcast.prep.spec import Spec
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from hindcast.prep.dataset.blocks import Block
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.dataset.manifest import Column
 from hindcast.prep.dataset.windows import Windows
 from hindcast.prep.scaling.affine import Affine, Scaling
-from hindcast.prep.sequences.layout import Layout
 
 HOUR = 3_600_000_000
 

@@ -8,9 +8,9 @@ import pytest
 from hindcast.forecasting.baselines.baselines import RepeatLast
 from hindcast.forecasting.card import Card, Gives, Sequences
 from hindcast.forecasting.values import forecast_values
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.errors import InputError
 from hindcast.prep.scaling.affine import Affine, AffineOfEach, Scaling
-from hindcast.prep.sequences.layout import Layout
 
 LAST = RepeatLast(Layout(context=3, horizon=2, stride=1, windows_per_row=1))
 CARD = Card[dict](

@@ -14,6 +14,7 @@ from hindcast.forecasting.inputs import left_aside, must_be_numbers
 from hindcast.launch.forecasts.of_windows import forecast_table
 from hindcast.launch.inspection import counted, how_many_series, show
 from hindcast.launch.watching.progress import console
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.dataset.manifest import Column, Manifest, Part
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.dataset.windows import WindowBatch
@@ -21,7 +22,6 @@ from hindcast.prep.errors import InputError
 from hindcast.prep.grid.splits import Border, SeriesSplit
 from hindcast.prep.readings.vocabulary import Vocabulary
 from hindcast.prep.scaling.affine import Affine, Scaling
-from hindcast.prep.sequences.layout import Layout
 from hindcast.prep.spec import Spec
 
 HOUR = 3_600_000_000

@@ -23,8 +23,8 @@ from pyspark.sql.types import IntegerType, StringType, TimestampType
 from hindcast.prep.dataset import exporting
 from hindcast.prep.dataset.blocks import Address, ArrayField, Block, read
 from hindcast.prep.dataset.exporting import nested, to_spark
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.dataset.windows import Windows
-from hindcast.prep.sequences.layout import Layout
 from hindcast.prep.sequences.rows import npy_column
 
 LAYOUT = Layout(context=3, lead=1, horizon=2, stride=2, windows_per_row=3)

@@ -17,11 +17,11 @@ from pyspark.sql import SparkSession
 
 from hindcast.prep.appending import append
 from hindcast.prep.dataset import writing
-from hindcast.prep.dataset.manifest import MANIFEST, ORIGINS, PETASTORM
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.errors import InputError
 from hindcast.prep.files import locks, storage
 from hindcast.prep.files.locks import MARKER
+from hindcast.prep.files.names import MANIFEST, ORIGINS, PETASTORM
 from hindcast.prep.grid.splits import SPLITS
 from hindcast.prep.origins import prepare_origins
 from hindcast.prep.pipeline import prepare

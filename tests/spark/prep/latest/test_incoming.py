@@ -7,8 +7,8 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from hindcast.prep.dataset.manifest import Column
+from hindcast.prep.dataset.preparation import Preparation
 from hindcast.prep.latest.incoming import incoming
-from hindcast.prep.preparation import Preparation
 from hindcast.prep.spec import CalendarSpec, GridSpec, ReadingsSpec
 
 MIDNIGHT = 1_740_787_200_000_000

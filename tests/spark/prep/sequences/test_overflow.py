@@ -14,9 +14,9 @@ from pyspark.sql import SparkSession
 from hindcast.prep import pipeline
 from hindcast.prep.appending import append
 from hindcast.prep.dataset import writing
-from hindcast.prep.dataset.manifest import MANIFEST
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.errors import InputError
+from hindcast.prep.files.names import MANIFEST
 from hindcast.prep.pipeline import prepare
 from hindcast.prep.readings.loading import load
 from hindcast.prep.spec import Spec

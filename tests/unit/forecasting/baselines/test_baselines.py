@@ -12,8 +12,8 @@ from hindcast.forecasting.baselines.linear import least_squares
 from hindcast.forecasting.forecast import Forecast, target_times
 from hindcast.forecasting.metrics import Errors, errors
 from hindcast.prep.dataset.blocks import Block
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.dataset.windows import Given, Windows
-from hindcast.prep.sequences.layout import Layout
 
 rng = np.random.default_rng(1)
 HOUR = 3_600_000_000

@@ -10,8 +10,8 @@ import pytest
 from hindcast.forecasting.baselines.baselines import enter
 from hindcast.forecasting.baselines.linear import Linear, least_squares
 from hindcast.forecasting.metrics import errors
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.dataset.windows import Given, Windows
-from hindcast.prep.sequences.layout import Layout
 from tests.unit.deep.conftest import HOUR, InMemory, windows_over
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from hindcast.prep.dataset.blocks import Block
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.dataset.windows import Given, Windows, cut
 from hindcast.prep.errors import InputError
-from hindcast.prep.sequences.layout import Layout
 
 LAYOUT = Layout(context=3, horizon=2, stride=2, windows_per_row=3)
 WITH_LEAD = Layout(context=3, lead=1, horizon=2, stride=2, windows_per_row=3)

@@ -16,10 +16,10 @@ from typing import Any
 import fsspec  # type: ignore[import-untyped]
 import pytest
 
-from hindcast.prep.dataset.manifest import MANIFEST, ORIGINS, PETASTORM
 from hindcast.prep.errors import InputError
 from hindcast.prep.files import locks, storage, uploading
 from hindcast.prep.files.locks import MARKER
+from hindcast.prep.files.names import MANIFEST, ORIGINS, PETASTORM
 from hindcast.prep.files.placing import holds
 from hindcast.prep.files.targets import Target, fetched, placed, refuse_taken
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 from hindcast.prep.dataset.manifest import Column
+from hindcast.prep.dataset.preparation import Preparation
 from hindcast.prep.latest import arrivals as arrivals_
 from hindcast.prep.latest import contexts as contexts_
 from hindcast.prep.latest.contexts import Contexts, Wanted, contexts_of
-from hindcast.prep.preparation import Preparation
 from hindcast.prep.readings.companions import calendar
 from hindcast.prep.scaling.affine import Affine, AffineOfEach, Scaling
 from hindcast.prep.sequences.chunks import Plan, assembled

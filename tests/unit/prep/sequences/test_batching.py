@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hindcast.prep.dataset.blocks import ArrayField
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.grid.grid import Grid
 from hindcast.prep.scaling.affine import Affine, Scaling
 from hindcast.prep.sequences import rows
 from hindcast.prep.sequences.batching import by_bytes
-from hindcast.prep.sequences.layout import Layout
 from hindcast.prep.sequences.rows import Encoding, encode
 from hindcast.prep.sequences.segments import Segment
 from hindcast.prep.spec import CalendarSpec

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
+from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.grid.splits import SeriesSplit
-from hindcast.prep.sequences.layout import Layout
 from hindcast.prep.sequences.segments import Chunk, Cut, Segment, fill, parts, runs, segments
 
 NAN = np.nan

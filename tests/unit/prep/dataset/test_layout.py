@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hindcast.prep.sequences.layout import Layout, best_windows_per_row, rows_of
+from hindcast.prep.dataset.layout import Layout, best_windows_per_row, rows_of
 
 layouts = st.builds(
     Layout,
