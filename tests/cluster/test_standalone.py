@@ -107,9 +107,9 @@ def bare(standalone: Standalone, tmp_path: Path) -> str:
     ours, its = (sysconfig.get_path("purelib", vars=where) for where in (None, {"base": str(folder)}))
     Path(its, "sitecustomize.py").write_text(f"import sys; sys.path.append({ours!r})")
     python = str(folder / "bin" / "python")
-    command = [python, "-c", "import prep"]
+    command = [python, "-c", "import hindcast"]
     lacks = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=standalone.environment)
-    assert "No module named 'prep'" in lacks.stderr
+    assert "No module named 'hindcast'" in lacks.stderr
     return python
 
 
