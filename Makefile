@@ -1,7 +1,8 @@
-# make demo    everything from a fresh clone to a report          make test    every test, from a fresh clone
-# make lint    style and types                                     make bench   the measurements behind the documentation's numbers
-# make lock    resolve the requirements anew
-.PHONY: demo test test-cluster test-spark test-parallel test-unit test-fast lint bench lock install install-dev clean
+# make demo         everything from a fresh clone to a report     make test     every test but those of the next two lines
+# make lint         style and types                               make bench    the measurements behind the documentation's numbers
+# make test-faults  a cluster, and what dies on it                make release  what is slow and rarely breaks
+# make lock         resolve the requirements anew
+.PHONY: demo test test-faults release test-spark test-parallel test-unit test-fast lint bench lock install install-dev clean
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
@@ -14,25 +15,30 @@ install:
 install-dev:
 	@requirements/install.sh $(VENV) dev
 
-# Three at a time on two cores: much of what starts ranks and clusters is waiting. The longest come first.
+# Three at a time on two cores: much of what starts ranks is waiting. The longest comes first.
 test: install-dev
 	$(MAKE) --keep-going --jobs 3 --output-sync=line $(SUITES)
 
-SUITES := test-cluster test-spark test-parallel test-unit
-
-test-cluster: install-dev
-	$(PYTHON) -m pytest tests/cluster tests/fresh
+SUITES := test-spark test-parallel test-unit
 
 test-spark test-parallel: test-%: install-dev
 	$(PYTHON) -m pytest tests/$*
 
 # And whatever is in none of the others.
 test-unit: install-dev
-	$(PYTHON) -m pytest tests $(addprefix --ignore=tests/,cluster fresh spark parallel)
+	$(PYTHON) -m pytest tests $(addprefix --ignore=tests/,cluster release spark parallel)
+
+# A standalone cluster of several processes, or of several hosts, which lose each other.
+test-faults: install-dev
+	$(PYTHON) -m pytest tests/cluster
+
+# Before a release, and before a change of what it tests is called done.
+release: install-dev
+	$(PYTHON) -m pytest tests/release
 
 # What runs in one process, without Horovod's ranks, a cluster or a machine to install on.
 test-fast: install-dev
-	$(PYTHON) -m pytest -m "not parallel and not cluster and not fresh"
+	$(PYTHON) -m pytest -m "not parallel and not cluster and not release"
 
 lint: install-dev
 	$(VENV)/bin/ruff check .

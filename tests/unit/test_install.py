@@ -1,4 +1,4 @@
-"""requirements/install.sh: what it refuses, and what it repeats. The whole of it runs in tests/fresh."""
+"""requirements/install.sh: what it refuses, and what it repeats. The whole of it runs in tests/release."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def bare_root(shared: Path) -> Path:
     return tool
 
 
-@pytest.mark.fresh
+@pytest.mark.release
 @pytest.mark.timeout(SECONDS + 10 * LAST_SECONDS)
 def test_the_documented_installation_works_in_a_bare_debian(bare_root: Path, tmp_path: Path) -> None:
     # Its mounts of /dev and /proc are seen in its own namespace alone, and gone with it however it ends.
