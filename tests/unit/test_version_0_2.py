@@ -1,4 +1,4 @@
-"""Models that version 0.2 wrote load, and forecast what they forecast then."""
+"""Models and datasets that version 0.2 wrote are read, and say what they said then."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 
 from hindcast.classical import hmm
 from hindcast.launch.models import load_any
+from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.dataset.windows import Given
 
 FOLDER = Path(__file__).resolve().parents[1] / "data" / "v0_2"
@@ -51,3 +52,13 @@ def test_an_estimator_of_version_0_2_scores_and_decodes_as_it_did(expected: Mapp
     model, X = hmm.load(FOLDER / "estimator.json"), expected["X"].astype(float)
     assert model.score(X) == pytest.approx(float(expected["estimator_score"]), abs=1e-6)
     np.testing.assert_array_equal(model.predict(X), expected["estimator_states"])
+
+
+def test_a_dataset_of_version_0_2_is_read_as_it_was() -> None:
+    dataset = SequenceDataset.open(FOLDER / "fleet.seq")
+    assert dataset.digest == "95d51be16c017084d1f4affd27a344b1532e32e6281a88654e26422ea299cf1b"
+    windows = {split: dataset.windows(split) for split in ("train", "validation", "test")}
+    assert {split: len(of_split) for split, of_split in windows.items()} == {"train": 62, "validation": 6, "test": 18}
+    batch = windows["train"].batch([0, 1])
+    assert batch.context.sum() == pytest.approx(13.996799, abs=1e-5)
+    assert not dataset.preparation.joined
