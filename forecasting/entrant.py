@@ -37,14 +37,14 @@ class Entrant:
 
 def must_be_names(names: Iterable[str], reserved: Iterable[str]) -> None:
     """Raises InputError for a name that is none, that is given twice, or that one of the `reserved` (baselines) has."""
-    taken, seen = set(reserved), set[str]()
+    baselines, earlier = set(reserved), set[str]()
     for name in names:
         if not NAME.fullmatch(name):
             raise InputError(
                 f"entrant {name!r}: a name has 1 to 60 letters, digits, and - _ +, and begins with a letter or a digit"
             )
-        if name in taken:
+        if name in baselines:
             raise InputError(f"entrant {name!r}: is the name of a baseline, which is in every comparison: choose another")
-        if name in seen:
+        if name in earlier:
             raise InputError(f"entrant {name!r}: the name is given twice, and each entrant needs one of its own: NAME=…")
-        seen.add(name)
+        earlier.add(name)

@@ -11,7 +11,7 @@ NUMBERS = frozenset({"real", "count"})
 # How a channel is called, and what it holds.
 HOLDS = {"real": ("a real number", "numbers"), "count": ("a count", "counts"), "category": ("a category", "categories")}
 # Where in the settings channels are said to be of a kind.
-NAMED = {"count": "counts", "category": "categories"}
+TABLES = {"count": "counts", "category": "categories"}
 
 
 def must_hold(dataset: SequenceDataset, kinds: Collection[str], who: str) -> None:
@@ -21,14 +21,14 @@ def must_hold(dataset: SequenceDataset, kinds: Collection[str], who: str) -> Non
     if not others:
         return
     fine = ", ".join(channel.name for channel in channels if channel.kind in kinds) or "there is none yet"
-    one, several = HOLDS[others[0].kind]
+    singular, plural = HOLDS[others[0].kind]
     names = [channel.name for channel in others if channel.kind == others[0].kind]
-    which = f"channel {names[0]!r} is {one}" if len(names) == 1 else f"channels {', '.join(map(repr, names))} are {several}"
-    named = " and ".join(f"readings.{table}" for kind, table in NAMED.items() if kinds == {kind})
-    asked = f"name them with {named}, too" if named else "none with readings.categories"
+    which = f"channel {names[0]!r} is {singular}" if len(names) == 1 else f"channels {', '.join(map(repr, names))} are {plural}"
+    tables = " and ".join(f"readings.{table}" for kind, table in TABLES.items() if kinds == {kind})
+    instruction = f"name them with {tables}, too" if tables else "none with readings.categories"
     raise InputError(
         f"{dataset.location}: {which}, and {who}. Prepare it again: name such channels ({fine}) with readings.values, and "
-        f"{asked}; or choose another model"
+        f"{instruction}; or choose another model"
     )
 
 
@@ -41,13 +41,15 @@ def must_be_numbers(dataset: SequenceDataset) -> None:
     )
 
 
-def left_aside(dataset: SequenceDataset, takers: Sequence[str]) -> str:
+def exclusive_inputs(dataset: SequenceDataset, takers: Sequence[str]) -> str:
     """In a sentence, what of the dataset these models alone look at; empty where there is nothing. Labels are no input anyway."""
     manifest = dataset.manifest
-    found = {"covariates": manifest.covariates, "attributes": manifest.attributes}
-    named = [f"{what} ({', '.join(column.name for column in columns)})" for what, columns in found.items() if columns]
-    if not named:
+    columns_by_use = {"covariates": manifest.covariates, "attributes": manifest.attributes}
+    phrases = [f"{what} ({', '.join(column.name for column in used)})" for what, used in columns_by_use.items() if used]
+    if not phrases:
         return ""
     return (
-        f"Inputs of {' and '.join(takers)} alone: {' and '.join(named)}." if takers else f"Inputs of none: {' and '.join(named)}."
+        f"Inputs of {' and '.join(takers)} alone: {' and '.join(phrases)}."
+        if takers
+        else f"Inputs of none: {' and '.join(phrases)}."
     )

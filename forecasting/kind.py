@@ -107,8 +107,8 @@ class Takes:
         """Raises InputError, naming the channel, where one is of another kind. `who`: in words, whose limits these are."""
         if self.channels == NUMBERS:
             must_be_numbers(dataset)
-        held = " or ".join(plural for kind, (_, plural) in HOLDS.items() if kind in self.channels)
-        must_hold(dataset, self.channels, f"{who} takes {held}")
+        contents = " or ".join(plural for kind, (_, plural) in HOLDS.items() if kind in self.channels)
+        must_hold(dataset, self.channels, f"{who} takes {contents}")
 
 
 @dataclass(frozen=True)

@@ -45,9 +45,9 @@ class Errors:
 
 def errors(mean: np.ndarray, target: np.ndarray, observed: np.ndarray) -> Errors:
     """Of forecasts (windows, horizon, channels) against `target`, of the same shape; only targets that were measured count."""
-    seen = observed.astype(bool)
-    difference = np.where(seen, mean.astype(np.float64) - target, 0.0)
-    return Errors(seen.sum(axis=0), (difference**2).sum(axis=0), np.abs(difference).sum(axis=0))
+    measured = observed.astype(bool)
+    difference = np.where(measured, mean.astype(np.float64) - target, 0.0)
+    return Errors(measured.sum(axis=0), (difference**2).sum(axis=0), np.abs(difference).sum(axis=0))
 
 
 def _ratio(total: float, count: float) -> float:

@@ -69,14 +69,14 @@ def score(entrants: Sequence[Entrant], dataset: SequenceDataset, on_progress: Ca
 def examples(entrants: Sequence[Entrant], dataset: SequenceDataset, count: int) -> list[Example]:
     """Evenly spaced test windows, so that nobody picks the pretty ones."""
     windows = dataset.windows("test")
-    chosen = []
+    windows_shown = []
     for number in np.unique(np.linspace(0, len(windows) - 1, count).round().astype(int)):
         batch = windows.batch(np.array([number]))
         centre, scale = dataset.scaling.of(batch.series)
-        forecasts = {one.name: forecast_of(one, batch, dataset.layout).in_units(centre, scale) for one in entrants}
+        forecasts = {entrant.name: forecast_of(entrant, batch, dataset.layout).in_units(centre, scale) for entrant in entrants}
         context, target = (Forecast(values).in_units(centre, scale).mean[0] for values in (batch.context, batch.target))
-        chosen.append(Example(int(number), batch, context, target, forecasts))
-    return chosen
+        windows_shown.append(Example(int(number), batch, context, target, forecasts))
+    return windows_shown
 
 
 def try_out(entrant: Entrant, dataset: SequenceDataset) -> None:
@@ -132,8 +132,8 @@ def _checked(name: str, answer: Any, batch: WindowBatch, layout: Layout) -> Fore
         if array is None and field == "deviation":
             continue
         if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-            found = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
-            raise InputError(f"{name}: found a forecast whose {field} is {found}, expected a NumPy array of floats")
+            kind = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+            raise InputError(f"{name}: found a forecast whose {field} is {kind}, expected a NumPy array of floats")
         if array.shape != expected:
             raise InputError(
                 f"{name}: found a forecast whose {field} has shape {array.shape}, expected {expected}: (windows, "

@@ -82,11 +82,11 @@ def _try_out(entrant: Entrant, dataset: SequenceDataset) -> None:
 
 
 def _compare(
-    entrants: Sequence[Entrant], dataset: SequenceDataset, season: int, drawn: int, on_progress: Callable[[str], None]
+    entrants: Sequence[Entrant], dataset: SequenceDataset, season: int, example_count: int, on_progress: Callable[[str], None]
 ) -> Result:
     from hindcast.forecasting.report.forecasts import compare
 
-    return compare(entrants, dataset, season, drawn, on_progress)
+    return compare(entrants, dataset, season, example_count, on_progress)
 
 
 def _columns(gives: Gives | None) -> tuple[tuple[str, pa.DataType], ...]:

@@ -30,8 +30,8 @@ def forecast_values(model: Forecaster, card: Card[Any], values: np.ndarray, seri
     faults = np.argwhere(~np.isfinite(windows))
     if len(faults):
         window, step, channel = faults[0]
-        found = windows[window, step, channel]
-        raise InputError(f"window {window}, step {step}, {data.channels[channel]}: found {found}, expected a finite number")
+        value = windows[window, step, channel]
+        raise InputError(f"window {window}, step {step}, {data.channels[channel]}: found {value}, expected a finite number")
     centre, scale = data.scaling.of([series] * len(windows))
     scaled = ((windows - centre[:, None]) / scale[:, None]).astype(np.float32)
     return model.forecast(Given.of(scaled)).in_units(centre, scale)

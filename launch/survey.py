@@ -14,7 +14,7 @@ from hindcast.forecasting.report.numbers import count, fixed, short, span
 from hindcast.forecasting.report.survey.faults import decision, faults
 from hindcast.forecasting.report.survey.page import closest, strips, write
 from hindcast.forecasting.report.survey.text import bars, box
-from hindcast.forecasting.report.survey.words import lead, moment, plural, share, some
+from hindcast.forecasting.report.survey.words import lead, moment, plural, share, short_list
 from hindcast.launch.settings import Settings
 from hindcast.launch.spark.cluster import session_on
 from hindcast.launch.watching.progress import Progress, console
@@ -74,7 +74,7 @@ def _print_faults(findings: Findings, spec: Spec) -> None:
     for fault in faults(findings, spec):
         style = "bold red" if fault.stops else ""
         table.add_row(
-            Text(fault.name, style), Text(fault.found), Text(fault.treatment, style), Text("\n".join(fault.settings) or "–")
+            Text(fault.name, style), Text(fault.extent), Text(fault.treatment, style), Text("\n".join(fault.settings) or "–")
         )
     if table.row_count:
         console.print(table)
@@ -96,7 +96,7 @@ def _print_channels(findings: Findings) -> None:
     console.print(table)
     for channel in findings.channels[:CHANNELS]:
         if channel.words is not None:
-            commonest = some([f"{word} {count(number)}" for word, number in channel.words.commonest])
+            commonest = short_list([f"{word} {count(number)}" for word, number in channel.words.commonest])
             console.print(Text(f"{channel.name}: {plural(channel.words.distinct, 'category', 'categories')}, {commonest}"))
     _print_rest(len(findings.channels) - CHANNELS, "channel", "channels")
 
@@ -165,7 +165,7 @@ def _print_series(findings: Findings) -> None:
         order = "unknown" if one.out_of_order is None else count(one.out_of_order)
         step = span(one.step / 1e6) if one.step else "–"
         in_time.add_row(Text(name), count(one.readings), long, step, count(one.gaps), count(one.duplicates), order)
-        lone = some([*one.constant, *one.empty], 2) if one.constant or one.empty else "–"
+        lone = short_list([*one.constant, *one.empty], 2) if one.constant or one.empty else "–"
         values.add_row(Text(name), share(one.missing, one.values), count(bad), count(one.outliers), Text(lone))
     console.print(in_time)
     console.print(values)

@@ -82,12 +82,12 @@ def naive_error(dataset: SequenceDataset, season: int) -> np.ndarray:
     """
     total, count = np.zeros(len(dataset.channels)), np.zeros(len(dataset.channels))
     for block in dataset.blocks("train"):
-        for values, seen, start, stop in zip(block.values, block.observed, block.own_start, block.own_stop, strict=True):
+        for values, observed, start, stop in zip(block.values, block.observed, block.own_start, block.own_stop, strict=True):
             begin = max(start, season)
             if stop <= begin:
                 continue
             now, then = slice(begin, stop), slice(begin - season, stop - season)
-            both = (seen[now] & seen[then]).astype(bool)
+            both = (observed[now] & observed[then]).astype(bool)
             total += np.where(both, np.abs(values[now].astype(np.float64) - values[then]), 0).sum(axis=0)
             count += both.sum(axis=0)
     return total / np.maximum(count, 1)

@@ -67,9 +67,9 @@ def least_squares(blocks: Iterable[Block], layout: Layout, ridge: float = 0.0) -
     for block in blocks:
         for piece in normal_equations(block, layout):
             total = total + piece
-        found = Holes.of(block, layout)
-        if len(found.row):
-            holes.append(found)
+        block_holes = Holes.of(block, layout)
+        if len(block_holes.row):
+            holes.append(block_holes)
     gram, moment = total.gram, total.moment
     weights, measured = np.zeros_like(moment), np.full(layout.horizon, gram[-1, -1])
     for step, missing in unmeasured(holes, layout):
@@ -108,8 +108,10 @@ def normal_equations(block: Block, layout: Layout) -> Iterator[NormalEquations]:
     size = max(1, min(PIECE, PIECE_BYTES // (8 * layout.window * block.values.shape[2])))
     for row in range(len(block.windows)):
         offsets = np.arange(block.windows[row]) * layout.stride
-        for some in np.split(offsets, range(size, len(offsets), size)):
-            values, observed = (cut(array[row : row + 1], layout.window)[0, some] for array in (block.values, block.observed))
+        for first_steps in np.split(offsets, range(size, len(offsets), size)):
+            values, observed = (
+                cut(array[row : row + 1], layout.window)[0, first_steps] for array in (block.values, block.observed)
+            )
             windows = np.moveaxis(values, 2, 1).reshape(-1, layout.window).astype(np.float64)
             measured = np.moveaxis(observed[:, future:], 2, 1).reshape(-1, layout.horizon) > 0
             relative = windows - windows[:, context - 1 : context]

@@ -37,8 +37,8 @@ def unmeasured(holes: Sequence[Holes], layout: Layout) -> Iterator[tuple[int, np
         matrix, before = np.zeros((0, 0)), None
         for step in range(first, layout.horizon, layout.stride):
             sums = _Sums.zero(layout.context - 1, layout.context - 1 if before is None else places, places)
-            for found in holes:
-                for part in found.windows(layout, step):
+            for block_holes in holes:
+                for part in block_holes.windows(layout, step):
                     sums.add(*part)
             matrix = sums.rows if before is None else _moved(matrix, before, sums)
             before = sums
@@ -69,11 +69,11 @@ class Holes:
         start = self.at - (layout.look_back + step)
         number, between = np.divmod(start, layout.stride)
         last = self.block.windows[self.row] - 1
-        chosen = np.flatnonzero((between == 0) & (number >= 0) & (number <= last))
+        numbers = np.flatnonzero((between == 0) & (number >= 0) & (number <= last))
         contexts = np.lib.stride_tricks.sliding_window_view(self.block.values, layout.context, axis=1)
-        for some in np.split(chosen, range(PIECE, len(chosen), PIECE)):
-            values = contexts[self.row[some], start[some], self.channel[some]].astype(np.float64)
-            yield np.diff(values, axis=1), number[some] == 0, number[some] == last[some]
+        for piece in np.split(numbers, range(PIECE, len(numbers), PIECE)):
+            values = contexts[self.row[piece], start[piece], self.channel[piece]].astype(np.float64)
+            yield np.diff(values, axis=1), number[piece] == 0, number[piece] == last[piece]
 
 
 @dataclass
@@ -94,27 +94,27 @@ class _Sums:
 
     @classmethod
     def zero(cls, differences: int, rows: int, places: int) -> _Sums:
-        kept = differences - places
-        shapes = (rows, differences), (differences,), (kept, kept), (kept, kept)
+        shared = differences - places
+        shapes = (rows, differences), (differences,), (shared, shared), (shared, shared)
         return cls(0, *map(np.zeros, shapes))
 
     def add(self, windows: np.ndarray, first: np.ndarray, last: np.ndarray) -> None:
-        kept = len(self.leaving)
+        shared = len(self.leaving)
         self.count += len(windows)
         self.rows += windows[:, : len(self.rows)].T @ windows
         self.sums += windows.sum(axis=0)
         if first.any():
-            self.leaving += windows[first, :kept].T @ windows[first, :kept]
+            self.leaving += windows[first, :shared].T @ windows[first, :shared]
         if last.any():
-            later = windows[last, windows.shape[1] - kept :]
+            later = windows[last, windows.shape[1] - shared :]
             self.entering += later.T @ later
 
 
 def _moved(matrix: np.ndarray, before: _Sums, sums: _Sums) -> np.ndarray:
     """The matrix of the windows that `sums` are of, from that of the step before in which `before` are."""
     new, places = np.empty_like(matrix), len(sums.rows)
-    kept = len(matrix) - places
-    new[places:, places:] = matrix[:kept, :kept] - before.leaving + sums.entering
+    shared = len(matrix) - places
+    new[places:, places:] = matrix[:shared, :shared] - before.leaving + sums.entering
     new[:places], new[:, :places] = sums.rows, sums.rows.T
     return new
 

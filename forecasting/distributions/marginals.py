@@ -58,10 +58,10 @@ class Components(ABC):
         """E |X_i − X_j| of independent draws from two of the components, (..., channels, N, N)."""
 
     @abstractmethod
-    def sample(self, chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """A draw (count, windows, horizon, channels) from the component that is `chosen` (count, windows, horizon)."""
+    def sample(self, component: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A draw (count, windows, horizon, channels) from `component` (count, windows, horizon), numbers of components."""
 
-    def chosen(self, channels: slice, components: np.ndarray) -> Self:
+    def subset(self, channels: slice, components: np.ndarray) -> Self:
         """Some of the channels and, by their numbers, some of the components, of those that are the same for all windows."""
         return self._with({name: values[channels][:, components] for name, values in self._parameters().items()})
 
@@ -111,12 +111,12 @@ class Discrete(Components):
         """By summation over the values of one of the two."""
         low, high = self._support()
         points = np.arange((high - low).max() + 1).reshape(-1, *[1] * low.ndim) + low
-        of_one = []
+        distances = []
         for j in range(low.shape[-1]):
             x = points[..., j, None]
             probability = np.exp(self.log_density(x)[..., j])
-            of_one.append(np.einsum("m...,m...i->...i", probability, self.distance(x)))
-        return np.stack(of_one, axis=-1)
+            distances.append(np.einsum("m...,m...i->...i", probability, self.distance(x)))
+        return np.stack(distances, axis=-1)
 
 
 @dataclass(frozen=True)
@@ -150,8 +150,8 @@ class Normals(Continuous):
         apart = self.location[..., :, None] - self.location[..., None, :]
         return _normal_distance(apart, np.hypot(self.scale[..., :, None], self.scale[..., None, :]))
 
-    def sample(self, chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        location, scale = picked(self.location, chosen), picked(self.scale, chosen)
+    def sample(self, component: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        location, scale = picked(self.location, component), picked(self.scale, component)
         return location + scale * rng.standard_normal(location.shape)
 
 
@@ -194,15 +194,15 @@ class Students(Continuous):
         slope = (np.pi / 2 * np.cosh(ABSCISSAS) * np.cosh(np.pi / 2 * np.sinh(ABSCISSAS))).reshape(z.shape)
         mass = np.exp(self._log_standard(z)) * slope * (ABSCISSAS[1] - ABSCISSAS[0])
         points = self.location + self.scale * z
-        of_one = [
+        distances = [
             np.einsum("m...,m...i->...i", mass[..., j], self.distance(points[..., j, None])) for j in range(points.shape[-1])
         ]
-        over_second = np.stack(of_one, axis=-1)
+        over_second = np.stack(distances, axis=-1)
         second_is_narrower = self.scale[..., None, :] <= self.scale[..., :, None]
         return np.where(second_is_narrower, over_second, over_second.swapaxes(-1, -2))
 
-    def sample(self, chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        location, scale, dof = (picked(p, chosen) for p in (self.location, self.scale, self.dof))
+    def sample(self, component: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        location, scale, dof = (picked(p, component) for p in (self.location, self.scale, self.dof))
         return location + scale * rng.standard_t(dof)
 
     def _log_standard(self, z: np.ndarray) -> np.ndarray:
@@ -244,8 +244,8 @@ class Poissons(Discrete):
         beyond = self.rate * (1 - self.cdf(x - 1)) - x * (1 - self.cdf(x))
         return x - self.rate + 2 * beyond
 
-    def sample(self, chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return rng.poisson(picked(self.rate, chosen)).astype(np.float64)
+    def sample(self, component: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return rng.poisson(picked(self.rate, component)).astype(np.float64)
 
     def _support(self) -> tuple[np.ndarray, np.ndarray]:
         return _about(self.rate, self.rate, np.inf)
@@ -285,11 +285,11 @@ class Binomials(Discrete):
 
     def distance(self, x: np.ndarray) -> np.ndarray:
         """x − mean + 2 E max(X − x, 0), of which E[X; X > x] = mean · P(one of a trial fewer > x − 1)."""
-        one_fewer = _binomial_cdf(x - 1, np.maximum(self.trials - 1, 0), self.probability)
-        return x - self.mean + 2 * (self.mean * (1 - one_fewer) - x * (1 - self.cdf(x)))
+        reached = _binomial_cdf(x - 1, np.maximum(self.trials - 1, 0), self.probability)
+        return x - self.mean + 2 * (self.mean * (1 - reached) - x * (1 - self.cdf(x)))
 
-    def sample(self, chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        trials, probability = picked(self.trials, chosen), picked(self.probability, chosen)
+    def sample(self, component: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        trials, probability = picked(self.trials, component), picked(self.probability, component)
         return rng.binomial(trials.astype(np.int64), probability).astype(np.float64)
 
     def _support(self) -> tuple[np.ndarray, np.ndarray]:
@@ -334,8 +334,8 @@ class Symbols(Discrete):
         of_each = self.table * np.abs(np.arange(self.table.shape[-1]) - x[..., None])
         return of_each.sum(axis=-1)
 
-    def sample(self, chosen: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        below = np.moveaxis(self._cumulative, 1, 0)[chosen]
+    def sample(self, component: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        below = np.moveaxis(self._cumulative, 1, 0)[component]
         return (rng.random(below.shape[:-1])[..., None] >= below[..., :-1]).sum(axis=-1).astype(np.float64)
 
     def _support(self) -> tuple[np.ndarray, np.ndarray]:
@@ -350,12 +350,12 @@ class Symbols(Discrete):
         return table[np.arange(channels)[:, None], np.arange(N), np.nan_to_num(x).astype(np.int64)]
 
 
-def picked(parameter: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """(count, windows, horizon, channels): a parameter of the component that is `chosen` (count, windows, horizon)."""
+def picked(parameter: np.ndarray, component: np.ndarray) -> np.ndarray:
+    """(count, windows, horizon, channels): a parameter of `component` (count, windows, horizon)."""
     if parameter.ndim == 2:
-        return parameter.T[chosen]
-    windows, horizon = chosen.shape[1:]
-    return parameter.swapaxes(-1, -2)[np.arange(windows)[:, None], np.arange(horizon), chosen]
+        return parameter.T[component]
+    windows, horizon = component.shape[1:]
+    return parameter.swapaxes(-1, -2)[np.arange(windows)[:, None], np.arange(horizon), component]
 
 
 def _normal_distance(apart: np.ndarray, deviation: np.ndarray) -> np.ndarray:

@@ -71,10 +71,10 @@ class Mixture:
         Continuous: where the cdf is q, to 1e-10 of its own size or of that of the whole mixture; discrete: the lowest value whose
         cdf reaches q. Raises InputError for q outside of 0 … 1.
         """
-        asked = np.asarray(q, np.float64)
-        if asked.ndim > 1 or not ((asked >= 0) & (asked <= 1)).all():
+        probabilities = np.asarray(q, np.float64)
+        if probabilities.ndim > 1 or not ((probabilities >= 0) & (probabilities <= 1)).all():
             raise InputError(f"q: found {q!r}, expected a probability, or a list of them")
-        everywhere = np.broadcast_to(asked.reshape(*asked.shape, 1, 1, 1), (*asked.shape, *self.shape))
+        everywhere = np.broadcast_to(probabilities.reshape(*probabilities.shape, 1, 1, 1), (*probabilities.shape, *self.shape))
         return self._outside(self._each(_quantile, everywhere))
 
     def crps(self, x: np.ndarray) -> np.ndarray:
@@ -92,12 +92,12 @@ class Mixture:
         The channels of a step come of one component, within which they are independent. Steps are independent: these are draws
         from each step's distribution, not paths.
         """
-        chosen = np.zeros((count, *self.weights.shape[:2]), np.int64)
+        component = np.zeros((count, *self.weights.shape[:2]), np.int64)
         below = np.cumsum(self.weights, axis=-1)
-        u = rng.random(chosen.shape) * below[..., -1]
+        u = rng.random(component.shape) * below[..., -1]
         for n in range(below.shape[-1] - 1):
-            chosen += u >= below[..., n]
-        return self._outside(np.concatenate([part.sample(chosen, rng) for part in self.parts], axis=-1))
+            component += u >= below[..., n]
+        return self._outside(np.concatenate([part.sample(component, rng) for part in self.parts], axis=-1))
 
     def in_units(self, centre: np.ndarray, scale: np.ndarray) -> Mixture:
         """That of value · scale + centre; both (windows, channels), scale above 0."""
@@ -180,8 +180,8 @@ def _quantile(part: Components, weights: np.ndarray, q: np.ndarray) -> np.ndarra
         return _lowest_that_reaches(part, weights, q)
     assert isinstance(part, Continuous)
     inner = (q > 0) & (q < 1)
-    found = _where_cdf_is(part, weights, np.where(inner, q, 0.5))
-    return np.where(inner, found, np.where(q > 0, np.inf, -np.inf))
+    inside = _where_cdf_is(part, weights, np.where(inner, q, 0.5))
+    return np.where(inner, inside, np.where(q > 0, np.inf, -np.inf))
 
 
 def _where_cdf_is(part: Continuous, weights: np.ndarray, q: np.ndarray) -> np.ndarray:

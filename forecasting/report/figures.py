@@ -41,12 +41,12 @@ def forecast(example: Example, channel: int, past: int, lead: int, looks: Mappin
         _draw(axes, times, line.mean[:, channel], looks[line.model])
     # The last of the past joins what happened, so that the truth is one line, unless there are steps between the two.
     last = np.where(lead > 0, np.nan, history[-1:])
-    joined, known = np.r_[before[-1:], times], np.r_[last, np.where(observed, actual, np.nan)]
+    joined, values = np.r_[before[-1:], times], np.r_[last, np.where(observed, actual, np.nan)]
     axes.axvspan(joined[0], joined[-1], color=stand_in("shade"), linewidth=0, zorder=0)
     axes.plot(before, history, color=stand_in("muted"), linewidth=1.1)
-    axes.plot(joined, known, color=stand_in("ink"), linewidth=1.5, zorder=2.5)
-    alone = _isolated(np.isfinite(known))
-    axes.plot(joined[alone], known[alone], ".", color=stand_in("ink"), markersize=5, zorder=2.5)
+    axes.plot(joined, values, color=stand_in("ink"), linewidth=1.5, zorder=2.5)
+    alone = _isolated(np.isfinite(values))
+    axes.plot(joined[alone], values[alone], ".", color=stand_in("ink"), markersize=5, zorder=2.5)
     filled = np.where(_touching(~observed), actual, np.nan)
     axes.plot(times, filled, color=stand_in("muted"), linewidth=1.1, linestyle=(0, (1, 1.6)), zorder=2.4)
     edges = [edge for line in example.lines for band in _bands(line, channel) for edge in band]
@@ -152,10 +152,10 @@ def _dots(x: np.ndarray) -> dict[str, Any]:
     return {"marker": "o", "markersize": 4} if len(x) <= 4 else {}
 
 
-def _isolated(known: np.ndarray) -> np.ndarray:
+def _isolated(present: np.ndarray) -> np.ndarray:
     """(steps,) which of the known values have no known neighbour, and so would not show in a line."""
-    padded = np.r_[False, known, False]
-    return known & ~padded[:-2] & ~padded[2:]
+    padded = np.r_[False, present, False]
+    return present & ~padded[:-2] & ~padded[2:]
 
 
 def _touching(filled: np.ndarray) -> np.ndarray:

@@ -21,31 +21,31 @@ PAST_HORIZONS = 3
 
 
 def compare(
-    entrants: Sequence[Entrant], dataset: SequenceDataset, season: int, drawn: int, on_progress: Callable[[str], None]
+    entrants: Sequence[Entrant], dataset: SequenceDataset, season: int, example_count: int, on_progress: Callable[[str], None]
 ) -> Result:
-    """Errors on the test split; `drawn`: how many windows the page shows. Raises InputError as `score` does."""
+    """Errors on the test split; `example_count`: how many windows the page shows. Raises InputError as `score` does."""
     scores, naive = score(entrants, dataset, on_progress), naive_error(dataset, season)
     models = tuple(_model(entrant, scores[entrant.name], naive) for entrant in entrants)
-    shown = tuple(_example(example, dataset) for example in examples(entrants, dataset, drawn))
+    shown = tuple(_example(example, dataset) for example in examples(entrants, dataset, example_count))
     return Result({model.name: _numbers(model, dataset) for model in models}, Parts(models=models, examples=shown))
 
 
-def _model(entrant: Entrant, found: Score, naive: np.ndarray) -> contents.Model:
+def _model(entrant: Entrant, scores: Score, naive: np.ndarray) -> contents.Model:
     """One line of the table; `naive` (channels,) as `naive_error` gives it."""
     return contents.Model(
         name=entrant.name,
         role=entrant.role,
         description=entrant.description,
-        mse=found.scaled.mse,
-        mae=found.scaled.mae,
-        mase=found.scaled.mase(naive),
-        channel_mae=found.in_units.mae_by_channel(),
-        step_mse=found.scaled.mse_by_step(),
+        mse=scores.scaled.mse,
+        mae=scores.scaled.mae,
+        mase=scores.scaled.mase(naive),
+        channel_mae=scores.in_units.mae_by_channel(),
+        step_mse=scores.scaled.mse_by_step(),
         parameters=entrant.parameters,
         bytes=entrant.bytes,
         fit_seconds=entrant.fit_seconds,
         fit_cpu_seconds=entrant.fit_cpu_seconds,
-        forecast_seconds=found.forecast_seconds,
+        forecast_seconds=scores.forecast_seconds,
     )
 
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from hindcast.forecasting.report.contents import Contents, Model
-from hindcast.forecasting.report.numbers import count, decimals, fixed, known, listed, percent, taken
+from hindcast.forecasting.report.numbers import count, decimals, duration, fixed, is_finite, listed, percent
 
 TIE = 0.005
 """Errors that differ by less than this share are called a tie."""
@@ -124,11 +124,11 @@ def _cost(field: _Field) -> list[str]:
     if not field.baselines:
         return []
     rival = field.baselines[0]
-    winners = [model for model in field.models if worse(rival, model) and known(model.fit_seconds)]
-    if not winners or not known(rival.fit_seconds):
+    winners = [model for model in field.models if worse(rival, model) and is_finite(model.fit_seconds)]
+    if not winners or not is_finite(rival.fit_seconds):
         return []
-    parts = listed(f"{model.name} {taken(model.fit_seconds)}" for model in winners)
-    return [f"What it cost to fit: {parts}; {rival.name} {taken(rival.fit_seconds)}."]
+    parts = listed(f"{model.name} {duration(model.fit_seconds)}" for model in winners)
+    return [f"What it cost to fit: {parts}; {rival.name} {duration(rival.fit_seconds)}."]
 
 
 def _by_mae(field: _Field) -> list[str]:

@@ -10,7 +10,7 @@ _SPACE = "\u00a0"  # a number and its unit stay on one line
 _UNITS = (("day", 86400.0), ("h", 3600.0), ("min", 60.0), ("s", 1.0))
 
 
-def known(value: float | None) -> bool:
+def is_finite(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
 
 
@@ -57,7 +57,7 @@ def memory(value: int) -> str:
     return f"{value / 2**30:.0f}{_SPACE}GiB"
 
 
-def taken(seconds: float | None) -> str:
+def duration(seconds: float | None) -> str:
     """A duration that was measured: `0.41 s`, `5 min 12 s`, `2 h 03 min`."""
     if seconds is None or not math.isfinite(seconds):
         return DASH

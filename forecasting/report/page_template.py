@@ -23,7 +23,7 @@ def own_style() -> Iterator[None]:
         yield
 
 
-def rendered(template: str, functions: Mapping[str, Callable[..., Any]], /, **given: Any) -> str:
+def rendered(template: str, functions: Mapping[str, Callable[..., Any]], /, **variables: Any) -> str:
     """The page as text, with everything in it; `functions` are filters of the template and what it calls."""
     environment = Environment(
         loader=PackageLoader("hindcast.forecasting", "report"),
@@ -34,7 +34,7 @@ def rendered(template: str, functions: Mapping[str, Callable[..., Any]], /, **gi
     )
     environment.filters |= {name: getattr(numbers, name) for name in _NUMBERS} | dict(functions)
     environment.globals |= functions
-    return environment.get_template(template).render(css=source("page.css"), **given)
+    return environment.get_template(template).render(css=source("page.css"), **variables)
 
 
 def source(name: str) -> str:

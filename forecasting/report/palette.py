@@ -51,10 +51,10 @@ class Style:
 def styles(models: Iterable[Model]) -> dict[str, Style]:
     """Model name -> its style; the n-th model, or the n-th baseline, always looks the same."""
     looks: dict[str, Style] = {}
-    seen = {"model": 0, "baseline": 0}
+    counts = {"model": 0, "baseline": 0}
     for number, model in enumerate(models):
-        rank = seen[model.role]
-        seen[model.role] += 1
+        rank = counts[model.role]
+        counts[model.role] += 1
         if model.role == "model":
             dashes = _MODEL_DASHES[rank // MODEL_COLOURS % len(_MODEL_DASHES)]
             looks[model.name] = Style(f"model-{number}", f"model{rank % MODEL_COLOURS}", dashes, 1.7)

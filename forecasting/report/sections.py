@@ -28,7 +28,7 @@ class Gallery:
     """Whether any forecast drawn has a deviation."""
     filled: bool
     """Whether any target drawn was filled, not measured."""
-    left_out: str
+    omissions: str
     """In words, what was not drawn; empty where everything was."""
 
 
@@ -52,7 +52,7 @@ def gallery(contents: Contents, looks: dict[str, Style]) -> Gallery | None:
         shown=tuple(looks[model.name].key for model in shown),
         banded=any(bool(np.isfinite(deviation[:, :channels]).any()) for deviation in deviations),
         filled=any(not np.all(example.observed[:, :channels]) for example in examples),
-        left_out=f"Drawn are {numbers.listed(missing)}; the scores are of all of them." if missing else "",
+        omissions=f"Drawn are {numbers.listed(missing)}; the scores are of all of them." if missing else "",
     )
 
 
@@ -69,11 +69,13 @@ def _affordable(contents: Contents, past: int) -> tuple[int, int]:
 def _figures(contents: Contents, number: int, channels: int, past: int, looks: dict[str, Style]) -> tuple[str, ...]:
     example = contents.examples[number]
     models = numbers.listed([line.model for line in example.lines] or ["no model"])
-    drawn = []
+    pictures = []
     for channel, name in enumerate(contents.setup.channels[:channels]):
         label = f"Window {number + 1}, {name}: what happened, and the forecasts of {models}"
-        drawn.append(figures.forecast(example, channel, past, contents.setup.lead, looks, f"forecast-{number}-{channel}", label))
-    return tuple(drawn)
+        pictures.append(
+            figures.forecast(example, channel, past, contents.setup.lead, looks, f"forecast-{number}-{channel}", label)
+        )
+    return tuple(pictures)
 
 
 def horizon(contents: Contents, looks: dict[str, Style]) -> tuple[str, str] | None:
@@ -98,16 +100,16 @@ class Curve:
 
 
 def curves(contents: Contents, looks: dict[str, Style]) -> list[Curve]:
-    drawn = []
+    drawings = []
     for number, curve in enumerate(contents.learning):
         text = _learning_words(curve)
         figure = figures.learning(curve, looks[curve.model], f"learning-{number}", f"{curve.model}. {text}")
-        drawn.append(Curve(curve.model, figure, text))
+        drawings.append(Curve(curve.model, figure, text))
     for number, rise in enumerate(contents.likelihood):
         text = _likelihood_words(rise)
         figure = figures.likelihood(rise, looks[rise.model], f"likelihood-{number}", f"{rise.model}. {text}")
-        drawn.append(Curve(rise.model, figure, text))
-    return drawn
+        drawings.append(Curve(rise.model, figure, text))
+    return drawings
 
 
 def _learning_words(curve: Learning) -> str:

@@ -28,8 +28,8 @@ def inline(figure: Figure, name: str, label: str) -> str:
         text = out.getvalue()
     width, height = (72 * size for size in figure.get_size_inches())
     body = _shrink(_theme(text[text.index("</defs>", text.index("stroke-linejoin")) + len("</defs>") :]))
-    told = html.escape(label)
-    opening = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{told}"><title>{told}</title>'
+    description = html.escape(label)
+    opening = f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{description}"><title>{description}</title>'
     return opening + _own_ids(body, name)
 
 

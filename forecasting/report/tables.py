@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from hindcast.forecasting.report.contents import Model, States
-from hindcast.forecasting.report.numbers import count, decimals, fixed, known, percent, size, taken
+from hindcast.forecasting.report.numbers import count, decimals, duration, fixed, is_finite, percent, size
 
 Value = float | None
 STATE_CHANNELS = 8
@@ -79,9 +79,9 @@ _QUALITY = (
     ),
 )
 _COST = (
-    _Metric("Fit", "wall time of fitting.", lambda model: model.fit_seconds, taken, bar=True),
-    _Metric("Fit, CPU", "CPU time of fitting, summed over all processes.", lambda model: model.fit_cpu_seconds, taken),
-    _Metric("Forecast", "wall time to forecast every test window.", lambda model: model.forecast_seconds, taken),
+    _Metric("Fit", "wall time of fitting.", lambda model: model.fit_seconds, duration, bar=True),
+    _Metric("Fit, CPU", "CPU time of fitting, summed over all processes.", lambda model: model.fit_cpu_seconds, duration),
+    _Metric("Forecast", "wall time to forecast every test window.", lambda model: model.forecast_seconds, duration),
     _Metric("Parameters", "numbers that were estimated.", lambda model: model.parameters, count),
     _Metric("Size", "bytes of the saved model.", lambda model: model.bytes, size),
 )
@@ -94,7 +94,7 @@ def ranking(models: Sequence[Model]) -> list[Model]:
 
 def quality(ranked: Sequence[Model]) -> list[Column]:
     """How good: one cell a model, in the order given. A metric that no model has is left out."""
-    columns = [_column(metric, ranked) for metric in _QUALITY if any(known(metric.value(model)) for model in ranked)]
+    columns = [_column(metric, ranked) for metric in _QUALITY if any(is_finite(metric.value(model)) for model in ranked)]
     baselines = [model.mse for model in ranked if model.role == "baseline" and math.isfinite(model.mse)]
     if baselines:
         columns[1:1] = [_against(min(baselines), ranked)]
@@ -103,7 +103,7 @@ def quality(ranked: Sequence[Model]) -> list[Column]:
 
 def cost(ranked: Sequence[Model]) -> list[Column]:
     """At what price: one cell a model, in the order given."""
-    return [_column(metric, ranked) for metric in _COST if any(known(metric.value(model)) for model in ranked)]
+    return [_column(metric, ranked) for metric in _COST if any(is_finite(metric.value(model)) for model in ranked)]
 
 
 def by_channel(ranked: Sequence[Model], channels: Sequence[str]) -> list[tuple[str, list[Cell]]]:
@@ -146,8 +146,8 @@ def state_table(states: States, channels: Sequence[str]) -> StateTable:
     """Means and deviations, of the channels in which the states differ most where there are too many to show."""
     apart = _apart(states)
     spread = np.nan_to_num(np.sqrt((states.share[:, None] * apart**2).sum(0)))
-    chosen = np.sort(np.argsort(-spread, kind="stable")[:STATE_CHANNELS])
-    places = [decimals([*states.deviation[:, channel]], digits=2, most=6) for channel in chosen]
+    numbers = np.sort(np.argsort(-spread, kind="stable")[:STATE_CHANNELS])
+    places = [decimals([*states.deviation[:, channel]], digits=2, most=6) for channel in numbers]
     rows = tuple(
         tuple(
             StateCell(
@@ -155,12 +155,12 @@ def state_table(states: States, channels: Sequence[str]) -> StateTable:
                 deviation=fixed(states.deviation[state, channel], place),
                 apart=float(np.nan_to_num(apart[state, channel])),
             )
-            for channel, place in zip(chosen, places, strict=True)
+            for channel, place in zip(numbers, places, strict=True)
         )
         for state in range(len(states.mean))
     )
     marks = tuple(_mark(apart[state], channels) for state in range(len(states.mean)))
-    return StateTable(tuple(channels[channel] for channel in chosen), len(channels), rows, marks)
+    return StateTable(tuple(channels[channel] for channel in numbers), len(channels), rows, marks)
 
 
 def _column(metric: _Metric, ranked: Sequence[Model]) -> Column:
@@ -179,7 +179,7 @@ def _cells(
     return [
         Cell(
             text(value),
-            best=known(value) and text(value) == best,
+            best=is_finite(value) and text(value) == best,
             bar=value / longest if bar and value is not None and math.isfinite(value) and longest > 0 else None,
         )
         for value in values

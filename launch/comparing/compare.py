@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from hindcast.forecasting.baselines.baselines import season_of
 from hindcast.forecasting.entrant import Entrant
-from hindcast.forecasting.inputs import left_aside
+from hindcast.forecasting.inputs import exclusive_inputs
 from hindcast.forecasting.report.page import write as write_page
 from hindcast.forecasting.report.parts import Parts
 from hindcast.forecasting.task import FORECAST, Task
@@ -141,7 +141,7 @@ def sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth
             parts += kind.sections(of_kind, dataset, truth)
     notes = [f"{one.name}: {note}" for one in entrants if one.card is not None for note in one.card.notes]
     takers = [one.name for one in entrants if one.card is None or (one.card.data is not None and one.card.data.covariates)]
-    return parts + Parts(notes=(*notes, *filter(None, [left_aside(dataset, takers)])))
+    return parts + Parts(notes=(*notes, *filter(None, [exclusive_inputs(dataset, takers)])))
 
 
 def season_to_compare(dataset: SequenceDataset, settings: CompareSettings) -> int:

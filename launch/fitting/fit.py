@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hindcast.deep.ways.started import first_rank
-from hindcast.forecasting.inputs import left_aside
+from hindcast.forecasting.inputs import exclusive_inputs
 from hindcast.forecasting.kind import Job, Kind, Tables, Watch
 from hindcast.launch.kinds import KINDS
 from hindcast.launch.settings import ClusterSettings
@@ -32,7 +32,7 @@ def open_to_fit(location: str) -> SequenceDataset:
 def covariates_in_words(dataset: SequenceDataset) -> str:
     """What of the dataset some kinds of models alone look at; empty where there is nothing."""
     takers = [kind.plural for kind in KINDS.values() if kind.takes(defaults(kind)).covariates]
-    return left_aside(dataset, takers)
+    return exclusive_inputs(dataset, takers)
 
 
 def fit(

@@ -48,9 +48,9 @@ class Product(Emission):
         columns: Sequence[Sequence[int]],
     ) -> Product:
         """One state. `parts`: how each part begins, of readings (steps, its channels) and which of them were seen."""
-        taken = [np.array(one, np.int64) for one in columns]
-        begun = (part(readings[:, c], None if seen is None else seen[:, c]) for part, c in zip(parts, taken, strict=True))
-        return cls(tuple(begun), tuple(tuple(c.tolist()) for c in taken))
+        arrays = [np.array(numbers, np.int64) for numbers in columns]
+        begun = (part(readings[:, c], None if seen is None else seen[:, c]) for part, c in zip(parts, arrays, strict=True))
+        return cls(tuple(begun), tuple(tuple(c.tolist()) for c in arrays))
 
     @property
     def states(self) -> int:
@@ -119,26 +119,30 @@ class Product(Emission):
         A part may not tell the states apart at all, or only together with another.
         """
         spans = spans.after_history(self.order)
-        shares = [_taken(spans, columns) for columns in self.columns]
+        shares = [_columns_of(spans, columns) for columns in self.columns]
         labels = [part.first_states(share, states, rng) for part, share in zip(self.parts, shares, strict=True)]
-        splits = [self._split(spans, one, states, rng) for one in labels]
-        said = [_densities(split.parts[i], shares[i]) for i, split in enumerate(splits)]
-        said = [np.maximum(density - density.max(axis=1, keepdims=True), -FAR) for density in said]
-        joint = clusters(np.concatenate(said, axis=1), states, rng)
+        splits = [self._split(spans, labelling, states, rng) for labelling in labels]
+        densities = [_densities(split.parts[i], shares[i]) for i, split in enumerate(splits)]
+        densities = [np.maximum(density - density.max(axis=1, keepdims=True), -FAR) for density in densities]
+        joint = clusters(np.concatenate(densities, axis=1), states, rng)
         labels.append(np.split(joint, np.cumsum(spans.lengths)[:-1]))
         splits.append(self._split(spans, labels[-1], states, rng))
-        return labels[int(np.argmax([_mixture(split, spans, one) for split, one in zip(splits, labels, strict=True)]))]
+        return labels[
+            int(np.argmax([_mixture(split, spans, labelling) for split, labelling in zip(splits, labels, strict=True)]))
+        ]
 
     def separated(self, spans: Spans, labels: Sequence[np.ndarray], rng: np.random.Generator) -> Self:
-        shares = [_taken(spans, columns) for columns in self.columns]
-        return replace(self, parts=tuple(part.separated(one, labels, rng) for part, one in zip(self.parts, shares, strict=True)))
+        shares = [_columns_of(spans, columns) for columns in self.columns]
+        return replace(
+            self, parts=tuple(part.separated(share, labels, rng) for part, share in zip(self.parts, shares, strict=True))
+        )
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
-        one = np.empty_like(out) if len(self.parts) > 1 else out
+        density = np.empty_like(out) if len(self.parts) > 1 else out
         for i, part in enumerate(self.parts):
-            part.log_density(self._share(group, i), one if i else out)
+            part.log_density(self._share(group, i), density if i else out)
             if i:
-                out += one
+                out += density
 
     def no_sums(self) -> tuple[Any, ...]:
         return tuple(part.no_sums() for part in self.parts)
@@ -148,13 +152,13 @@ class Product(Emission):
             part.add_sums(self._share(group, i), gamma, sums[i])
 
     def statistics(self, sums: tuple[Any, ...]) -> tuple[Any, ...]:
-        return tuple(part.statistics(one) for part, one in zip(self.parts, sums, strict=True))
+        return tuple(part.statistics(part_sums) for part, part_sums in zip(self.parts, sums, strict=True))
 
     def m_step(self, statistics: tuple[Any, ...]) -> Product:
         parts = []
-        for i, (part, one) in enumerate(zip(self.parts, statistics, strict=True)):
+        for i, (part, part_statistics) in enumerate(zip(self.parts, statistics, strict=True)):
             here = {name for name in part.PARAMETERS if f"{i}.{name}" in self.fixed}
-            parts.append(replace(replace(part, fixed=part.fixed | here).m_step(one), fixed=part.fixed))
+            parts.append(replace(replace(part, fixed=part.fixed | here).m_step(part_statistics), fixed=part.fixed))
         return self.moved(parts=tuple(parts))
 
     def marginals(self) -> tuple[np.ndarray, tuple[Components, ...]]:
@@ -167,7 +171,7 @@ class Product(Emission):
             weights, combined = joint[:, first, second], np.column_stack([combined[first], second])
         alone: dict[int, Components] = {}
         for i, (_, kinds) in enumerate(of_parts):
-            single = [kind.chosen(slice(c, c + 1), combined[:, i]) for kind in kinds for c in range(kind.channels)]
+            single = [kind.subset(slice(c, c + 1), combined[:, i]) for kind in kinds for c in range(kind.channels)]
             alone.update(zip(self.columns[i], single, strict=True))
         return weights, tuple(alone[column] for column in sorted(alone))
 
@@ -211,7 +215,7 @@ def _picked(array: np.ndarray, columns: tuple[int, ...], axis: int) -> np.ndarra
     return array.take(columns, axis=axis)
 
 
-def _taken(spans: Spans, columns: tuple[int, ...]) -> Spans:
+def _columns_of(spans: Spans, columns: tuple[int, ...]) -> Spans:
     observed = None if spans.observed is None else _picked(spans.observed, columns, axis=2)
     return replace(spans, values=_picked(spans.values, columns, axis=2), observed=observed)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hindcast.forecasting.report.numbers import count, listed, span
-from hindcast.forecasting.report.survey.words import moment, plural, reason_words, share, some
+from hindcast.forecasting.report.survey.words import moment, plural, reason_words, share, short_list
 from hindcast.prep.spec import Spec, duration_micros
 from hindcast.prep.survey.findings import ChannelFindings, Findings, SeriesFindings
 
@@ -17,7 +17,7 @@ class Fault:
     """One row of the table of faults."""
 
     name: str
-    found: str
+    extent: str
     """How many, and where the worst is."""
     treatment: str
     """What `prep` does about it with the settings as they are."""
@@ -41,7 +41,7 @@ def decision(findings: Findings, spec: Spec) -> str:
 
 def faults(findings: Findings, spec: Spec) -> tuple[Fault, ...]:
     """Every fault that was looked for and found, with what is done about it; what stops `prep` comes first."""
-    found = [
+    rows = [
         *_bad_rows(findings, spec),
         *_duplicates(findings, spec),
         *_gaps(findings, spec),
@@ -51,7 +51,7 @@ def faults(findings: Findings, spec: Spec) -> tuple[Fault, ...]:
         *_constant(findings.channels),
         *_outliers(findings.channels, spec),
     ]
-    return tuple(sorted(found, key=lambda fault: not fault.stops))
+    return tuple(sorted(rows, key=lambda fault: not fault.stops))
 
 
 def _bad_rows(findings: Findings, spec: Spec) -> list[Fault]:
@@ -61,8 +61,8 @@ def _bad_rows(findings: Findings, spec: Spec) -> list[Fault]:
     treatment = "Stops at the first of them and names it." if stops else "Sets them aside in _quarantine, and counts them."
     reasons = listed(f"{count(bad.count)} for {reason_words(bad.reason)}" for bad in findings.bad[:3])
     more = f", and {plural(len(findings.bad) - 3, 'more reason')}" if len(findings.bad) > 3 else ""
-    found = f"{plural(findings.bad_rows, 'row')}: {reasons}{more}"
-    return [Fault("Rows not understood", found, treatment, (f'readings.bad_rows = "{spec.readings.bad_rows}"',), stops)]
+    extent = f"{plural(findings.bad_rows, 'row')}: {reasons}{more}"
+    return [Fault("Rows not understood", extent, treatment, (f'readings.bad_rows = "{spec.readings.bad_rows}"',), stops)]
 
 
 def _duplicates(findings: Findings, spec: Spec) -> list[Fault]:
@@ -75,7 +75,7 @@ def _duplicates(findings: Findings, spec: Spec) -> list[Fault]:
         same = f"; {count(overall.repeats)} of them repeat another reading word for word"
     else:
         same = "; none says the same as the reading it doubles"
-    found = (
+    extent = (
         f"{plural(overall.duplicates, 'reading')} at a time that has one already{_in(findings.with_duplicates, findings)}{same}"
     )
     treatment = {
@@ -84,7 +84,7 @@ def _duplicates(findings: Findings, spec: Spec) -> list[Fault]:
         "last": "Keeps the last of them in the files.",
         "mean": "Keeps their mean.",
     }[rule]
-    return [Fault("Duplicates", found, treatment, (f'grid.duplicates = "{rule}"',), rule == "error")]
+    return [Fault("Duplicates", extent, treatment, (f'grid.duplicates = "{rule}"',), rule == "error")]
 
 
 def _gaps(findings: Findings, spec: Spec) -> list[Fault]:
@@ -93,10 +93,10 @@ def _gaps(findings: Findings, spec: Spec) -> list[Fault]:
     if not overall.gaps and not overall.splits:
         return []
     if overall.longest_gap is None:
-        found = f"{plural(overall.splits, 'interval')} longer than the grid allows"
+        extent = f"{plural(overall.splits, 'interval')} longer than the grid allows"
     else:
         longest = overall.longest_gap
-        found = (
+        extent = (
             f"{count(overall.gaps)}{_in(findings.with_gaps, findings)}, which lack {plural(overall.steps_missing, 'reading')}; "
             f"the longest is {span(longest.micros / 1e6)}, after {moment(longest.start)}{_of(longest.series, findings)}"
         )
@@ -107,22 +107,22 @@ def _gaps(findings: Findings, spec: Spec) -> list[Fault]:
         parts.append(f"Fills {count(filled)} with {how}, up to {_limit(overall, spec)}")
     if overall.splits:
         parts.append(f"{'splits' if parts else 'Splits'} the series at {count(overall.splits)}, which no sequence crosses")
-    return [Fault("Gaps", found, f"{'; '.join(parts)}.", settings)]
+    return [Fault("Gaps", extent, f"{'; '.join(parts)}.", settings)]
 
 
 def _irregular(findings: Findings, spec: Spec) -> list[Fault]:
-    overall, found = findings.overall, []
+    overall, rows = findings.overall, []
     settings = (f'grid.step = "{spec.grid.step}"' if spec.grid.step else "grid.step", "grid.aggregate")
     odd = overall.intervals - overall.on_step - overall.gaps
     moved = "Summarises the readings of each step." if spec.grid.aggregate else "Moves each reading to its nearest step."
     if odd > 0:
         share_ = share(odd, overall.intervals)
         text = f"{share_} of the intervals are neither one step of {span((overall.step or 0) / 1e6)} nor a gap"
-        found.append(Fault("Irregular intervals", text, moved, settings))
+        rows.append(Fault("Irregular intervals", text, moved, settings))
     if findings.other_step:
         text = f"{plural(findings.other_step, 'series', 'series')} of {count(findings.series_count)} with another step"
-        found.append(Fault("Different steps", text, f"Puts all series on one grid. {moved}", settings))
-    return found
+        rows.append(Fault("Different steps", text, f"Puts all series on one grid. {moved}", settings))
+    return rows
 
 
 def _missing(findings: Findings, spec: Spec) -> list[Fault]:
@@ -130,13 +130,13 @@ def _missing(findings: Findings, spec: Spec) -> list[Fault]:
     if not overall.missing:
         return []
     worst = max(findings.channels, key=lambda channel: channel.missing)
-    found = f"{plural(overall.missing, 'value')}, {share(overall.missing, overall.values)}"
-    found += f"; most in {worst.name}: {share(worst.missing, overall.readings)}" if len(findings.channels) > 1 else ""
+    extent = f"{plural(overall.missing, 'value')}, {share(overall.missing, overall.values)}"
+    extent += f"; most in {worst.name}: {share(worst.missing, overall.readings)}" if len(findings.channels) > 1 else ""
     if spec.grid.fill == "none":
         treatment = "Fills none; steps without a value end a stretch."
     else:
         treatment = f"Fills them as it fills gaps, up to {_limit(overall, spec)}, and marks them as not observed."
-    return [Fault("Missing values", found, treatment, (f'grid.fill = "{spec.grid.fill}"', _max_gap(spec)))]
+    return [Fault("Missing values", extent, treatment, (f'grid.fill = "{spec.grid.fill}"', _max_gap(spec)))]
 
 
 def _order(findings: Findings) -> list[Fault]:
@@ -146,38 +146,47 @@ def _order(findings: Findings) -> list[Fault]:
     if not overall.out_of_order or overall.furthest_back is None:
         return []
     back = overall.furthest_back
-    found = f"{plural(overall.out_of_order, 'reading')}{_in(findings.with_out_of_order, findings)}; the furthest lies "
-    found += f"{span(back.micros / 1e6)} before the one above it, at {moment(back.time)}"
+    extent = f"{plural(overall.out_of_order, 'reading')}{_in(findings.with_out_of_order, findings)}; the furthest lies "
+    extent += f"{span(back.micros / 1e6)} before the one above it, at {moment(back.time)}"
     decides = " Their order decides which of two duplicates is the first." if overall.duplicates else ""
-    return [Fault("Out of order", found, f"Sorts by time; nothing is lost.{decides}")]
+    return [Fault("Out of order", extent, f"Sorts by time; nothing is lost.{decides}")]
 
 
 def _constant(channels: tuple[ChannelFindings, ...]) -> list[Fault]:
-    found = []
-    constant, empty = [one.name for one in channels if one.constant], [one.name for one in channels if not one.present]
+    rows = []
+    constant, empty = (
+        [channel.name for channel in channels if channel.constant],
+        [channel.name for channel in channels if not channel.present],
+    )
     for names, what in ((constant, "Constant channels"), (empty, "Empty channels")):
         if names:
             treatment = "Keeps them. They tell a model nothing: name the others in readings.values."
-            found.append(Fault(what, some(names), treatment, ("readings.values",)))
-    partly = [one.name for one in channels if not one.constant and one.present and one.constant_series + one.empty_series]
+            rows.append(Fault(what, short_list(names), treatment, ("readings.values",)))
+    partly = [
+        channel.name
+        for channel in channels
+        if not channel.constant and channel.present and channel.constant_series + channel.empty_series
+    ]
     if partly:
-        worst = max(one.constant_series + one.empty_series for one in channels if one.name in partly)
-        text = f"{some(partly)}, in up to {plural(worst, 'series', 'series')}"
-        found.append(Fault("Constant in some series", text, "Keeps them; a stuck sensor looks like this.", ()))
-    return found
+        worst = max(channel.constant_series + channel.empty_series for channel in channels if channel.name in partly)
+        text = f"{short_list(partly)}, in up to {plural(worst, 'series', 'series')}"
+        rows.append(Fault("Constant in some series", text, "Keeps them; a stuck sensor looks like this.", ()))
+    return rows
 
 
 def _outliers(channels: tuple[ChannelFindings, ...], spec: Spec) -> list[Fault]:
-    held = {one.name: one.numbers for one in channels if one.numbers is not None and one.numbers.outliers}
-    if not held:
+    numbers_by_channel = {
+        channel.name: channel.numbers for channel in channels if channel.numbers is not None and channel.numbers.outliers
+    }
+    if not numbers_by_channel:
         return []
-    total = sum(numbers.outliers for numbers in held.values())
-    name, worst = max(held.items(), key=lambda one: one[1].outliers)
-    found = f"{plural(total, 'value')} in {plural(len(held), 'channel')}; most in {name}: {count(worst.outliers)}"
+    total = sum(numbers.outliers for numbers in numbers_by_channel.values())
+    name, worst = max(numbers_by_channel.items(), key=lambda channel: channel[1].outliers)
+    extent = f"{plural(total, 'value')} in {plural(len(numbers_by_channel), 'channel')}; most in {name}: {count(worst.outliers)}"
     moved = {"standard": "mean and deviation are moved by them", "minmax": "the lowest and highest set the scale"}
     method = spec.scaling.method
     treatment = f'Cuts none off; {moved[method]}, those of "robust" are not.' if method in moved else "Cuts none off."
-    return [Fault("Outliers", found, treatment, (f'scaling.method = "{method}"',))]
+    return [Fault("Outliers", extent, treatment, (f'scaling.method = "{method}"',))]
 
 
 def _limit(overall: SeriesFindings, spec: Spec) -> str:

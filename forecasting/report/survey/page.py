@@ -10,17 +10,17 @@ from hindcast.forecasting.report.page_template import own_style, rendered
 from hindcast.forecasting.report.survey import words
 from hindcast.forecasting.report.survey.faults import decision, faults
 from hindcast.forecasting.report.survey.figures import distribution
-from hindcast.forecasting.report.survey.strips import Axis, heat_map, strip, told_of
+from hindcast.forecasting.report.survey.strips import Axis, box_label, heat_map, strip
 from hindcast.prep.files.placing import placed_file
 from hindcast.prep.spec import Spec
 from hindcast.prep.survey.findings import ChannelFindings, Correlations, Findings, Numbers
 
-DRAWN, ROWS, NUMBERED, PAIRS = 24, 200, 12, 10
+CHANNELS_DRAWN, ROWS, NUMBERED, PAIRS = 24, 200, 12, 10
 """At most so many channels are drawn, so many are in the table; a heat map of more than NUMBERED shows colours alone, and so many
 of the closest pairs stand beside it."""
 SERIES_DRAWN, OPEN = 24, 4
 """At most so many series are drawn in each channel; of more channels than OPEN, those after the first are folded."""
-_WORDS = ("kinds", "moment", "outlier_words", "plural", "reason_words", "share", "some", "step_words")
+_WORDS = ("kinds", "moment", "outlier_words", "plural", "reason_words", "share", "short_list", "step_words")
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ def write(findings: Findings, spec: Spec, path: Path, *, created: datetime, comm
 
 def render(findings: Findings, spec: Spec, *, created: datetime, command: str) -> str:
     """The page as text: the same for the same findings, and without a request to anything outside it."""
-    drawn = [channel for channel in findings.channels if channel.numbers is not None][:DRAWN]
+    channels = [channel for channel in findings.channels if channel.numbers is not None][:CHANNELS_DRAWN]
     with own_style():
-        figures = [(channel, _figure(channel, index)) for index, channel in enumerate(drawn)]
+        figures = [(channel, _figure(channel, index)) for index, channel in enumerate(channels)]
     return rendered(
         "survey/survey.html",
         {name: getattr(words, name) for name in _WORDS},
@@ -81,11 +81,11 @@ def render(findings: Findings, spec: Spec, *, created: datetime, command: str) -
         rows=findings.channels[:ROWS],
         numbered=len(findings.correlations.channels) <= NUMBERED,
         pairs=closest(findings.correlations)[:PAIRS],
-        strips=[strips(findings, channel) for channel in drawn] if findings.by_series else [],
-        folded=len(drawn) > OPEN,
+        strips=[strips(findings, channel) for channel in channels] if findings.by_series else [],
+        folded=len(channels) > OPEN,
         open=OPEN,
         series_drawn=min(SERIES_DRAWN, len(findings.by_series)),
-        heat_channels=max((len(one.correlations.channels) for one in findings.by_series if one.correlations), default=0),
+        heat_channels=max((len(series.correlations.channels) for series in findings.by_series if series.correlations), default=0),
         heat_maps=_heat_maps(findings),
     )
 
@@ -94,19 +94,21 @@ def strips(findings: Findings, channel: ChannelFindings) -> Strips:
     """One channel of numbers: all series together, then each of the first that has a value in it."""
     assert channel.numbers is not None, "only channels of numbers are drawn"
     of_series = [
-        (one.name, one.numbers[channel.name]) for one in findings.by_series[:SERIES_DRAWN] if channel.name in one.numbers
+        (series.name, series.numbers[channel.name])
+        for series in findings.by_series[:SERIES_DRAWN]
+        if channel.name in series.numbers
     ]
-    held: list[tuple[str | None, Numbers]] = [(None, channel.numbers), *of_series]
-    axis = Axis.over([one for _, one in held])
-    return Strips(channel.name, axis, tuple(Strip(name, one, strip(one, axis)) for name, one in held))
+    rows: list[tuple[str | None, Numbers]] = [(None, channel.numbers), *of_series]
+    axis = Axis.over([series for _, series in rows])
+    return Strips(channel.name, axis, tuple(Strip(name, series, strip(series, axis)) for name, series in rows))
 
 
 def _heat_maps(findings: Findings) -> list[tuple[str, Pair, str]]:
     """Name, closest pair and picture of each series in which two channels can be compared."""
     maps = []
-    for one in findings.by_series:
-        if one.correlations is not None and (pairs := closest(one.correlations)):
-            maps.append((one.name, pairs[0], heat_map(one.correlations)))
+    for series in findings.by_series:
+        if series.correlations is not None and (pairs := closest(series.correlations)):
+            maps.append((series.name, pairs[0], heat_map(series.correlations)))
     return maps
 
 
@@ -125,7 +127,7 @@ def closest(correlations: Correlations) -> list[Pair]:
 def _figure(channel: ChannelFindings, index: int) -> str:
     assert channel.numbers is not None, "only channels of numbers are drawn"
     label = (
-        f"{channel.name}: {told_of(channel.numbers)}. Outliers: {words.outlier_words(channel)}. "
+        f"{channel.name}: {box_label(channel.numbers)}. Outliers: {words.outlier_words(channel)}. "
         f"Below, the values in each of {len(channel.numbers.counts)} bins."
     )
     return distribution(channel.numbers, f"channel-{index}", label)

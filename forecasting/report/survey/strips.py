@@ -22,10 +22,10 @@ class Axis:
     high: float
 
     @classmethod
-    def over(cls, drawn: Iterable[Numbers]) -> Axis:
+    def over(cls, statistics: Iterable[Numbers]) -> Axis:
         """That of the boxes and whiskers of all of them."""
-        ends = [end for numbers in drawn for end in (*numbers.whiskers, numbers.quartiles[0], numbers.quartiles[2])]
-        ends += [edge for numbers in drawn for edge in (numbers.edges[0], numbers.edges[-1])]
+        ends = [end for numbers in statistics for end in (*numbers.whiskers, numbers.quartiles[0], numbers.quartiles[2])]
+        ends += [edge for numbers in statistics for edge in (numbers.edges[0], numbers.edges[-1])]
         return cls(min(ends), max(ends))
 
     def percent(self, value: float) -> float:
@@ -39,16 +39,15 @@ def strip(numbers: Numbers, axis: Axis) -> str:
     low, middle, high = (axis.percent(value) for value in numbers.quartiles)
     start, stop = (axis.percent(value) for value in numbers.whiskers)
     lines = [(start, low, 9, 9), (high, stop, 9, 9), (start, start, 5, 13), (stop, stop, 5, 13)]
-    drawn = "".join(f'<line x1="{a:.1f}%" x2="{b:.1f}%" y1="{top}" y2="{foot}"/>' for a, b, top, foot in lines)
+    whiskers = "".join(f'<line x1="{a:.1f}%" x2="{b:.1f}%" y1="{top}" y2="{foot}"/>' for a, b, top, foot in lines)
     box = f'<rect x="{low:.1f}%" y="2" width="{high - low:.1f}%" height="14"/>'
     median = f'<line class="middle" x1="{middle:.1f}%" x2="{middle:.1f}%" y1="2" y2="16"/>'
-    told = html.escape(told_of(numbers))
-    return (
-        f'<svg class="strip" role="img" aria-label="{told}"><title>{told}</title>{drawn}{box}{median}{_bars(numbers, axis)}</svg>'
-    )
+    label = html.escape(box_label(numbers))
+    shapes = f"{whiskers}{box}{median}{_bars(numbers, axis)}"
+    return f'<svg class="strip" role="img" aria-label="{label}"><title>{label}</title>{shapes}</svg>'
 
 
-def told_of(numbers: Numbers) -> str:
+def box_label(numbers: Numbers) -> str:
     """What a reader who cannot see the box is told."""
     low, middle, high = map(short, numbers.quartiles)
     start, stop = map(short, numbers.whiskers)
@@ -76,11 +75,13 @@ def heat_map(matrix: Correlations) -> str:
                 squares.setdefault(_level(value), []).append(f"M{column} {row}h1v1h-1z")
     count = len(matrix.channels)
     paths = ""
-    for level, drawn in sorted(squares.items()):
+    for level, squares_of_level in sorted(squares.items()):
         side, weight = "below" if level < 0 else "above", 100 * abs(level) / LEVELS
-        paths += f'<path class="{side}" style="--weight: {weight:.0f}%" d="{"".join(drawn)}"/>'
-    told = html.escape(f"Correlations of {count} channels")
-    return f'<svg class="squares" viewBox="0 0 {count} {count}" role="img" aria-label="{told}"><title>{told}</title>{paths}</svg>'
+        paths += f'<path class="{side}" style="--weight: {weight:.0f}%" d="{"".join(squares_of_level)}"/>'
+    label = html.escape(f"Correlations of {count} channels")
+    return (
+        f'<svg class="squares" viewBox="0 0 {count} {count}" role="img" aria-label="{label}"><title>{label}</title>{paths}</svg>'
+    )
 
 
 def _level(value: float) -> int:

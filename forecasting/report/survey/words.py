@@ -10,7 +10,7 @@ from hindcast.prep.survey.findings import ChannelFindings, Findings, SeriesFindi
 
 REGULAR = 0.5
 """A commonest interval that fewer than this share of all intervals have is not a step to speak of."""
-NAMED_STEPS = {1: "every second", 60: "every minute", 3600: "hourly", 86_400: "daily", 604_800: "weekly"}
+STEP_NAMES = {1: "every second", 60: "every minute", 3600: "hourly", 86_400: "daily", 604_800: "weekly"}
 
 
 def lead(findings: Findings) -> str:
@@ -52,7 +52,7 @@ def step_words(overall: SeriesFindings) -> str:
         commonest = share(overall.on_step, overall.intervals)
         return f"at no regular step (the commonest, {span(overall.step / 1e6)}, is {commonest} of them)"
     seconds = overall.step / 1e6
-    return NAMED_STEPS.get(int(seconds), f"every {span(seconds)}") if seconds == int(seconds) else f"every {span(seconds)}"
+    return STEP_NAMES.get(int(seconds), f"every {span(seconds)}") if seconds == int(seconds) else f"every {span(seconds)}"
 
 
 def kinds(channels: tuple[ChannelFindings, ...]) -> str:
@@ -94,11 +94,11 @@ def share(part: int, whole: int) -> str:
     return f">\u00a0{percent(0.99)}" if part / whole >= 0.995 else percent(part / whole)
 
 
-def plural(number: int, one: str, many: str | None = None) -> str:
-    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+def plural(number: int, singular: str, many: str | None = None) -> str:
+    return f"{count(number)} {singular if number == 1 else many or singular + 's'}"
 
 
-def some(names: list[str], most: int = 5) -> str:
+def short_list(names: list[str], most: int = 5) -> str:
     """The first names of a list, and how many more there are."""
     more = len(names) - most
     return listed(names) if more <= 0 else f"{', '.join(names[:most])} and {count(more)} more"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hindcast.forecasting.forecast import Forecast
-from hindcast.forecasting.inputs import left_aside, must_be_numbers
+from hindcast.forecasting.inputs import exclusive_inputs, must_be_numbers
 from hindcast.launch.forecasts.of_windows import forecast_table
 from hindcast.launch.inspection import counted, how_many_series, show
 from hindcast.launch.watching.progress import console
@@ -156,10 +156,10 @@ def test_categories_are_refused_and_named_and_the_rest_is_said_to_be_left_aside(
         InputError, match=r"^/data/x.seq: channel 'm\[o\]de' is a category.*\(heat, people\) with readings\.values"
     ):
         must_be_numbers(dataset)
-    assert left_aside(dataset, ["LSTMs"]) == "Inputs of LSTMs alone: covariates (wind, hour_sin) and attributes (age)."
+    assert exclusive_inputs(dataset, ["LSTMs"]) == "Inputs of LSTMs alone: covariates (wind, hour_sin) and attributes (age)."
     plain = SequenceDataset("/data/x.seq", manifest_of(channels=manifest_of().channels[:2], covariates=(), attributes=()))
     must_be_numbers(plain)
-    assert left_aside(plain, ["LSTMs"]) == ""
+    assert exclusive_inputs(plain, ["LSTMs"]) == ""
 
 
 def test_forecasts_are_of_the_times_after_the_lead() -> None:

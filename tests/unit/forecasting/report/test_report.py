@@ -29,7 +29,7 @@ from hindcast.forecasting.report.contents import (
     Stretch,
 )
 from hindcast.forecasting.report.headline import headline
-from hindcast.forecasting.report.numbers import decimals, fixed, percent, short, size, span, taken
+from hindcast.forecasting.report.numbers import decimals, duration, fixed, percent, short, size, span
 from hindcast.prep.errors import InputError
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}
@@ -505,7 +505,7 @@ def test_numbers_read_as_people_write_them() -> None:
         "1.00e−09",
     ]
     assert [decimals(values) for values in ([0.37, 1.3], [12.0], [1234.0], [0.0, None])] == [3, 1, 0, 3]
-    plain = [taken(value).replace("\u00a0", " ") for value in (0.0, 0.004, 0.62, 41.2, 99.7, 312.0, 3599.0, 7380.0, None)]
+    plain = [duration(value).replace("\u00a0", " ") for value in (0.0, 0.004, 0.62, 41.2, 99.7, 312.0, 3599.0, 7380.0, None)]
     assert plain == ["0 s", "< 0.01 s", "0.62 s", "41 s", "1 min 40 s", "5 min 12 s", "1 h 00 min", "2 h 03 min", "–"]
     assert [span(value).replace("\u00a0", " ") for value in (345600, 86400, 900, 0.5, float("inf"))] == [
         "4 days",

@@ -13,7 +13,7 @@ import pytest
 
 from hindcast.forecasting.report.numbers import count, short
 from hindcast.forecasting.report.survey.faults import decision, faults
-from hindcast.forecasting.report.survey.page import DRAWN, PAIRS, ROWS, SERIES_DRAWN, closest, render, strips
+from hindcast.forecasting.report.survey.page import CHANNELS_DRAWN, PAIRS, ROWS, SERIES_DRAWN, closest, render, strips
 from hindcast.forecasting.report.survey.strips import Axis, heat_map, strip
 from hindcast.forecasting.report.survey.text import bars, box
 from hindcast.forecasting.report.survey.words import lead, moment, share
@@ -220,7 +220,7 @@ def test_what_prep_does_follows_the_settings() -> None:
 
 def test_an_order_that_is_not_known_is_not_judged() -> None:
     unknown = findings(overall=series(out_of_order=None), series=(series(out_of_order=None),))
-    assert next(fault for fault in faults(unknown, spec()) if fault.name == "Out of order").found == "unknown"
+    assert next(fault for fault in faults(unknown, spec()) if fault.name == "Out of order").extent == "unknown"
     assert "unknown" in text_of(page(unknown))
 
 
@@ -256,9 +256,9 @@ def test_long_lists_end_and_say_so() -> None:
     many = replace(many, correlations=first)
     markup = page(many)
     text = text_of(markup)
-    assert markup.count("<figure>") == DRAWN
+    assert markup.count("<figure>") == CHANNELS_DRAWN
     assert "30 more channels are not shown" in text
-    assert f"the first {DRAWN} of {ROWS + 30} channels of numbers" in text
+    assert f"the first {CHANNELS_DRAWN} of {ROWS + 30} channels of numbers" in text
     assert "90 of 1,000 series; 910 are not shown" in text
     assert "170 more are left out" in text
     assert len(markup) < 2_500_000
@@ -386,9 +386,9 @@ def test_many_series_are_drawn_up_to_a_number_that_is_said() -> None:
     markup = page(many)
     text = text_of(markup)
     assert f"The first {SERIES_DRAWN} of 1,000 series, as they stand in the table above." in text
-    assert f"The first {DRAWN} of 63 channels of numbers." in text
-    assert markup.count('class="strip"') == DRAWN * (SERIES_DRAWN + 1)
-    assert markup.count("<details") == DRAWN + 1
+    assert f"The first {CHANNELS_DRAWN} of 63 channels of numbers." in text
+    assert markup.count('class="strip"') == CHANNELS_DRAWN * (SERIES_DRAWN + 1)
+    assert markup.count("<details") == CHANNELS_DRAWN + 1
     assert len(markup) < 4_000_000
 
 
