@@ -57,7 +57,7 @@ class LstmForecaster:
         arrays = self.inputs.arrays(given)
         size = max(1, SEQUENCES_A_CALL // self.inputs.channels)
         slices = [slice(first, first + size) for first in range(0, len(given.context), size)]
-        parts = [self._graph({name: array[some] for name, array in arrays.items()}).numpy() for some in slices]
+        parts = [self._graph({name: array[part] for name, array in arrays.items()}).numpy() for part in slices]
         return np.concatenate([self._empty(0), *parts])
 
     def _empty(self, windows: int) -> np.ndarray:
@@ -78,10 +78,10 @@ class LstmForecaster:
         if context.ndim != 3 or context.shape[1:] != expected:
             raise InputError(f"context of shape {context.shape}: expected (windows, {expected[0]} steps, {expected[1]} channels)")
         for name in ("covariates", "known", "attributes"):
-            found, needed = getattr(given, name).shape[-1], len(getattr(inputs, name))
-            if needed and found != needed:
+            width, needed = getattr(given, name).shape[-1], len(getattr(inputs, name))
+            if needed and width != needed:
                 raise InputError(
-                    f"{name}: found {found}, and the model was fitted with {needed}: give it windows with the same ones"
+                    f"{name}: found {width}, and the model was fitted with {needed}: give it windows with the same ones"
                 )
         return given
 
@@ -189,10 +189,10 @@ def forecaster_of(
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:  # TensorFlow goes by one of two names
             continue
-    return found
+    return versions

@@ -125,7 +125,7 @@ class Gaussian(Located):
 
     def forecast(self, parameters: np.ndarray) -> Forecast:
         mean, deviation = parameters[..., 0], parameters[..., 1]
-        return Forecast(mean, deviation, lambda windows: _one(Normals(*_components(parameters[windows]))))
+        return Forecast(mean, deviation, lambda windows: _mixture_of(Normals(*_components(parameters[windows]))))
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Student(Located):
     def forecast(self, parameters: np.ndarray) -> Forecast:
         location, scale, dof = np.moveaxis(parameters, -1, 0)
         deviation = scale * np.sqrt(dof / (dof - 2))
-        return Forecast(location, deviation, lambda windows: _one(Students(*_components(parameters[windows]))))
+        return Forecast(location, deviation, lambda windows: _mixture_of(Students(*_components(parameters[windows]))))
 
 
 @dataclass(frozen=True)
@@ -217,5 +217,5 @@ def _components(parameters: np.ndarray) -> list[np.ndarray]:
     return [parameters[..., number : number + 1].astype(np.float64) for number in range(parameters.shape[-1])]
 
 
-def _one(component: Continuous) -> Mixture:
+def _mixture_of(component: Continuous) -> Mixture:
     return Mixture(np.ones((*component.location.shape[:2], 1)), (component,))

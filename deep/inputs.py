@@ -52,7 +52,7 @@ class Inputs(BaseModel):
 
     def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
         """Of each input, a window's shape and the dtype."""
-        widths = {name: sum(one.width for one in getattr(self, name)) for name in ("covariates", "known", "attributes")}
+        widths = {name: sum(feature.width for feature in getattr(self, name)) for name in ("covariates", "known", "attributes")}
         shapes: dict[str, tuple[tuple[int, ...], str]] = {"context": ((self.context, self.channels), "float32")}
         if self.mask:
             shapes["observed"] = (self.context, self.channels), "float32"
@@ -94,7 +94,7 @@ def inputs_of(dataset: SequenceDataset, training: HasBlocks, settings: LstmSetti
     Raises InputError where windows are to be mixed that are not of channels alone.
     """
     layout, manifest = dataset.layout, dataset.manifest
-    known = [column for column in manifest.covariates if column.known]
+    future_covariates = [column for column in manifest.covariates if column.known]
     attributes = manifest.attributes
     must_mix(dataset, settings)
     return Inputs(
@@ -104,7 +104,7 @@ def inputs_of(dataset: SequenceDataset, training: HasBlocks, settings: LstmSetti
         channels=len(dataset.channels),
         mask=settings.mask if settings.mask is not None else bool(manifest.count("values_filled", "train")),
         covariates=tuple(map(_feature, manifest.covariates)) if settings.covariates else (),
-        known=tuple(map(_feature, known)) if settings.covariates else (),
+        known=tuple(map(_feature, future_covariates)) if settings.covariates else (),
         attributes=_attributes(attributes, training) if settings.covariates and attributes else (),
         series=tuple(sorted({str(name) for block in training.blocks for name in block.series}))
         if settings.series_embedding

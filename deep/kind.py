@@ -59,9 +59,11 @@ def _fit(job: Job) -> LstmForecaster | None:
 
     settings: LstmSettings = job.settings[NAME]
     about = {"dataset": job.dataset.location, **settings.model_dump(mode="json")}
-    told = journal(job.name, about, job.options.get("tensorboard")) if job.name and first_rank() else nullcontext(lambda _: None)
+    journals = (
+        journal(job.name, about, job.options.get("tensorboard")) if job.name and first_rank() else nullcontext(lambda _: None)
+    )
     checkpoint = None if job.checkpoint is None else TrainingFile(job.checkpoint, identity(job.dataset, settings), job.resume)
-    with told as tell:
+    with journals as tell:
         model = way_of(job).fit(job, _on_epoch(job, settings, tell), checkpoint)
     if model is not None:
         job.watch.note(settings={NAME: model.settings.model_dump(mode="json")})

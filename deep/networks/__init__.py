@@ -24,26 +24,26 @@ def build(settings: LstmSettings, inputs: Inputs, seed: int | None = None) -> ke
 
     `seed` overrides the settings' for dropout alone (ranks drop differently); initial weights always follow the settings'.
     """
-    given = {name: keras.Input(shape, name=name, dtype=dtype) for name, (shape, dtype) in inputs.shapes().items()}
-    standard, centre, scale = Standardise(settings.normalise)(given["context"], given.get("observed"))
+    tensors = {name: keras.Input(shape, name=name, dtype=dtype) for name, (shape, dtype) in inputs.shapes().items()}
+    standard, centre, scale = Standardise(settings.normalise)(tensors["context"], tensors.get("observed"))
     path = LinearPath(inputs.horizon)(standard) if settings.has_line else None
-    said = []
+    answers = []
     for number, member_seed in enumerate(settings.member_seeds):
         dropout_seed = member_seed if seed is None else member_seed - settings.seed + seed
-        raw = body(settings, inputs, member_seed, dropout_seed)({**given, "context": standard})
+        raw = body(settings, inputs, member_seed, dropout_seed)({**tensors, "context": standard})
         answer = Answer(settings, name=MEMBER.format(number))
         of_member = answer(raw, centre, scale, path if settings.skip == "linear" else None)
-        said.append(layers.Reshape((1, *of_member.shape[1:]), dtype="float32")(of_member))
-    members = layers.Concatenate(axis=1, dtype="float32")(said)
+        answers.append(layers.Reshape((1, *of_member.shape[1:]), dtype="float32")(of_member))
+    members = layers.Concatenate(axis=1, dtype="float32")(answers)
     together = Together(settings)(members, centre, scale, path if settings.line_share else None)
-    return keras.Model(given, together, name=settings.network.replace("-", "_"))
+    return keras.Model(tensors, together, name=settings.network.replace("-", "_"))
 
 
 def members_of(network: keras.Model, count: int) -> list[keras.Model]:
     """The same inputs, the same weights, but what one member says, before a line has its share: (batch, horizon, channels,
     outputs)."""
-    given = {tensor.name: tensor for tensor in network.inputs}
-    return [keras.Model(given, network.get_layer(MEMBER.format(number)).output) for number in range(count)]
+    tensors = {tensor.name: tensor for tensor in network.inputs}
+    return [keras.Model(tensors, network.get_layer(MEMBER.format(number)).output) for number in range(count)]
 
 
 def body(settings: LstmSettings, inputs: Inputs, seed: int, dropout_seed: int) -> keras.layers.Layer:

@@ -27,7 +27,7 @@ class EncoderDecoder(Body):
 
     def build(self, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
         channels, width = int(shapes["context"][2] or 0), max(1, self.units // 4)
-        static, known = self.static_width(shapes), int(shapes["known"][2] or 0) if "known" in shapes else 0
+        static, known_width = self.static_width(shapes), int(shapes["known"][2] or 0) if "known" in shapes else 0
         normal = initializers.RandomNormal(seed=self.seed + 3)
         self.position = self.add_weight(shape=(self.horizon, width), initializer=normal, name="position")
         self.project = self.projection(channels * self.outputs, self.seed)
@@ -36,27 +36,27 @@ class EncoderDecoder(Body):
             self.embed_series.build(shapes["series"])
         for level, (encoder, decoder) in enumerate(zip(self.encoders, self.decoders, strict=True)):
             encoder.build((None, None, self.units if level else width_along(shapes, static)))
-            decoder.build((None, None, self.units if level else width + static + known))
+            decoder.build((None, None, self.units if level else width + static + known_width))
 
-    def call(self, given: Mapping[str, Any], training: bool | None = None) -> Any:
-        _, steps, channels = given["context"].shape
-        static = self.static(given)
-        hidden, states = along(given, static, steps, self.compute_dtype), []
+    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        _, steps, channels = inputs["context"].shape
+        static = self.static(inputs)
+        hidden, states = along(inputs, static, steps, self.compute_dtype), []
         for encoder in self.encoders:
             hidden, *state = encoder(hidden, training=training)
             states.append(state)
-        ahead = self._ahead(given, static)
+        ahead = self._ahead(inputs, static)
         for decoder, state in zip(self.decoders, states, strict=True):
             ahead, *_ = decoder(ahead, initial_state=state, training=training)
         return ops.reshape(self.project(self.drop(ahead, training=training)), (-1, self.horizon, channels, self.outputs))
 
-    def _ahead(self, given: Mapping[str, Any], static: Any | None) -> Any:
+    def _ahead(self, inputs: Mapping[str, Any], static: Any | None) -> Any:
         """What the decoder is told of each step, (batch, horizon, width)."""
-        batch = ops.shape(given["context"])[0]
+        batch = ops.shape(inputs["context"])[0]
         position = ops.cast(self.position, self.compute_dtype)
         parts = [ops.broadcast_to(ops.expand_dims(position, 0), (batch, *position.shape))]
-        if "known" in given:
-            parts.append(ops.cast(given["known"], self.compute_dtype))
+        if "known" in inputs:
+            parts.append(ops.cast(inputs["known"], self.compute_dtype))
         if static is not None:
             parts.append(ops.repeat(ops.expand_dims(static, 1), self.horizon, axis=1))
         return ops.concatenate(parts, axis=-1)

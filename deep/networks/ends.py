@@ -28,11 +28,11 @@ class Standardise(layers.Layer):
 
     def call(self, context: Any, observed: Any = None) -> tuple[Any, Any, Any]:
         last = context[:, -1:]
-        one = ops.ones_like(last)
+        unit = ops.ones_like(last)
         if self.kind == "last":
-            return context - last, last, one
+            return context - last, last, unit
         if self.kind == "none":
-            return context, ops.zeros_like(last), one
+            return context, ops.zeros_like(last), unit
         weight = ops.ones_like(context) if observed is None else observed
         count = ops.maximum(ops.sum(weight, axis=1, keepdims=True), 1.0)
         centre = ops.sum(weight * context, axis=1, keepdims=True) / count

@@ -44,11 +44,11 @@ class Body(layers.Layer):
         initial = initializers.VarianceScaling(QUIET**2, "fan_avg", "uniform", seed) if self.quiet else glorot(seed)
         return layers.Dense(width, kernel_initializer=initial, name="project")
 
-    def static(self, given: Mapping[str, Any]) -> Any | None:
+    def static(self, inputs: Mapping[str, Any]) -> Any | None:
         """What does not change along a window, (batch, width): attributes and the series' embedding."""
-        parts = [given["attributes"]] if "attributes" in given else []
+        parts = [inputs["attributes"]] if "attributes" in inputs else []
         if self.embed_series is not None:
-            parts.append(self.embed_series(given["series"]))
+            parts.append(self.embed_series(inputs["series"]))
         return ops.concatenate([ops.cast(part, self.compute_dtype) for part in parts], axis=-1) if parts else None
 
     def static_width(self, shapes: Mapping[str, tuple[int | None, ...]]) -> int:
@@ -60,9 +60,9 @@ class Body(layers.Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
 
-def along(given: Mapping[str, Any], static: Any | None, steps: int, dtype: str) -> Any:
+def along(inputs: Mapping[str, Any], static: Any | None, steps: int, dtype: str) -> Any:
     """All that is known of each step of the context, (batch, steps, width): values, mask, covariates, and what never changes."""
-    parts = [ops.cast(given[name], dtype) for name in ("context", "observed", "covariates") if name in given]
+    parts = [ops.cast(inputs[name], dtype) for name in ("context", "observed", "covariates") if name in inputs]
     if static is not None:
         parts.append(ops.repeat(ops.expand_dims(static, 1), steps, axis=1))
     return ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]

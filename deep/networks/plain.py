@@ -34,14 +34,14 @@ class PlainLstm(Body):
         for level, layer in enumerate(self.lstms):
             layer.build((None, None, self.units if level else width_along(shapes, self.static_width(shapes))))
 
-    def call(self, given: Mapping[str, Any], training: bool | None = None) -> Any:
-        _, steps, channels = given["context"].shape
-        hidden = along(given, self.static(given), steps, self.compute_dtype)
+    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        _, steps, channels = inputs["context"].shape
+        hidden = along(inputs, self.static(inputs), steps, self.compute_dtype)
         for layer in self.lstms:
             hidden = layer(hidden, training=training)
         raw = ops.reshape(self.project(self.drop(hidden, training=training)), (-1, self.horizon, channels, self.outputs))
-        if "known" in given:
-            raw = raw + ops.reshape(self.from_known(given["known"]), (-1, self.horizon, channels, self.outputs))
+        if "known" in inputs:
+            raw = raw + ops.reshape(self.from_known(inputs["known"]), (-1, self.horizon, channels, self.outputs))
         return raw
 
     def get_config(self) -> dict[str, Any]:

@@ -61,11 +61,11 @@ class SegmentLstm(Body):
         dense.build((None, width))
         return dense
 
-    def call(self, given: Mapping[str, Any], training: bool | None = None) -> Any:
-        channels = given["context"].shape[2]
-        segments = self._segments(given)
+    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> Any:
+        channels = inputs["context"].shape[2]
+        segments = self._segments(inputs)
         _, hidden, carry = self.lstm(segments if self.embed is None else self.embed(segments), training=training)
-        decoded = self._decoded(self._queries(given, channels), hidden, carry)
+        decoded = self._decoded(self._queries(inputs, channels), hidden, carry)
         raw = ops.reshape(self.project(self.drop(decoded, training=training)), (-1, channels, self.horizon, self.outputs))
         return ops.transpose(raw, (0, 2, 1, 3))
 
@@ -86,22 +86,22 @@ class SegmentLstm(Body):
         after = ops.sigmoid(keep) * before + ops.sigmoid(let_in) * ops.tanh(new)
         return ops.sigmoid(show) * ops.tanh(after)
 
-    def _segments(self, given: Mapping[str, Any]) -> Any:
+    def _segments(self, inputs: Mapping[str, Any]) -> Any:
         """(batch · channels, segments, segment · width): a sequence a channel."""
-        _, steps, channels = given["context"].shape
+        _, steps, channels = inputs["context"].shape
         segments = steps // self.segment
         parts = [
-            ops.reshape(ops.transpose(ops.cast(given[name], self.compute_dtype), (0, 2, 1)), (-1, segments, self.segment))
+            ops.reshape(ops.transpose(ops.cast(inputs[name], self.compute_dtype), (0, 2, 1)), (-1, segments, self.segment))
             for name in ("context", "observed")
-            if name in given
+            if name in inputs
         ]
-        if "covariates" in given:
-            width = given["covariates"].shape[2]
-            of_window = ops.reshape(ops.cast(given["covariates"], self.compute_dtype), (-1, segments, self.segment * width))
+        if "covariates" in inputs:
+            width = inputs["covariates"].shape[2]
+            of_window = ops.reshape(ops.cast(inputs["covariates"], self.compute_dtype), (-1, segments, self.segment * width))
             parts.append(ops.repeat(of_window, channels, axis=0))
         return ops.concatenate(parts, axis=-1) if len(parts) > 1 else parts[0]
 
-    def _queries(self, given: Mapping[str, Any], channels: int) -> Any:
+    def _queries(self, inputs: Mapping[str, Any], channels: int) -> Any:
         """What the cell is told of each future segment of each channel: (batch or 1, channels, futures, width)."""
         futures = self.position.shape[0]
         queries = ops.repeat(ops.expand_dims(self.position, 0), channels, axis=0)
@@ -109,10 +109,10 @@ class SegmentLstm(Body):
             of_channel = ops.repeat(ops.expand_dims(self.channel, 1), futures, axis=1)
             queries = queries + of_channel if self.embed is None else ops.concatenate([queries, of_channel], axis=-1)
         queries = ops.expand_dims(ops.cast(queries, self.compute_dtype), 0)
-        if "known" in given:
-            of_segment = ops.reshape(given["known"], (-1, futures, self.segment * given["known"].shape[2]))
+        if "known" in inputs:
+            of_segment = ops.reshape(inputs["known"], (-1, futures, self.segment * inputs["known"].shape[2]))
             queries = queries + ops.expand_dims(self.from_known(of_segment), 1)
-        static = self.static(given)
+        static = self.static(inputs)
         if static is not None:
             queries = queries + ops.expand_dims(ops.expand_dims(self.from_static(static), 1), 1)
         return queries

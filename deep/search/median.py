@@ -101,12 +101,12 @@ class Race:
         if epoch < self.grace or epoch >= course.epochs:  # the last epoch has nothing after it to be saved
             return False
         means = [mean for other in self.courses[:trial] if (mean := other.mean(epoch)) is not None]
-        known = [mean for mean in means if not math.isnan(mean)]
-        unknown, best = len(means) - len(known), min(course.losses[:epoch])
+        certain_means = [mean for mean in means if not math.isnan(mean)]
+        unknown, best = len(means) - len(certain_means), min(course.losses[:epoch])
         if len(means) < LEAST_OTHERS:
             return False
-        if len(known) >= LEAST_OTHERS and best > statistics.median(known + [math.inf] * unknown):
+        if len(certain_means) >= LEAST_OTHERS and best > statistics.median(certain_means + [math.inf] * unknown):
             return True
-        if best <= statistics.median(known + [-math.inf] * unknown):
+        if best <= statistics.median(certain_means + [-math.inf] * unknown):
             return False
         return None

@@ -75,13 +75,13 @@ class Desk:
         question, _, mark = line.removesuffix(b"\n").rpartition(b"\t")
         if not line.endswith(b"\n") or not hmac.compare_digest(mark, _mark(self.address.token, question)):
             return None
-        asked = json.loads(question)
-        losses = tuple(map(float, asked["losses"]))
+        request = json.loads(question)
+        losses = tuple(map(float, request["losses"]))
         if not all(map(math.isfinite, losses)):
             raise ValueError("a loss that is no number")
-        if asked["end"] not in ENDS:
+        if request["end"] not in ENDS:
             raise ValueError("another end")
-        word = STOP if self.decide(int(asked["trial"]), losses, asked["end"]) else GO
+        word = STOP if self.decide(int(request["trial"]), losses, request["end"]) else GO
         return word + b"\t" + _mark(self.address.token, word + question) + b"\n"
 
 

@@ -75,7 +75,7 @@ def search(
     Raises InputError as `must_be_searchable` does.
     """
     must_be_searchable(dataset, trials)
-    race, seen = Race([settings.epochs for settings in trials], grace), dataset.without("test")
+    race, visible = Race([settings.epochs for settings in trials], grace), dataset.without("test")
 
     def decide(trial: int, losses: tuple[float, ...], end: str) -> bool:
         if end:
@@ -92,7 +92,7 @@ def search(
         address = desk.address
         tasks = spark.sparkContext.parallelize(list(enumerate(trials)), len(trials))
         with described(spark.sparkContext, f"{len(trials)} trials"):
-            outcomes = tasks.map(lambda numbered: run_trial(numbered[0], numbered[1], seen, address)).collect()
+            outcomes = tasks.map(lambda numbered: run_trial(numbered[0], numbered[1], visible, address)).collect()
     return judged(outcomes, trials, grace)
 
 
@@ -161,10 +161,10 @@ def _trained(trial: int, settings: LstmSettings, dataset: SequenceDataset, addre
 def judged(outcomes: Sequence[Outcome], trials: Sequence[LstmSettings], grace: int) -> list[Outcome]:
     """The outcomes with the final verdicts: of each trial, only the epochs before it would have been stopped."""
     race = Race([settings.epochs for settings in trials], grace)
-    for one in outcomes:
-        race.end(one.trial, one.losses, one.ended in COMPLETE)
+    for outcome in outcomes:
+        race.end(outcome.trial, outcome.losses, outcome.ended in COMPLETE)
     stopped = [course.stopped for course in race.courses]
     return [
-        one if epoch is None else replace(one, losses=one.losses[:epoch], ended="median", error="")
-        for one, epoch in zip(outcomes, stopped, strict=True)
+        outcome if epoch is None else replace(outcome, losses=outcome.losses[:epoch], ended="median", error="")
+        for outcome, epoch in zip(outcomes, stopped, strict=True)
     ]

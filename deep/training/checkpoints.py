@@ -67,10 +67,10 @@ class State:
     def to_bytes(self, of: dict[str, Any]) -> bytes:
         """An .npz file, of arrays alone. `of`: what was trained on what, so that nothing else goes on from it."""
         numbers = {name: getattr(self, name) for name in ("epoch", "step", "total", "count", "history", "waited", "dropout")}
-        said = json.dumps({"format": FORMAT, "of": of, **numbers}).encode()
+        header = json.dumps({"format": FORMAT, "of": of, **numbers}).encode()
         arrays = {f"{name}_{i:04d}": array for name in LISTS for i, array in enumerate(getattr(self, name))}
         buffer = io.BytesIO()
-        np.savez(buffer, said=np.frombuffer(said, np.uint8), **arrays)
+        np.savez(buffer, said=np.frombuffer(header, np.uint8), **arrays)
         return buffer.getvalue()
 
     @classmethod
@@ -78,22 +78,22 @@ class State:
         """Raises InputError, naming `file`, where it is no checkpoint, is damaged, or is of another training."""
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-                said = json.loads(stored["said"].tobytes())
+                header = json.loads(stored["said"].tobytes())
                 arrays = {name: stored[name] for name in sorted(stored.files)}
-            if said.pop("format") != FORMAT:
+            if header.pop("format") != FORMAT:
                 raise ValueError("another format")
-            was = said.pop("of")
+            earlier = header.pop("of")
             lists: dict[str, Any] = {
                 kind: [array for name, array in arrays.items() if name.startswith(f"{kind}_")] for kind in LISTS
             }
-            state = cls(**said, **lists)
+            state = cls(**header, **lists)
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise InputError(f"{file}: not a checkpoint of a training, or damaged ({error}). Remove it, and train anew") from None
-        other = sorted(name for name in {*was, *of} if was.get(name) != of.get(name))
+        other = sorted(name for name in {*earlier, *of} if earlier.get(name) != of.get(name))
         if other:
             name = other[0]
             raise InputError(
-                f"{file}: the checkpoint is of another training: {name} was {was.get(name)!r}, and is {of.get(name)!r}. "
+                f"{file}: the checkpoint is of another training: {name} was {earlier.get(name)!r}, and is {of.get(name)!r}. "
                 "Go on with the same settings and dataset, or train anew without --resume"
             )
         return state

@@ -29,8 +29,8 @@ def why_no_cudnn(settings: LstmSettings) -> str | None:
     inputs = Inputs(context=steps, horizon=steps, lead=0, channels=1)
     learner = new_learner(settings.for_windows(steps, steps), inputs, OneProcess(), steps=1)
     rows = settings.members
-    given = {name: tf.zeros((rows, *shape), dtype) for name, (shape, dtype) in inputs.shapes().items()}
-    batch = given, tf.zeros((rows, steps, 1)), tf.ones((rows, steps, 1), tf.uint8), tf.constant(0.0)
+    tensors = {name: tf.zeros((rows, *shape), dtype) for name, (shape, dtype) in inputs.shapes().items()}
+    batch = tensors, tf.zeros((rows, steps, 1)), tf.ones((rows, steps, 1), tf.uint8), tf.constant(0.0)
     compiled = learner.train_step.get_concrete_function(*batch)
     in_kernel = sum(operation.type == KERNEL for operation in compiled.graph.get_operations())
     lstms = [layer for layer in learner.network._flatten_layers() if isinstance(layer, layers.LSTM)]
@@ -44,6 +44,6 @@ def why_no_cudnn(settings: LstmSettings) -> str | None:
 
 
 def unlike_defaults(lstms: list[layers.LSTM]) -> str:
-    default, found = layers.LSTM(1).get_config(), [layer.get_config() for layer in lstms]
-    unlike = {f"{name} {config[name]}" for config in found for name in OPTIONS if config[name] != default[name]}
+    default, configs = layers.LSTM(1).get_config(), [layer.get_config() for layer in lstms]
+    unlike = {f"{name} {config[name]}" for config in configs for name in OPTIONS if config[name] != default[name]}
     return ", ".join(sorted(unlike)) or "for no reason that is known here"

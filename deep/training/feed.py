@@ -109,8 +109,8 @@ class Epoch:
         if not self.mixing:
             return Rows(windows, counts)
         first, count = self.share.of_all(step)
-        drawn = [partners(self.share.windows, count, seed, self.epoch, step) for seed in self.seeds]
-        others, angles = (np.stack(of_members)[:, start - first : stop - first] for of_members in zip(*drawn, strict=True))
+        mixtures = [partners(self.share.windows, count, seed, self.epoch, step) for seed in self.seeds]
+        others, angles = (np.stack(of_members)[:, start - first : stop - first] for of_members in zip(*mixtures, strict=True))
         return Rows(windows, counts, padded(others), padded(angles))
 
 
@@ -158,19 +158,19 @@ def _ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
                 continue
 
     def make() -> None:
-        made: list[Batch] = []
+        ready_batches: list[Batch] = []
         try:
             for batch in batches:
                 if over.is_set():
                     return
-                made.append(tf.nest.map_structure(tf.constant, batch))
-                if len(made) == AT_A_TIME:
-                    put(made)
-                    made = []
-            put(made)
+                ready_batches.append(tf.nest.map_structure(tf.constant, batch))
+                if len(ready_batches) == AT_A_TIME:
+                    put(ready_batches)
+                    ready_batches = []
+            put(ready_batches)
             put(None)
         except BaseException as error:  # carried to the thread that takes the steps, after what was made before
-            put(made)
+            put(ready_batches)
             put(error)
 
     thread = threading.Thread(target=make, name="feed", daemon=True)

@@ -80,8 +80,8 @@ def _mlflow(name: str, about: Mapping[str, Any]) -> Iterator[Write]:
     client = mlflow.MlflowClient()
     try:
         experiment = os.environ.get(EXPERIMENT, "hindcast")
-        found = client.get_experiment_by_name(experiment)
-        run = client.create_run(found.experiment_id if found else client.create_experiment(experiment), run_name=name)
+        existing = client.get_experiment_by_name(experiment)
+        run = client.create_run(existing.experiment_id if existing else client.create_experiment(experiment), run_name=name)
         for parameter, value in about.items():
             client.log_param(run.info.run_id, parameter, value)
     except mlflow.MlflowException as error:

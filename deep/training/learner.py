@@ -72,20 +72,20 @@ class Learner:
         weight = tf.cast(weight, tf.float32)
         # A target that does not count may be anything, and 0 times the gradient of that still be no number.
         target = tf.where(weight > 0, target, 0.0)
-        said = self._each_its_rows(inputs) if training else self.network(inputs, training=False)
-        losses = weight * self.head.loss(target, said)
+        parameters = self._each_its_rows(inputs) if training else self.network(inputs, training=False)
+        losses = weight * self.head.loss(target, parameters)
         if self.spectrum:
-            waves = cosines(target), cosines(weight[..., None] * said)
+            waves = cosines(target), cosines(weight[..., None] * parameters)
             losses = (1 - self.spectrum) * losses + self.spectrum * self.head.loss(*waves)
         return tf.reduce_sum(losses, axis=(1, 2)), tf.reduce_sum(weight)
 
     def _each_its_rows(self, inputs: dict[str, Any]) -> Any:
         parts = {name: tf.split(array, len(self.members)) for name, array in inputs.items()}
-        said = [
+        answers = [
             member({name: part[number] for name, part in parts.items()}, training=True)
             for number, member in enumerate(self.members)
         ]
-        return tf.concat(said, axis=0)
+        return tf.concat(answers, axis=0)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -117,8 +117,8 @@ class Learner:
                 variable.assign(np.array(numbers, variable.dtype))
 
     def _generators(self) -> list[Any]:
-        kept = {id(variable) for variable in self.network.weights}
-        return [variable for variable in self.network.variables if id(variable) not in kept]
+        weights = {id(variable) for variable in self.network.weights}
+        return [variable for variable in self.network.variables if id(variable) not in weights]
 
 
 def optimiser_of(settings: LstmSettings, steps: int) -> keras.optimizers.Optimizer:

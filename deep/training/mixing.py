@@ -26,11 +26,11 @@ def mixed(batch: WindowBatch, other: WindowBatch, angle: np.ndarray) -> WindowBa
     last, others = batch.context[:, -1], other.context[:, -1]
     level = last - cosine * last - sine * others
 
-    def turned(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    def turned(array: np.ndarray, partner: np.ndarray) -> np.ndarray:
         # A window as one row: numpy's loops over a few channels would take longer than their sums.
-        mixture = cosine * one.reshape(len(one), -1)
-        mixture += sine * two.reshape(len(two), -1)
-        mixture = mixture.reshape(one.shape)
+        mixture = cosine * array.reshape(len(array), -1)
+        mixture += sine * partner.reshape(len(partner), -1)
+        mixture = mixture.reshape(array.shape)
         mixture += level[:, None]
         return mixture
 

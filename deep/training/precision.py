@@ -15,27 +15,27 @@ NO_GPU = "TensorFlow sees no GPU"
 
 
 @contextmanager
-def precision(asked: Literal["auto", "float32", "mixed"]) -> Iterator[None]:
+def precision(setting: Literal["auto", "float32", "mixed"]) -> Iterator[None]:
     """Layers made meanwhile compute in it."""
     before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy("float32" if why_float32(asked) else "mixed_bfloat16")
+    keras.config.set_dtype_policy("float32" if why_float32(setting) else "mixed_bfloat16")
     try:
         yield
     finally:
         keras.config.set_dtype_policy(before)
 
 
-def why_float32(asked: Literal["auto", "float32", "mixed"]) -> str | None:
+def why_float32(setting: Literal["auto", "float32", "mixed"]) -> str | None:
     """What keeps layers from computing in bfloat16 in this process; None where nothing does."""
-    if asked != "auto":
-        return "the settings ask for it" if asked == "float32" else None
+    if setting != "auto":
+        return "the settings ask for it" if setting == "float32" else None
     gpus = tf.config.list_physical_devices("GPU")
     for gpu in gpus:
-        told = tf.config.experimental.get_device_details(gpu)
-        found = told.get("compute_capability")
-        if found is None or found < LEAST_CAPABILITY:
-            capability = "an unknown compute capability" if found is None else "compute capability {}.{}".format(*found)
+        details = tf.config.experimental.get_device_details(gpu)
+        capability = details.get("compute_capability")
+        if capability is None or capability < LEAST_CAPABILITY:
+            words = "an unknown compute capability" if capability is None else "compute capability {}.{}".format(*capability)
             return (
-                f"{told.get('device_name', gpu.name)} has {capability}, and {LEAST_CAPABILITY[0]}.{LEAST_CAPABILITY[1]} is needed"
+                f"{details.get('device_name', gpu.name)} has {words}, and {LEAST_CAPABILITY[0]}.{LEAST_CAPABILITY[1]} is needed"
             )
     return None if gpus else NO_GPU

@@ -64,22 +64,22 @@ def train(
         raise InputError("no training windows: the training split is shorter than a window, or all of it is broken by gaps")
     began, cpu_began = time.perf_counter(), time.process_time()
     settings = settings.for_windows(inputs.context, inputs.horizon)
-    run = Run(training, validation, inputs, settings, collective, on_step, make)
-    network = run.learner.network
+    trainer = Trainer(training, validation, inputs, settings, collective, on_step, make)
+    network = trainer.learner.network
     if collective.rank == 0 and resume is None:
         straighten(network, training, settings)
     network.set_weights(collective.broadcast(network.get_weights()))
     state = State() if resume is None else copy.deepcopy(resume)
     if resume is not None:
         _same_steps(resume, settings, collective.size)
-        run.learner.restore(resume)
+        trainer.learner.restore(resume)
     tell = collective.rank == 0
     while state.goes_on(settings):
-        late = run.epoch(state, on_checkpoint)
-        record = run.close(state)
+        late = trainer.epoch(state, on_checkpoint)
+        record = trainer.close(state)
         enough = tell and on_epoch is not None and on_epoch(record) is True
         if on_checkpoint is not None:
-            run.checkpoint(state, on_checkpoint)
+            trainer.checkpoint(state, on_checkpoint)
         # Rank 0's word is everybody's; all of them must ask for it.
         if collective.gather(enough)[0] or late:
             break
@@ -114,7 +114,7 @@ def straighten(network: Any, training: Windows, settings: LstmSettings) -> None:
         path.set_weights([closed_form(training, settings.ridge)])
 
 
-class Run:
+class Trainer:
     """What stays the same from epoch to epoch."""
 
     def __init__(
@@ -140,14 +140,14 @@ class Run:
         epoch = Epoch(self.share, self.settings.member_seeds, state.epoch - 1, self.settings.mixing)
         for batch in training_feed(self.training, self.inputs, epoch, state.step):
             self.on_step(state.epoch, state.step + 1)
-            done = (state.epoch - 1) * self.share.steps + state.step
-            self.learner.optimiser.learning_rate = rate(self.settings, done, self.share.steps, self.collective.size)
-            taken = self.learner.train_step(*batch, tf.constant(self._is_late()))
-            total, count = float(taken.total), float(taken.count)
+            steps_before = (state.epoch - 1) * self.share.steps + state.step
+            self.learner.optimiser.learning_rate = rate(self.settings, steps_before, self.share.steps, self.collective.size)
+            outcome = self.learner.train_step(*batch, tf.constant(self._is_late()))
+            total, count = float(outcome.total), float(outcome.count)
             if not math.isfinite(total):
-                self._refuse(state, total / max(count, 1.0), taken, epoch.rows(state.step))
+                self._refuse(state, total / max(count, 1.0), outcome, epoch.rows(state.step))
             state.total, state.count, state.step = state.total + total, state.count + count, state.step + 1
-            if float(taken.late) > 0:
+            if float(outcome.late) > 0:
                 return True
             if on_checkpoint is not None and state.step % self.settings.checkpoint_steps == 0 and state.step < self.share.steps:
                 self.checkpoint(state, on_checkpoint)
@@ -188,9 +188,9 @@ class Run:
         late = self.collective.rank == 0 and limit is not None and time.perf_counter() - self.began > limit
         return 1.0 if late else 0.0
 
-    def _refuse(self, state: State, loss: float, taken: Step, rows: Rows) -> None:
+    def _refuse(self, state: State, loss: float, outcome: Step, rows: Rows) -> None:
         """Names a window whose loss is no number, or else the one that strays furthest: whichever rank has it."""
-        own, broken = rows.windows[rows.counts], ~np.isfinite(np.asarray(taken.of_windows)[rows.counts])
+        own, broken = rows.windows[rows.counts], ~np.isfinite(np.asarray(outcome.of_windows)[rows.counts])
         if rows.others is not None:  # a window's loss is also that of the one it was mixed with
             own, broken = np.append(own, rows.others[rows.counts]), np.tile(broken, 2)
         broken = np.flatnonzero(broken)

@@ -32,8 +32,8 @@ def ports_of(text: str | None) -> Sequence[int]:
     """The ports that "47000-47031" means, both ends with it; without a text, any. Raises InputError for what is no range."""
     if text is None:
         return ANY
-    found = re.fullmatch(r"(\d+)-(\d+)", text)
-    ports = range(int(found[1]), int(found[2]) + 1) if found else range(0)
+    match = re.fullmatch(r"(\d+)-(\d+)", text)
+    ports = range(int(match[1]), int(match[2]) + 1) if match else range(0)
     if not ports or ports[0] < 1 or ports[-1] > 65535:
         raise InputError(f"{text!r} is no range of ports, such as 47000-47031 (cluster.ports, {PORTS})")
     return ports

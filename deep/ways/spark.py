@@ -50,15 +50,15 @@ def fit_on_spark(
         of, saved, write = checkpoint.of, checkpoint.read(), checkpoint.write
     elif least_ranks is not None:
         of = identity(opened, settings)
-    told: dict[str, Any] = {
+    options: dict[str, Any] = {
         "on_record": on_epoch, "on_checkpoint": write, "silence_seconds": settings.silence_seconds, "gpu_each": gpu_each,
     }  # fmt: skip
     if least_ranks is None:
-        results = run_on_ranks(spark, _fit_rank, (saved, opened.location, settings, of), ranks=ranks, **told)
+        results = run_on_ranks(spark, _fit_rank, (saved, opened.location, settings, of), ranks=ranks, **options)
     else:
         must_spare_ranks(ranks, least_ranks, settings.batch_of)
         results = run_elastic(
-            spark, _fit_rank, (opened.location, settings, of), ranks=ranks, least_ranks=least_ranks, checkpoint=saved, **told
+            spark, _fit_rank, (opened.location, settings, of), ranks=ranks, least_ranks=least_ranks, checkpoint=saved, **options
         )
     trained, _ = results[0]
     # TensorFlow takes seconds and hundreds of megabytes, which the ranks had more use for until now.

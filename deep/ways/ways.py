@@ -66,9 +66,9 @@ def _in_processes(job: Job, on_epoch: OnEpoch, checkpoint: TrainingFile | None) 
 def _in_partitions(job: Job, on_epoch: OnEpoch, checkpoint: TrainingFile | None) -> LstmForecaster:
     from hindcast.deep.ways.partitions.in_partitions import fit_in_partitions
 
-    def on_models(done: int, of: int) -> None:
-        job.watch.gauge("models", done)
-        job.watch.update(f"{done:,} of {of:,} models")
+    def on_models(trained: int, total: int) -> None:
+        job.watch.gauge("models", trained)
+        job.watch.update(f"{trained:,} of {total:,} models")
 
     spark = job.where.session()
     with job.watch.stage(STAGE, spark, "in Spark's partitions"):

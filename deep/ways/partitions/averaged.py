@@ -41,7 +41,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Taken:
+class PartitionEpoch:
     """What a partition's epoch gave. weights: the last; smooth: their moving average; total, count: sums of losses and of targets
     that they are of; cpu_seconds of the task."""
 
@@ -86,21 +86,21 @@ def train_averaged(
     state, dropout = State(), dict[int, list[list[int]]]()
     while state.goes_on(settings):
         round_began = time.perf_counter()
-        given = (job, replace(state, best=[], history=[]), dropout)
-        results = _on_all(spark, shares, given, train_share, f"epoch {state.epoch}: training")
-        taken = {share.number: one for share, one in zip(shares, results, strict=True) if one is not None}
-        if not taken:
+        arguments = (job, replace(state, best=[], history=[]), dropout)
+        results = _on_all(spark, shares, arguments, train_share, f"epoch {state.epoch}: training")
+        by_partition = {share.number: result for share, result in zip(shares, results, strict=True) if result is not None}
+        if not by_partition:
             raise InputError("no training windows: the training split is shorter than a window, or all of it is broken by gaps")
         for name in ("weights", "optimiser"):
-            setattr(state, name, averaged([(one.windows, getattr(one, name)) for one in taken.values()]))
-        dropout = {number: one.dropout for number, one in taken.items()}
-        record = _record(state.epoch, list(taken.values()))
-        smooth = averaged([(one.windows, one.smooth) for one in taken.values()])
+            setattr(state, name, averaged([(result.windows, getattr(result, name)) for result in by_partition.values()]))
+        dropout = {number: result.dropout for number, result in by_partition.items()}
+        record = _record(state.epoch, list(by_partition.values()))
+        smooth = averaged([(result.windows, result.smooth) for result in by_partition.values()])
         sums = _on_all(spark, shares, (job, smooth), validate_share, f"epoch {state.epoch}: validation")
         if any(targets for _, targets, _ in sums):
             record["validation_loss"] = sum(total for total, _, _ in sums) / max(sum(targets for _, targets, _ in sums), 1.0)
         state.end_epoch({**record, "seconds": time.perf_counter() - round_began}, smooth)
-        cpu_seconds += sum(one.cpu_seconds for one in taken.values()) + sum(cpu for _, _, cpu in sums)
+        cpu_seconds += sum(result.cpu_seconds for result in by_partition.values()) + sum(cpu for _, _, cpu in sums)
         if on_epoch is not None:
             on_epoch(state.history[-1])
         if settings.max_seconds is not None and time.perf_counter() - began > settings.max_seconds:
@@ -138,18 +138,18 @@ def averaged(parts: Sequence[tuple[int, Sequence[np.ndarray]]]) -> list[np.ndarr
     return [mean(arrays) for arrays in zip(*(arrays for _, arrays in parts), strict=True)]
 
 
-def train_share(share: Share, job: Job, state: State, dropout: dict[int, list[list[int]]]) -> Taken | None:
+def train_share(share: Share, job: Job, state: State, dropout: dict[int, list[list[int]]]) -> PartitionEpoch | None:
     """An epoch on a partition's windows, from the weights and the optimiser of `state`; None where there are no windows."""
     from hindcast.deep.training.collective import OneProcess
-    from hindcast.deep.training.training import Run, straighten
-    from hindcast.deep.ways.partitions.reused_learner import kept_learner
+    from hindcast.deep.training.training import Trainer, straighten
+    from hindcast.deep.ways.partitions.reused_learner import reused_learner
 
     cpu_began = time.process_time()
     training = opened(job.location, job.digest).windows_between("train", *share.training)
     if not len(training):
         return None
-    run = Run(training, training.between(0, 0), job.inputs, job.settings, OneProcess(), make=kept_learner)
-    learner, steps = run.learner, run.share.steps
+    trainer = Trainer(training, training.between(0, 0), job.inputs, job.settings, OneProcess(), make=reused_learner)
+    learner, steps = trainer.learner, trainer.share.steps
     own = dropout.get(share.number) or [
         [numbers[0] + DROPOUT_APART * share.number, *numbers[1:]] for numbers in learner.dropout()
     ]
@@ -162,10 +162,10 @@ def train_share(share: Share, job: Job, state: State, dropout: dict[int, list[li
     # Partitions may take a step more or less than others: each counts its own.
     learner.optimiser.iterations.assign((state.epoch - 1) * steps)
     mine = State(epoch=state.epoch)
-    run.epoch(mine, None)
+    trainer.epoch(mine, None)
     with learner.averaged():
         smooth = learner.network.get_weights()
-    return Taken(
+    return PartitionEpoch(
         len(training), **learner.arrays(), smooth=smooth, dropout=learner.dropout(), total=mine.total, count=mine.count,
         learning_rate=float(learner.optimiser.learning_rate), cpu_seconds=time.process_time() - cpu_began,
     )  # fmt: skip
@@ -174,34 +174,34 @@ def train_share(share: Share, job: Job, state: State, dropout: dict[int, list[li
 def validate_share(share: Share, job: Job, weights: list[np.ndarray]) -> tuple[float, float, float]:
     """Sums over a partition's validation windows: of losses and of targets; and CPU seconds."""
     from hindcast.deep.training.collective import OneProcess
-    from hindcast.deep.training.training import Run
-    from hindcast.deep.ways.partitions.reused_learner import kept_learner
+    from hindcast.deep.training.training import Trainer
+    from hindcast.deep.ways.partitions.reused_learner import reused_learner
 
     cpu_began = time.process_time()
     validation = opened(job.location, job.digest).windows_between("validation", *share.validation)
     if not len(validation):
         return 0.0, 0.0, 0.0
-    run = Run(validation.between(0, 0), validation, job.inputs, job.settings, OneProcess(), make=kept_learner)
-    run.learner.network.set_weights(weights)
-    return *run.validate(State()), time.process_time() - cpu_began
+    trainer = Trainer(validation.between(0, 0), validation, job.inputs, job.settings, OneProcess(), make=reused_learner)
+    trainer.learner.network.set_weights(weights)
+    return *trainer.validate(State()), time.process_time() - cpu_began
 
 
-def _record(epoch: int, taken: Sequence[Taken]) -> dict[str, float]:
-    loss = sum(one.total for one in taken) / max(sum(one.count for one in taken), 1.0)
-    return {"epoch": float(epoch), "loss": loss, "learning_rate": taken[0].learning_rate}
+def _record(epoch: int, results: Sequence[PartitionEpoch]) -> dict[str, float]:
+    loss = sum(result.total for result in results) / max(sum(result.count for result in results), 1.0)
+    return {"epoch": float(epoch), "loss": loss, "learning_rate": results[0].learning_rate}
 
 
 def _on_all(
-    spark: SparkSession, shares: Sequence[Share], given: tuple[Any, ...], function: Callable[..., Any], description: str
+    spark: SparkSession, shares: Sequence[Share], arguments: tuple[Any, ...], function: Callable[..., Any], description: str
 ) -> list[Any]:
     """`function(share, *given)` of each share, a task each, in a job of this description. Raises InputError with the partition's
     number where one does."""
-    sent: Broadcast[tuple[Any, ...]] = spark.sparkContext.broadcast(given)
+    broadcast: Broadcast[tuple[Any, ...]] = spark.sparkContext.broadcast(arguments)
 
     def run(share: Share) -> tuple[Any, str]:
         prepare_worker()
         try:
-            return function(share, *sent.value), ""
+            return function(share, *broadcast.value), ""
         except InputError as error:  # would be the same, however often Spark tried again
             return None, str(error)
         except Exception as error:
@@ -211,7 +211,7 @@ def _on_all(
         with described(spark.sparkContext, description):
             results = spark.sparkContext.parallelize(shares, len(shares)).map(run).collect()
     finally:
-        sent.destroy()
+        broadcast.destroy()
     for share, (_, why) in zip(shares, results, strict=True):
         if why:
             raise InputError(f"partition {share.number}: {why}")

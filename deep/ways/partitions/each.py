@@ -58,13 +58,13 @@ class Plan:
     without: dict[str, str]
 
 
-def plan(dataset: SequenceDataset, found: Survey, settings: PartitionSettings) -> Plan:
+def plan(dataset: SequenceDataset, survey: Survey, settings: PartitionSettings) -> Plan:
     """Raises InputError where there is no attribute to group by, or not one key with enough windows."""
-    key_of, without = _keys(dataset, found, settings)
+    key_of, without = _keys(dataset, survey, settings)
     series: dict[str, set[str]] = defaultdict(set)
     windows: dict[str, int] = defaultdict(int)
     addresses: dict[tuple[str, str], dict[Address, None]] = defaultdict(dict)
-    for group in found.row_groups:
+    for group in survey.row_groups:
         for name in np.unique(group.series).tolist():
             count = int(group.windows[group.series == name].sum())
             if name in key_of and count:
@@ -87,13 +87,13 @@ def plan(dataset: SequenceDataset, found: Survey, settings: PartitionSettings) -
     return Plan(tuple(works), key_of, without)
 
 
-def _keys(dataset: SequenceDataset, found: Survey, settings: PartitionSettings) -> tuple[dict[str, str], dict[str, str]]:
+def _keys(dataset: SequenceDataset, survey: Survey, settings: PartitionSettings) -> tuple[dict[str, str], dict[str, str]]:
     """Of each series the key of its model; of those without one, why."""
     names = [column.name for column in dataset.manifest.attributes]
     by = settings.group_by
     must_have_groups(dataset, settings)
     key_of, without = {}, {}
-    for group in found.row_groups:
+    for group in survey.row_groups:
         for name, row in zip(*np.unique(group.series, return_index=True), strict=True):
             if by is None:
                 key_of[str(name)] = str(name)
@@ -114,7 +114,7 @@ def train_each(
     settings: LstmSettings,
     on_models: OnModels | None = None,
 ) -> Iterator[Outcome]:
-    """An outcome for each work. `on_models(done, of)` is called meanwhile.
+    """An outcome for each work. `on_models(trained, total)` is called meanwhile.
 
     Outcomes wait on the disks of Spark's executors until all are there, and then come here a task at a time.
     """
@@ -123,18 +123,18 @@ def train_each(
     # The longest first, and each task some long and some short ones.
     by_size = sorted(works, key=lambda work: (-work.windows, work.key))
     shares = [by_size[task::tasks] for task in range(tasks)]
-    done, location, digest = context.accumulator(0), dataset.location, dataset.digest
+    trained, location, digest = context.accumulator(0), dataset.location, dataset.digest
 
     def train_share(share: Sequence[Work]) -> Iterator[Outcome]:
         prepare_worker()
         for outcome in train_works(location, digest, share, inputs, settings):
-            done.add(1)
+            trained.add(1)
             yield outcome
 
     outcomes = context.parallelize(shares, tasks).flatMap(train_share).persist(StorageLevel.DISK_ONLY)
     try:
         with described(context, f"training {len(works):,} models"):
-            watched(outcomes.count, lambda: on_models(min(done.value, len(works)), len(works)) if on_models else None)
+            watched(outcomes.count, lambda: on_models(min(trained.value, len(works)), len(works)) if on_models else None)
         with described(context, "fetching models"):
             yield from outcomes.toLocalIterator()
     finally:
@@ -145,7 +145,7 @@ def train_works(location: str, digest: str, works: Iterable[Work], inputs: Input
     """In one process, one after the other. What is wrong with a series' data is its outcome; a defect is raised, with its key."""
     from hindcast.deep.training.collective import OneProcess
     from hindcast.deep.training.training import train
-    from hindcast.deep.ways.partitions.reused_learner import kept_learner
+    from hindcast.deep.ways.partitions.reused_learner import reused_learner
 
     for work in works:
         try:
@@ -153,7 +153,7 @@ def train_works(location: str, digest: str, works: Iterable[Work], inputs: Input
                 windows_at(location, digest, split, addresses).of_series(work.series)
                 for split, addresses in (("train", work.training), ("validation", work.validation))
             )
-            trained = train(training, validation, inputs, settings, OneProcess(), make=kept_learner)
+            trained = train(training, validation, inputs, settings, OneProcess(), make=reused_learner)
         except InputError as error:
             yield Outcome(work.key, work.windows, None, str(error))
         except Exception as error:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from hindcast.deep.forecaster import LstmForecaster, SeriesForecaster
 
 # Of keys without a model, so many are named in a warning.
-NAMED = 5
+MOST_NAMES = 5
 
 
 def fit_in_partitions(
@@ -44,16 +44,16 @@ def fit_in_partitions(
 ) -> LstmForecaster:
     """Fits in Spark's tasks, which must all see the dataset at this path or URI.
 
-    `on_epoch(record)` is called after each round of "averaged", `on_models(done, of)` while there are models to train. A series
-    that cannot be trained on is named in a warning and in the model's index, and the others are fitted. Raises InputError where
-    that leaves none, and where a channel is a category or there is no such attribute to group by.
+    `on_epoch(record)` is called after each round of "averaged", `on_models(trained, total)` while there are models to train. A
+    series that cannot be trained on is named in a warning and in the model's index, and the others are fitted. Raises InputError
+    where that leaves none, and where a channel is a category or there is no such attribute to group by.
     """
     began = time.perf_counter()
     opened = SequenceDataset.open(dataset)
     must_be_numbers(opened)
     settings = settings.for_windows(opened.layout.context, opened.layout.horizon)
-    found = survey(spark, opened)
-    inputs = inputs_of(opened, found, settings) if found.blocks else None
+    row_groups = survey(spark, opened)
+    inputs = inputs_of(opened, row_groups, settings) if row_groups.blocks else None
     if inputs is None:
         raise InputError(f"{opened.location}: the training split holds no rows")
     if partitions.models == "averaged":
@@ -62,20 +62,29 @@ def fit_in_partitions(
         from hindcast.deep.forecaster import forecaster_of
 
         return forecaster_of(trained, opened, time.perf_counter() - began)
-    planned = plan(opened, found, partitions)
-    outcomes = list(train_each(spark, opened, planned.works, inputs, settings, on_models))
-    return _forecaster(opened, partitions, inputs, planned, outcomes, began)
+    work_plan = plan(opened, row_groups, partitions)
+    outcomes = list(train_each(spark, opened, work_plan.works, inputs, settings, on_models))
+    return _forecaster(opened, partitions, inputs, work_plan, outcomes, began)
 
 
 def _forecaster(
-    dataset: SequenceDataset, partitions: PartitionSettings, inputs: Inputs, planned: Plan, outcomes: list[Outcome], began: float
+    dataset: SequenceDataset,
+    partitions: PartitionSettings,
+    inputs: Inputs,
+    work_plan: Plan,
+    outcomes: list[Outcome],
+    began: float,
 ) -> SeriesForecaster:
     from hindcast.deep.forecaster import SeriesForecaster, forecaster_of
 
-    done = {one.key: (one.windows, one.trained) for one in sorted(outcomes, key=lambda one: one.key) if one.trained is not None}
-    without = planned.without | {one.key: one.why_not for one in outcomes if one.trained is None}
-    _warn(without, len(done))
-    if not done:
+    fitted = {
+        outcome.key: (outcome.windows, outcome.trained)
+        for outcome in sorted(outcomes, key=lambda outcome: outcome.key)
+        if outcome.trained is not None
+    }
+    without = work_plan.without | {outcome.key: outcome.why_not for outcome in outcomes if outcome.trained is None}
+    _warn(without, len(fitted))
+    if not fitted:
         key, why = min(without.items())
         raise InputError(f"no model could be fitted, not one of {len(without)}; of {key!r}: {why}")
     entries = {
@@ -83,38 +92,38 @@ def _forecaster(
             file=f"weights-{number:06d}.npz", sha256=trained.weights_digest, windows=windows, epochs=len(trained.history),
             best_epoch=trained.best_epoch, validation_loss=trained.history[trained.best_epoch - 1].get("validation_loss"),
         )
-        for number, (key, (windows, trained)) in enumerate(done.items())
+        for number, (key, (windows, trained)) in enumerate(fitted.items())
     }  # fmt: skip
-    index = Index(models=entries, key_of=planned.key_of, without=without)
+    index = Index(models=entries, key_of=work_plan.key_of, without=without)
     seconds = time.perf_counter() - began
-    one = forecaster_of(_summary(inputs, list(done.values()), seconds), dataset)
-    chosen = partitions.model_dump(include={"models", "group_by", "least_windows"})
-    many = Partitioned(**chosen, fitted=len(done), without_model=len(without))
-    card = one.card.model_copy(
+    single = forecaster_of(_summary(inputs, list(fitted.values()), seconds), dataset)
+    options = partitions.model_dump(include={"models", "group_by", "least_windows"})
+    partitioned = Partitioned(**options, fitted=len(fitted), without_model=len(without))
+    card = single.card.model_copy(
         update={
-            "parameters": one.card.parameters * len(done),
-            "bytes": one.card.bytes * len(done),
-            "part": one.card.part.model_copy(update={"partitioned": many}),
+            "parameters": single.card.parameters * len(fitted),
+            "bytes": single.card.bytes * len(fitted),
+            "part": single.card.part.model_copy(update={"partitioned": partitioned}),
         }
     )
-    return SeriesForecaster(one.network, card, Models(index, {key: trained.weights for key, (_, trained) in done.items()}))
+    return SeriesForecaster(single.network, card, Models(index, {key: trained.weights for key, (_, trained) in fitted.items()}))
 
 
-def _summary(inputs: Inputs, done: Sequence[tuple[int, Trained]], seconds: float) -> Trained:
+def _summary(inputs: Inputs, trainings: Sequence[tuple[int, Trained]], seconds: float) -> Trained:
     """Of many trainings: each epoch's losses are means over the models that were still being trained, weighted by windows."""
-    first = done[0][1]
+    first = trainings[0][1]
     history = []
-    for epoch in range(max(len(trained.history) for _, trained in done)):
-        of_epoch = [(windows, trained.history[epoch]) for windows, trained in done if len(trained.history) > epoch]
+    for epoch in range(max(len(trained.history) for _, trained in trainings)):
+        of_epoch = [(windows, trained.history[epoch]) for windows, trained in trainings if len(trained.history) > epoch]
         names = ("epoch", "loss", "validation_loss", "learning_rate")
         record = {}
         for name in names:
-            known = [(windows, past[name]) for windows, past in of_epoch if name in past]
-            if known:
-                record[name] = float(np.average([value for _, value in known], weights=[windows for windows, _ in known]))
+            values = [(windows, past[name]) for windows, past in of_epoch if name in past]
+            if values:
+                record[name] = float(np.average([value for _, value in values], weights=[windows for windows, _ in values]))
         history.append({**record, "seconds": sum(past["seconds"] for _, past in of_epoch), "models": float(len(of_epoch))})
-    best_epoch = int(np.median([trained.best_epoch for _, trained in done]))
-    cpu_seconds = sum(trained.cpu_seconds for _, trained in done)
+    best_epoch = int(np.median([trained.best_epoch for _, trained in trainings]))
+    cpu_seconds = sum(trained.cpu_seconds for _, trained in trainings)
     return Trained(
         first.settings, inputs, first.weights, tuple(history), best_epoch, first.weights_digest, 1, seconds, cpu_seconds
     )
@@ -122,6 +131,6 @@ def _summary(inputs: Inputs, done: Sequence[tuple[int, Trained]], seconds: float
 
 def _warn(without: dict[str, str], fitted: int) -> None:
     if without:
-        named = "; ".join(f"{key!r}: {why}" for key, why in sorted(without.items())[:NAMED])
-        more = f"; and {len(without) - NAMED} more, which models.json names" if len(without) > NAMED else ""
-        logging.getLogger(__name__).warning("%d of %d have no model: %s%s", len(without), fitted + len(without), named, more)
+        names = "; ".join(f"{key!r}: {why}" for key, why in sorted(without.items())[:MOST_NAMES])
+        more = f"; and {len(without) - MOST_NAMES} more, which models.json names" if len(without) > MOST_NAMES else ""
+        logging.getLogger(__name__).warning("%d of %d have no model: %s%s", len(without), fitted + len(without), names, more)

@@ -22,10 +22,10 @@ MOST = 4
 MANY_STEPS = 10**9
 
 
-def kept_learner(settings: LstmSettings, inputs: Inputs, collective: Collective, steps: int) -> Learner:
+def reused_learner(settings: LstmSettings, inputs: Inputs, collective: Collective, steps: int) -> Learner:
     """As `new_learner` (deep/training/training.py) of one process, which is its `make`: whoever had the network before must be
     done with it."""
-    learner, beginning = _kept(settings, inputs)
+    learner, beginning = _traced_learner(settings, inputs)
     learner.restore(beginning)
     if learner.optimiser.use_ema:
         learner.optimiser.ema_momentum.assign(momentum_of(settings, steps))
@@ -33,15 +33,15 @@ def kept_learner(settings: LstmSettings, inputs: Inputs, collective: Collective,
 
 
 @lru_cache(MOST)
-def _kept(settings: LstmSettings, inputs: Inputs) -> tuple[Learner, State]:
+def _traced_learner(settings: LstmSettings, inputs: Inputs) -> tuple[Learner, State]:
     """The network of this process, and how it began."""
     # In so many steps there is a moving average, if one was asked for; of momentum 0 it is the weights themselves.
     learner = new_learner(settings, inputs, OneProcess(), MANY_STEPS)
     if learner.optimiser.use_ema:
         learner.optimiser.ema_momentum = tf.Variable(0.0, trainable=False)
-    given = {name: tf.TensorSpec((None, *shape), dtype) for name, (shape, dtype) in inputs.shapes().items()}
+    inputs_signature = {name: tf.TensorSpec((None, *shape), dtype) for name, (shape, dtype) in inputs.shapes().items()}
     target = (None, inputs.horizon, inputs.channels)
-    batch: list[Any] = [given, tf.TensorSpec(target, tf.float32), tf.TensorSpec(target, tf.uint8)]
+    batch: list[Any] = [inputs_signature, tf.TensorSpec(target, tf.float32), tf.TensorSpec(target, tf.uint8)]
     learner.train_step = tf.function(learner._train_step, input_signature=[*batch, tf.TensorSpec((), tf.float32)])
     learner.test_step = tf.function(learner._test_step, input_signature=batch)
     arrays = learner.arrays()

@@ -46,7 +46,7 @@ def run_elastic(
     last, count, failed_from = checkpoint, ranks, object()
     profile = gpus_a_task(spark, 1) if gpu_each else None
 
-    def keep(data: bytes) -> None:
+    def remember(data: bytes) -> None:
         nonlocal last
         last = data
         if on_checkpoint is not None:
@@ -57,13 +57,13 @@ def run_elastic(
         try:
             return run_on_ranks(
                 spark, function, (last, *arguments), ranks=count, silence_seconds=silence_seconds, gpu_each=gpu_each,
-                on_record=on_record, on_checkpoint=keep,
+                on_record=on_record, on_checkpoint=remember,
             )  # fmt: skip
         except RankError as error:
             if last is failed_from:
                 raise RankError(f"{error}\nIt had ended before, from the same checkpoint: it is not begun again") from None
             failed_from = last
-            count = min(ranks, _slots_left(spark, profile, ranks, slots if error.host_lost else None))
+            count = min(ranks, _slots_available(spark, profile, ranks, slots if error.host_lost else None))
             if count < least_ranks:
                 raise RankError(f"{error}\n{count} task slots are left, and least_ranks is {least_ranks}") from None
             logging.getLogger(__name__).warning(
@@ -83,13 +83,13 @@ def must_spare_ranks(ranks: int, least_ranks: int, batch_of: str) -> None:
         )
 
 
-def _slots_left(spark: SparkSession, profile: ResourceProfile | None, wanted: int, before: int | None) -> int:
+def _slots_available(spark: SparkSession, profile: ResourceProfile | None, ranks: int, before: int | None) -> int:
     """The task slots there are, once there are as many as wanted or none came for long. `before`: of so many some are lost."""
     if before is not None:
         limit = time.monotonic() + _network_timeout(spark) + DROPPED_SECONDS
         while task_slots(spark, profile) >= before and time.monotonic() < limit:
             time.sleep(0.5)
-    return slots_within(spark, wanted, SLOTS_SECONDS, profile)
+    return slots_within(spark, ranks, SLOTS_SECONDS, profile)
 
 
 def _network_timeout(spark: SparkSession) -> float:

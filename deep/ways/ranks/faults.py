@@ -61,7 +61,7 @@ def find(
     more is to be waited for.
     """
     return (
-        _said_or_broken(watch, processes, over)
+        _raised_or_broken(watch, processes, over)
         or _exited(watch, processes)
         or _followed(watch, over)
         or _stopped(watch, since)
@@ -70,7 +70,7 @@ def find(
     )
 
 
-def _said_or_broken(watch: Watch, processes: Processes, over: bool) -> Fault | None:
+def _raised_or_broken(watch: Watch, processes: Processes, over: bool) -> Fault | None:
     """The first of what ranks raised and of the lines that broke: what comes after follows from it."""
     now = time.monotonic()
     events = [(error.when, "raised", error.rank) for error in watch.errors if not error.follows]
@@ -140,14 +140,14 @@ def behind(places: dict[int, Place]) -> list[int]:
 def explained(fault: Fault | None, watch: Watch, processes: Processes, failure: str, log: deque[str]) -> Exception:
     """The error that a run ends with. `failure` and `log`: what Horovod and Spark themselves said."""
     if fault is None:
-        return RankError(f"Horovod on Spark failed: {failure}" + _told("its log", list(log)))
+        return RankError(f"Horovod on Spark failed: {failure}" + _log_text("its log", list(log)))
     if fault.how == "raised":
         raised = next(error for error in watch.errors if error.rank == fault.ranks[0])
         if raised.input:
             return InputError(raised.text)
-        said = f"{_name(raised.rank, watch, processes)} raised, {_where(raised.rank, watch)}:\n{raised.text.rstrip()}"
+        message = f"{_name(raised.rank, watch, processes)} raised, {_where(raised.rank, watch)}:\n{raised.text.rstrip()}"
     else:
-        said = _SAID[fault.how].format(
+        message = _SENTENCES[fault.how].format(
             ranks=", ".join(f"{_name(rank, watch, processes)} ({_where(rank, watch)})" for rank in fault.ranks)
             or "none has started",
             seconds=f"{fault.seconds:g} s",
@@ -156,12 +156,12 @@ def explained(fault: Fault | None, watch: Watch, processes: Processes, failure: 
     for rank in fault.ranks[:LOGS]:
         place = watch.places.get(rank)
         if fault.how == "silent" and place and place.stack:
-            said += f"\nRank {rank} stands at:\n{place.stack.rstrip()}"
-        said += _told(f"rank {rank}'s log", processes.log(rank))
-    return RankError(said, host_lost=fault.how in ("unreachable", "absent"))
+            message += f"\nRank {rank} stands at:\n{place.stack.rstrip()}"
+        message += _log_text(f"rank {rank}'s log", processes.log(rank))
+    return RankError(message, host_lost=fault.how in ("unreachable", "absent"))
 
 
-_SAID = {
+_SENTENCES = {
     "ended": "{ranks} ended{exit}. The run was ended",
     "unreachable": "{ranks} is lost: its host, or the network to it, has not answered for {seconds}. The run was ended",
     "damaged": "{ranks} sent what no rank sends, or it was damaged on its way. The run was ended",
@@ -189,5 +189,5 @@ def _exit(code: int | None) -> str:
     return f" with exit code {code}{name}"
 
 
-def _told(whose: str, lines: list[str]) -> str:
+def _log_text(whose: str, lines: list[str]) -> str:
     return f"\nThe last {len(lines)} lines of {whose}:\n" + "\n".join(lines) if lines else ""

@@ -36,14 +36,14 @@ __all__ = ["OnCheckpoint", "OnRecord", "RankError", "run_on_ranks"]
 ANSWER_SECONDS = 1.5
 # A driver that was away for longer than this (in a callback, or stopped) has not heard what ranks said meanwhile.
 AWAY_SECONDS = 3.0
-ONE_RUN = threading.Lock()
+RUN_LOCK = threading.Lock()
 
 OnRecord = Callable[[dict[str, float]], None]
 OnCheckpoint = Callable[[bytes], None]
 
 
 @dataclass
-class Run:
+class HorovodCall:
     """One run of `horovod.spark.run`, in a thread of its own."""
 
     call: Callable[[], list[Any]]
@@ -90,16 +90,16 @@ def run_on_ranks(
     gpus = "1" if profile else conf.get("spark.task.resource.gpu.amount")
     ended, log, processes = threading.Event(), deque[str](maxlen=LOG_LINES), Processes()
     with (
-        ONE_RUN,
+        RUN_LOCK,
         Watch(bind, host, ports=ports) as watch,
         reined(ended, log, processes, local, f"{ranks} ranks of Horovod", profile, ports),
     ):
-        deliver = partial(_deliver, watch, on_record or _nobody, on_checkpoint or _nobody)
+        deliver = partial(_deliver, watch, on_record or _ignore, on_checkpoint or _ignore)
         group = f"horovod.spark.run.{job_id.next_job_id() + 1}"
-        given, nics = (watch.address, function, arguments, gpus, own_gpus), {"lo"} if local else None
-        run = Run(
+        rank_arguments, nics = (watch.address, function, arguments, gpus, own_gpus), {"lo"} if local else None
+        run = HorovodCall(
             lambda: horovod.spark.run(
-                run_rank, given, num_proc=ranks, use_gloo=True, nics=nics, env=environment, verbose=0,
+                run_rank, rank_arguments, num_proc=ranks, use_gloo=True, nics=nics, env=environment, verbose=0,
                 start_timeout=int(START_SECONDS), executable=spark.sparkContext.pythonExec,
             )
         )  # fmt: skip
@@ -114,8 +114,8 @@ def run_on_ranks(
     raise explained(fault, watch, processes, f"{type(run.failure).__name__}: {run.failure}", log)
 
 
-def _nobody(told: Any) -> None:
-    """Who is called where nobody wants to be."""
+def _ignore(message: Any) -> None:
+    """The callback where the caller has none."""
 
 
 def _require_slots(spark: SparkSession, ranks: int, profile: ResourceProfile | None) -> None:
@@ -143,16 +143,16 @@ def _environment(silence_seconds: float, threads: int) -> dict[str, str]:
 
 
 def _deliver(watch: Watch, on_record: OnRecord, on_checkpoint: OnCheckpoint) -> None:
-    while not watch.told.empty():
-        told = watch.told.get()
-        if isinstance(told, bytes):
-            on_checkpoint(told)
+    while not watch.messages.empty():
+        message = watch.messages.get()
+        if isinstance(message, bytes):
+            on_checkpoint(message)
         else:
-            on_record(told)
+            on_record(message)
 
 
 def _attend(
-    run: Run, watch: Watch, processes: Processes, ranks: int, silence_seconds: float, deliver: Callable[[], None]
+    run: HorovodCall, watch: Watch, processes: Processes, ranks: int, silence_seconds: float, deliver: Callable[[], None]
 ) -> Fault | None:
     """Returns when the run is over, or should be: for which fault, if any."""
     since = attended = time.monotonic()
@@ -176,12 +176,18 @@ def _attend(
 
 
 def _end(
-    run: Run, watch: Watch, processes: Processes, ended: threading.Event, spark: SparkSession, group: str, fault: Fault | None
+    run: HorovodCall,
+    watch: Watch,
+    processes: Processes,
+    ended: threading.Event,
+    spark: SparkSession,
+    group: str,
+    fault: Fault | None,
 ) -> None:
     """Ends what still runs: ranks end when told, Horovod ends those that do not, and if it cannot, Spark ends the tasks."""
     lost = set(fault.ranks) if fault and fault.how in ("unreachable", "absent") else set()
     if run.thread.is_alive():
-        processes.given_up |= lost
+        processes.abandoned |= lost
         watch.say(END)
         ended.set()
         run.thread.join(GRACE_SECONDS)
@@ -189,8 +195,8 @@ def _end(
         spark.sparkContext.cancelJobGroup(group)
         run.thread.join(GRACE_SECONDS)
     # A cancelled task still ends its process: a session that is stopped meanwhile would complain of it.
-    patience = time.monotonic() + GRACE_SECONDS
-    while run.failure and time.monotonic() < patience and _running_tasks(spark) > len(lost):
+    limit = time.monotonic() + GRACE_SECONDS
+    while run.failure and time.monotonic() < limit and _running_tasks(spark) > len(lost):
         time.sleep(0.1)
 
 

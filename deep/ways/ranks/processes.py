@@ -33,12 +33,12 @@ class Tail:
 
 @dataclass
 class Processes:
-    """Of each rank: its streams, exit code (None: it could not be learnt), host. `given_up`: for whom nobody waits any more."""
+    """Of each rank: its streams, exit code (None: it could not be learnt), host. `abandoned`: for whom nobody waits any more."""
 
     tails: dict[int, tuple[Tail, Tail]] = field(default_factory=dict)
     exits: dict[int, int | None] = field(default_factory=dict)
     hosts: dict[int, str] = field(default_factory=dict)
-    given_up: set[int] = field(default_factory=set)
+    abandoned: set[int] = field(default_factory=set)
 
     def enter(self, rank: int, host: str) -> tuple[Tail, Tail]:
         lines = deque[str](maxlen=LOG_LINES)
@@ -48,6 +48,6 @@ class Processes:
     def log(self, rank: int) -> list[str]:
         """The last lines that a rank printed."""
         tails = self.tails.get(rank, ())
-        for tail in tails if rank not in self.given_up else ():
+        for tail in tails if rank not in self.abandoned else ():
             tail.over.wait(LAST_WORDS_SECONDS)
         return list(tails[0].lines) if tails else []

@@ -38,8 +38,8 @@ def run_rank(
         see_gpus(gpus, addresses, os.environ)  # before TensorFlow is imported, which looks once
         result = function(line, *arguments)
     except BaseException as error:  # SystemExit too: the others would wait for this rank
-        known = isinstance(error, InputError)
-        line.error(str(error) if known else traceback.format_exc(), input=known, follows=_follows(error))
+        input_error = isinstance(error, InputError)
+        line.error(str(error) if input_error else traceback.format_exc(), input=input_error, follows=_follows(error))
     line.done()
     return result
 
@@ -57,13 +57,13 @@ def _follows(error: BaseException) -> bool:
     return type(error).__name__ == "HorovodInternalError" or "Horovod has been shut down" in str(error) or "gloo" in str(error)
 
 
-def see_gpus(asked: str | None, addresses: list[str], environment: MutableMapping[str, str]) -> None:
+def see_gpus(amount: str | None, addresses: list[str], environment: MutableMapping[str, str]) -> None:
     """Limits this process to the GPUs that Spark gave its task. Raises InputError where some were asked for and none given."""
     if addresses:
         environment["CUDA_VISIBLE_DEVICES"] = visible_devices(addresses, environment.get("CUDA_VISIBLE_DEVICES"))
-    elif asked is not None and float(asked) > 0:
+    elif amount is not None and float(amount) > 0:
         raise InputError(
             f"rank {environment.get('HOROVOD_RANK')} on {socket.gethostname()}: a GPU was asked for "
-            f"(spark.task.resource.gpu.amount is {asked}), and Spark gave its task none. Give executors GPUs "
+            f"(spark.task.resource.gpu.amount is {amount}), and Spark gave its task none. Give executors GPUs "
             "(spark.executor.resource.gpu.amount and a discovery script; local[…] has none), or ask for none"
         )

@@ -72,8 +72,8 @@ def reined(
         service = horovod.spark.driver.driver_service.SparkDriverService
         replaced += [(service, "get_common_interfaces", partialmethod(_network_interfaces, service.get_common_interfaces))]
     if local or ports != ANY:
-        replaced += [(horovod.runner.http.http_server, "find_port", partial(_found_port, local, ports))]
-        replaced += [(horovod.runner.common.util.network, "find_port", partial(_found_port, local, ports))]
+        replaced += [(horovod.runner.http.http_server, "find_port", partial(_port_in_range, local, ports))]
+        replaced += [(horovod.runner.common.util.network, "find_port", partial(_port_in_range, local, ports))]
     before = [getattr(module, name) for module, name, _ in replaced]
     for module, name, ours in replaced:
         setattr(module, name, ours)
@@ -148,7 +148,7 @@ def _starter(
             )  # fmt: skip
 
         thread = _daemon_thread(log, wait)
-        while thread.is_alive() and slot.rank not in processes.given_up:
+        while thread.is_alive() and slot.rank not in processes.abandoned:
             thread.join(0.1)
         return processes.exits.get(slot.rank), time.time()
 
@@ -176,7 +176,7 @@ def _lines(error: Any) -> list[str]:
     return [line for line in str(error).splitlines() if not line.startswith("\tat ")]
 
 
-def _found_port(local: bool, ports: Sequence[int], make_server: Callable[[tuple[str, int]], Any]) -> tuple[Any, int]:
+def _port_in_range(local: bool, ports: Sequence[int], make_server: Callable[[tuple[str, int]], Any]) -> tuple[Any, int]:
     """In the place of Horovod's `find_port`, which takes any port, and binds all interfaces."""
     server = bound(make_server, LOOPBACK if local else "", ports)
     return server, server.socket.getsockname()[1]
@@ -185,8 +185,8 @@ def _found_port(local: bool, ports: Sequence[int], make_server: Callable[[tuple[
 def _network_interfaces(service: Any, theirs: Callable[[Any], set[str]]) -> set[str]:
     """In the place of Horovod's `get_common_interfaces`: ranks that share a host have the loopback one in common too, by which
     they would not find a driver that is elsewhere."""
-    found = theirs(service)
-    return found - {"lo", "lo0"} or found
+    interfaces = theirs(service)
+    return interfaces - {"lo", "lo0"} or interfaces
 
 
 def _mapper(
@@ -198,7 +198,7 @@ def _mapper(
     def mapper(index: int, _: Any) -> Iterator[Any]:
         threading.excepthook = partial(_excepthook, threading.__excepthook__, deque(maxlen=1))
         if local or ports != ANY:
-            horovod.runner.common.util.network.find_port = partial(_found_port, local, ports)
+            horovod.runner.common.util.network.find_port = partial(_port_in_range, local, ports)
         yield horovod.spark.runner._task_fn(index, driver_addresses, key, settings, use_gloo, is_elastic)
 
     return mapper

@@ -26,8 +26,8 @@ class Work:
 
     def __init__(self) -> None:
         # Where a thread's time cannot be learnt, it is taken to work.
-        found = hasattr(time, "pthread_getcpuclockid")
-        self._clock = time.pthread_getcpuclockid(threading.main_thread().ident or 0) if found else None
+        measurable = hasattr(time, "pthread_getcpuclockid")
+        self._clock = time.pthread_getcpuclockid(threading.main_thread().ident or 0) if measurable else None
         self._when, self._spent = time.monotonic(), self._cpu_seconds()
 
     def worked(self) -> bool:

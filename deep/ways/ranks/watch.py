@@ -97,11 +97,11 @@ class Place:
 
 
 class Line:
-    """A rank's end. A thread of its own says every second that this process lives, and calls `left(ended)` once the driver
+    """A rank's end. A thread of its own says every second that this process lives, and calls `on_end(ended)` once the driver
     is gone, or ends the run (`ended` is true)."""
 
-    def __init__(self, address: Address, rank: int, left: Callable[[bool], None] = lambda ended: None) -> None:
-        self._token, self._left, self._closed, self._lock = address.token.encode(), left, threading.Event(), threading.Lock()
+    def __init__(self, address: Address, rank: int, on_end: Callable[[bool], None] = lambda ended: None) -> None:
+        self._token, self._on_end, self._closed, self._lock = address.token.encode(), on_end, threading.Event(), threading.Lock()
         self._socket = socket.create_connection((address.host, address.port), timeout=SEND_SECONDS)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux: what was sent and not acknowledged for so long breaks the line
@@ -151,21 +151,21 @@ class Line:
                 if not poll.poll(1000 * BEAT_SECONDS):
                     self._send({"alive": True, "works": work.worked()})
                     continue
-                said = self._socket.recv(1)
-                if said != WHERE:
-                    ended = said == END
+                word = self._socket.recv(1)
+                if word != WHERE:
+                    ended = word == END
                     break
                 self._send(standing())
         except OSError:  # the line broke, or was closed by this process
             ended = False
         if not self._closed.is_set():
-            self._left(ended)
+            self._on_end(ended)
 
 
 @dataclass
 class Watch:
     """The driver's end: listens on `bind`, on one of `ports`, tells ranks to report to `host`. Records and checkpoints come in
-    `told`, in order.
+    `messages`, in order.
 
     moved   when a rank last came, took a step, read, told something
     worked  when one that is starting last did, or its main thread worked
@@ -173,7 +173,7 @@ class Watch:
 
     bind: str
     host: str
-    told: queue.SimpleQueue[dict[str, float] | bytes] = field(default_factory=queue.SimpleQueue)
+    messages: queue.SimpleQueue[dict[str, float] | bytes] = field(default_factory=queue.SimpleQueue)
     errors: list[Raised] = field(default_factory=list)
     places: dict[int, Place] = field(default_factory=dict)
     ports: Sequence[int] = ANY
@@ -226,7 +226,7 @@ class Watch:
             epoch, step = message["at"]
             place.at, place.steps = (int(epoch), int(step)), place.steps + 1
         elif "record" in message:
-            self.told.put({str(name): float(number) for name, number in message["record"].items()})
+            self.messages.put({str(name): float(number) for name, number in message["record"].items()})
         elif "done" in message:
             place.done = True
         elif "reads" not in message:
@@ -258,7 +258,7 @@ def _handler(watch: Watch) -> type[socketserver.StreamRequestHandler]:
         def _listen(self, rank: int, place: Place) -> None:
             while (message := self._read(LONGEST_LINE)) is not None:
                 if "checkpoint" in message:
-                    watch.told.put(self._checkpoint(int(message["checkpoint"]), place))
+                    watch.messages.put(self._checkpoint(int(message["checkpoint"]), place))
                 else:
                     watch.take(rank, message)
             place.breaks("ended")
@@ -280,13 +280,13 @@ def _handler(watch: Watch) -> type[socketserver.StreamRequestHandler]:
             if not 0 <= size <= LARGEST_CHECKPOINT:
                 raise ValueError(f"a checkpoint of {size} bytes")
             data, mark = bytearray(size), hmac.new(watch.address.token.encode(), digestmod=hashlib.sha256)
-            left = memoryview(data)
-            while left:
-                count = self.rfile.readinto1(left[:PIECE])
+            rest = memoryview(data)
+            while rest:
+                count = self.rfile.readinto1(rest[:PIECE])
                 if not count:
                     raise ConnectionResetError
-                mark.update(left[:count])
-                left = left[count:]
+                mark.update(rest[:count])
+                rest = rest[count:]
                 place.heard = watch.moved = time.monotonic()
             if not hmac.compare_digest(self.rfile.read(mark.digest_size), mark.digest()):
                 raise ValueError("a checkpoint that was damaged on its way")

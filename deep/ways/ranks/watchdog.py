@@ -34,7 +34,7 @@ class Watchdog:
 
     def __init__(self, rank: int, silence_seconds: float) -> None:
         self.rank, self.silence_seconds = rank, silence_seconds
-        self._place, self._beats, self._board = Place(socket.gethostname(), os.getpid()), 0, board_found()
+        self._place, self._beats, self._board = Place(socket.gethostname(), os.getpid()), 0, own_board()
         self._moved = self._worked = self._answered = self._next_heard = time.monotonic()
         self._work = Work()
         self._next_beats = 0
@@ -190,7 +190,7 @@ class Board:
             connection.close()
 
 
-def board_found() -> Board | None:
+def own_board() -> Board | None:
     """The board of the horovodrun that started this process, if it has one."""
     host, port = os.environ.get("HOROVOD_GLOO_RENDEZVOUS_ADDR"), os.environ.get("HOROVOD_GLOO_RENDEZVOUS_PORT")
     return Board(host, int(port), int(os.environ["HOROVOD_SIZE"])) if host and port else None

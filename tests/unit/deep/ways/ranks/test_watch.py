@@ -45,7 +45,7 @@ def test_records_and_errors_reach_the_driver(watch: Watch) -> None:
     line.record({"epoch": 1.0, "loss": 0.5})
     line.error("x" * 10_000_000 + "the end", input=False, follows=True)
     until(lambda: watch.errors)
-    assert watch.told.get(timeout=1) == {"epoch": 1.0, "loss": 0.5}
+    assert watch.messages.get(timeout=1) == {"epoch": 1.0, "loss": 0.5}
     assert watch.errors[0].text.endswith("the end")
     assert watch.errors[0].follows
     line.close()
@@ -86,9 +86,9 @@ def test_checkpoints_of_any_size_arrive_whole_and_in_order(watch: Watch) -> None
     line.record({"epoch": 1.0})
     line.checkpoint(large)
     line.step(1, 1)
-    assert watch.told.get(timeout=5) == b""
-    assert watch.told.get(timeout=5) == {"epoch": 1.0}
-    assert watch.told.get(timeout=5) == large
+    assert watch.messages.get(timeout=5) == b""
+    assert watch.messages.get(timeout=5) == {"epoch": 1.0}
+    assert watch.messages.get(timeout=5) == large
     until(lambda: watch.places[0].at == (1, 1))
     line.close()
 
@@ -119,7 +119,7 @@ def test_a_checkpoint_that_is_damaged_or_cut_off_is_not_taken(watch: Watch, fram
         rank.shutdown(socket.SHUT_WR)
         until(lambda: watch.places and watch.places[0].broken)
     assert watch.places[0].broken == how
-    assert watch.told.empty()
+    assert watch.messages.empty()
 
 
 def test_a_process_that_ends_before_its_function_is_known_at_once(watch: Watch) -> None:
@@ -172,7 +172,7 @@ def test_strangers_are_not_heard_and_do_no_harm(watch: Watch, said: bytes) -> No
         stranger.sendall(said)
         assert stranger.recv(1) == b""  # the driver hung up
     assert (watch.places, watch.errors, watch.moved) == ({}, [], before)
-    assert watch.told.empty()
+    assert watch.messages.empty()
     line = Line(watch.address, 0)
     until(lambda: 0 in watch.places)
     line.close()

@@ -117,7 +117,7 @@ def test_a_rank_that_is_done_is_not_missed(board: Board, ended: list[int]) -> No
 def test_a_rank_whose_horovodrun_is_gone_ends(
     ended: list[int], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(watchdog, "board_found", lambda: Board("127.0.0.1", 9, 2))  # nobody listens there
+    monkeypatch.setattr(watchdog, "own_board", lambda: Board("127.0.0.1", 9, 2))  # nobody listens there
     dog = Watchdog(0, 60.0)
     until_ended(ended)
     dog.stop()
