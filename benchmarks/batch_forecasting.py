@@ -47,7 +47,7 @@ from hindcast.forecasting.rows import rows_of
 from hindcast.forecasting.values import forecast_values
 from hindcast.launch.forecasts.of_frames import forecast_readings
 from hindcast.launch.forecasts.of_windows import write_forecasts
-from hindcast.launch.forecasts.shipping import loaded, ship
+from hindcast.launch.forecasts.shipping import load_shipped, ship
 from hindcast.launch.models import load_any
 from hindcast.launch.spark.session import spark_session
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
@@ -146,7 +146,7 @@ def by_row(spark: SparkSession, model: Path, frame: DataFrame, rows: int, predic
 
     @F.udf("array<float>")
     def forecast(readings: Any) -> list[float]:
-        one = loaded(shipped)
+        one = load_shipped(shipped)
         window = (np.array([row[1:] for row in readings[-CONTEXT:]]) - centre) / scale
         given = np.zeros((1, CONTEXT, CHANNELS), np.float32)
         given[0, -len(window) :] = window
@@ -191,7 +191,7 @@ def partly(spark: SparkSession, model: Path, frame: DataFrame, how_far: str) -> 
                 arrivals.add(batch)
         for contexts in contexts_of(arrivals, wanted):
             if how_far == "forecast":
-                found += len(loaded(shipped).forecast(contexts.given).mean)
+                found += len(load_shipped(shipped).forecast(contexts.given).mean)
             found += len(contexts.given.series)
         yield pa.RecordBatch.from_pydict({"found": [found]})
 

@@ -113,10 +113,10 @@ def package(
 @app.command()
 def doctor(ctx: typer.Context, settings: SettingsFile = None) -> None:
     """Says what works on this machine, what is missing, how to get it, and what models of these settings would run on."""
-    asked = settings_.load(settings, ctx.obj)
+    run_settings = settings_.load(settings, ctx.obj)
     from hindcast.launch.doctor import examine
 
-    raise typer.Exit(0 if examine(asked) else 1)
+    raise typer.Exit(0 if examine(run_settings) else 1)
 
 
 @app.command()
@@ -150,12 +150,12 @@ def readings(
 ) -> None:
     """Shows what is wrong with readings before anything is changed: gaps, duplicates, order, missing values, outliers."""
     # Windows decide nothing here, and somebody who only looks has not chosen them yet.
-    what, settings = settings_.load_spec(spec, ctx.obj | {"windows.context": "1", "windows.horizon": "1"})
+    dataset_spec, settings = settings_.load_spec(spec, ctx.obj | {"windows.context": "1", "windows.horizon": "1"})
     from hindcast.launch.survey import report
 
     if out is not None:
         refuse_taken(out, overwrite, must_be_file)
-    report(what, settings, out, overwrite, Progress())
+    report(dataset_spec, settings, out, overwrite, Progress())
 
 
 @app.command()
@@ -166,22 +166,22 @@ def prep(
     overwrite: Overwrite = False,
 ) -> None:
     """Turns readings into a dataset of fixed-length sequences, or into one for each of several origins (--split.origins)."""
-    what, settings = settings_.load_spec(spec, ctx.obj)
-    from hindcast.launch.inspection import prepared, show
+    dataset_spec, settings = settings_.load_spec(spec, ctx.obj)
+    from hindcast.launch.inspection import record_dataset, show
     from hindcast.launch.spark.cluster import session_on
     from hindcast.prep.origins import must_be_origins, prepare_origins
     from hindcast.prep.pipeline import prepare
 
-    several = what.split.origins > 1
-    targets.refuse_taken(out, overwrite, must_be_origins if several else must_be_dataset)
+    by_origin = dataset_spec.split.origins > 1
+    targets.refuse_taken(out, overwrite, must_be_origins if by_origin else must_be_dataset)
     progress = Progress()
     with session_on(settings.cluster, "hindcast prep") as spark, progress.stage("preparing", spark, str(spec)):
-        if several:
-            datasets = prepare_origins(spark, what, out, overwrite=overwrite, on_stage=progress.enter)
+        if by_origin:
+            datasets = prepare_origins(spark, dataset_spec, out, overwrite=overwrite, on_stage=progress.enter)
         else:
-            datasets = [prepare(spark, what, out, overwrite=overwrite, on_stage=progress.enter)]
+            datasets = [prepare(spark, dataset_spec, out, overwrite=overwrite, on_stage=progress.enter)]
     for dataset in datasets:
-        prepared(dataset)
+        record_dataset(dataset)
     for dataset in datasets:
         show(dataset)
 
@@ -196,16 +196,16 @@ def append(
     settings: SettingsFile = None,
 ) -> None:
     """Adds later readings to a dataset, with the splits and the scaling that it has."""
-    chosen = settings_.load(settings, ctx.obj)
-    from hindcast.launch.inspection import prepared, show
+    run_settings = settings_.load(settings, ctx.obj)
+    from hindcast.launch.inspection import record_dataset, show
     from hindcast.launch.spark.cluster import session_on
     from hindcast.prep.appending import append as append_
 
     SequenceDataset.open(dataset)  # before the time for Spark is spent
     progress = Progress()
-    with session_on(chosen.cluster, "hindcast append") as spark, progress.stage("appending", spark, dataset):
+    with session_on(run_settings.cluster, "hindcast append") as spark, progress.stage("appending", spark, dataset):
         longer = append_(spark, dataset, readings, on_stage=progress.enter)
-    prepared(longer)
+    record_dataset(longer)
     show(longer)
 
 
@@ -249,14 +249,14 @@ def tune(
     overwrite: Overwrite = False,
 ) -> None:
     """Tries settings of models side by side on Spark, and writes those with the least validation loss as a settings file."""
-    chosen = settings_.load(settings, ctx.obj)
+    run_settings = settings_.load(settings, ctx.obj)
     from hindcast.launch.tuning.choices import settings_to_try, tried_fields
 
     kind, fields = tried_fields(tries)
     for field in fields:
         if f"{kind.name}.{field}" in ctx.obj:
             raise InputError(f"--{kind.name}.{field}: is given to all trials, and tried with --try too; one of them was expected")
-    base = chosen.of(kind)[kind.name]
+    base = run_settings.of(kind)[kind.name]
     listed = settings_to_try(tries, base, trials, seed)
     from hindcast.launch.fitting.fit import open_to_fit
     from hindcast.launch.spark.cluster import session_on
@@ -271,7 +271,7 @@ def tune(
         "command": shlex.join(["hindcast", *sys.argv[1:]]), "dataset": opened.location, "digest": opened.digest, "seed": seed,
         "base": base.model_dump(mode="json"),
     }  # fmt: skip
-    with session_on(chosen.cluster, "hindcast tune", kind.tuning.spark) as spark:
+    with session_on(run_settings.cluster, "hindcast tune", kind.tuning.spark) as spark:
         tune_(spark, opened, kind, listed, fields, grace, out, overwrite, about, progress)
 
 
@@ -279,7 +279,7 @@ def tune(
 def forecast(
     ctx: typer.Context,
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model that `hindcast fit` wrote.", show_default=False)],
-    what: Annotated[
+    source: Annotated[
         str, typer.Argument(metavar="WHAT", help="A dataset, or readings: a .csv, .json or .parquet file.", show_default=False)
     ],
     out: Annotated[Path, typer.Option("--out", help="The file to write, .csv or .parquet.", show_default=False)],
@@ -294,25 +294,25 @@ def forecast(
     from hindcast.launch.forecasts.of_windows import write_forecasts
 
     progress = Progress()
-    if are_readings(what):
-        chosen = settings_.load(settings, ctx.obj)
+    if are_readings(source):
+        run_settings = settings_.load(settings, ctx.obj)
         if split is not None:
-            raise InputError(f"--split {split}: {what} holds readings, and only a dataset has splits")
+            raise InputError(f"--split {split}: {source} holds readings, and only a dataset has splits")
         from hindcast.launch.spark.cluster import session_on
 
         refuse_taken(out, overwrite, must_be_file)
         must_forecast(read_card(model), model)  # before the time for Spark is spent
-        with session_on(chosen.cluster, "hindcast forecast") as spark, progress.stage("forecasting", spark, what):
-            written = write_forecasts_of_readings(spark, model, what, out, overwrite)
-        for reason, series in written.left_out.items():
+        with session_on(run_settings.cluster, "hindcast forecast") as spark, progress.stage("forecasting", spark, source):
+            counts = write_forecasts_of_readings(spark, model, source, out, overwrite)
+        for reason, series in counts.reasons.items():
             console.print(f"not forecast: {series:,} series, {reason}", highlight=False, markup=False)
-        console.print(f"{written.rows:,} forecast steps of {written.series:,} series: {out}")
+        console.print(f"{counts.rows:,} forecast steps of {counts.series:,} series: {out}")
         return
     if ctx.obj or settings:
         raise InputError(f"{'--settings' if settings else '--' + next(iter(ctx.obj))}: a dataset is forecast without settings")
     from hindcast.launch.models import load
 
-    opened = SequenceDataset.open(what)
+    opened = SequenceDataset.open(source)
     with progress.stage("forecasting", about=split or "test"):
         rows = write_forecasts(load(model, opened), opened, split or "test", out, overwrite, progress.update)
     console.print(f"{rows:,} forecast steps: {out}")
@@ -342,20 +342,20 @@ def compare(
     Without --model and --fit, every entrant of the settings is fitted, or one model of each kind.
     """
     allow_cleartext_in(ctx, allow_cleartext)
-    chosen = settings_.load(settings, ctx.obj)
+    run_settings = settings_.load(settings, ctx.obj)
     from hindcast.launch.comparing.compare import compare_models, report_path, season_to_compare, show_and_write
-    from hindcast.launch.comparing.entrants import enter, must_suit, wanted
+    from hindcast.launch.comparing.entrants import enter, entrant_requests, must_suit
     from hindcast.launch.fitting.fit import open_to_fit
 
-    entrants = wanted(model or (), fit or (), chosen)
+    requests = entrant_requests(model or (), fit or (), run_settings)
     opened, progress = open_to_fit(dataset), Progress()
     must_be_numbers(opened)
-    must_suit(entrants, opened)
+    must_suit(requests, opened)
     report_path(out)
-    season_to_compare(opened, chosen.compare)  # before the time for fitting is spent
-    entered = enter(entrants, opened, chosen, progress)
+    season_to_compare(opened, run_settings.compare)  # before the time for fitting is spent
+    entrants = enter(requests, opened, run_settings, progress)
     command = shlex.join(["hindcast", *sys.argv[1:]])
-    show_and_write(compare_models(opened, entered, chosen.compare, command, progress), out, progress)
+    show_and_write(compare_models(opened, entrants, run_settings.compare, command, progress), out, progress)
 
 
 def main() -> None:
@@ -374,7 +374,7 @@ def main() -> None:
         raise
     except (InputError, RunError) as error:
         if why := ended.reason():
-            fail(f"{error}. {_told(why)}", 1, debug)
+            fail(f"{error}. {_ending_message(why)}", 1, debug)
         fail(str(error), 2 if isinstance(error, InputError) else 1, debug)
     except KeyboardInterrupt:
         fail("interrupted", INTERRUPTED, debug)
@@ -387,27 +387,27 @@ def explain(error: Exception) -> tuple[str, bool]:
     """What went wrong in a line, and whether the user can mend it. Of an error in a Spark task, what was raised, and where."""
     why = ended.reason()
     if why or re.search("stopped SparkContext|SparkContext was shut down", str(error)):
-        return _told(why or "its own lines above say why"), False
-    lost = re.search(r"^.*Lost task \S+ in stage \S+ \(TID \d+\) \((\S+) executor \S+\): (.+)$", str(error), re.MULTILINE)
-    where = f" (in a Spark task{f' on {lost[1]}' if lost else ''}; --debug shows the traceback)"
+        return _ending_message(why or "its own lines above say why"), False
+    lost_task = re.search(r"^.*Lost task \S+ in stage \S+ \(TID \d+\) \((\S+) executor \S+\): (.+)$", str(error), re.MULTILINE)
+    where = f" (in a Spark task{f' on {lost_task[1]}' if lost_task else ''}; --debug shows the traceback)"
     raised = re.findall(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
-    in_task = [what for what in raised if what[0] not in ("Py4JJavaError", "PythonException", "SparkException")]
+    in_task = [exception for exception in raised if exception[0] not in ("Py4JJavaError", "PythonException", "SparkException")]
     if "Traceback" in str(error) and in_task:
         name, text = in_task[0]
         return (text, True) if name == "InputError" else (f"{name}: {text}{where}{_mend(text)}", False)
-    if lost:
-        return f"{lost[2]}{where}{_mend(lost[2])}", False
+    if lost_task:
+        return f"{lost_task[2]}{where}{_mend(lost_task[2])}", False
     lines = (str(error).strip() or type(error).__name__).splitlines()
     # What Java raised stands below the call that it was raised in.
     first = next((line.removeprefix(": ") for line in lines if not line.startswith("An error occurred while calling")), lines[0])
     return f"{type(error).__name__}: {first} (a defect, or a failing machine: --debug shows the traceback)", False
 
 
-def _told(why: str) -> str:
+def _ending_message(why: str) -> str:
     """Of an application that was ended, by Spark or for want of executors."""
     more = " (as many executors failed to start as its spark.deploy.maxExecutorRetries says, while none ran)"
-    said = why + (more if why == ended.FAILED else "")
-    return f"The application was ended before the command was over: {said}. Run it again, a fit with --resume"
+    reason = why + (more if why == ended.FAILED else "")
+    return f"The application was ended before the command was over: {reason}. Run it again, a fit with --resume"
 
 
 def _mend(text: str) -> str:

@@ -1,4 +1,4 @@
-"""The words of a command line, before the parser of commands sees them: what may stand anywhere in it is taken out here."""
+"""The words of a command line, before the parser of commands: options that may stand anywhere are taken out of them here."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ FIELD = re.compile(r"--([a-z_]+(\.[\w+-]+)*\.[a-z_]+)")
 
 @dataclass(frozen=True)
 class Watchers:
-    """What was asked for on the command line, or else by the environment; `named`: an option that stood on the command line."""
+    """The options that have a run watched, of the command line or else of the environment.
+
+    named   one of them that stood on the command line, if any did
+    """
 
     run_dir: str | None = None
     log: str = "text"
@@ -31,12 +34,12 @@ class Watchers:
 
 @dataclass(frozen=True)
 class Arguments:
-    """line       the words as they were given, but for what says who watches
+    """line       all words but the options that have the run watched
     words      of the command, for its parser
-    submitted  what stands behind the dashes of `submit`, them included: another command, left as it is
+    submitted  the dashes of `submit` and the command behind them, untouched
     fields     of the settings: "lstm.epochs" -> "3"
-    unfinished the first of them that no value follows
-    helps      whether the command is only to say what it takes
+    unfinished the first field without a value
+    helps      whether only the help of the command is printed
     command    None where there is none of that name
     """
 
@@ -52,7 +55,7 @@ class Arguments:
 
     @property
     def for_parser(self) -> list[str]:
-        """The words, and behind dashes, of which it takes the first away, what is submitted."""
+        """The words and, behind further dashes, which the parser removes, the submitted command."""
         return [*self.words, DASHES, *self.submitted] if self.submitted else list(self.words)
 
     @property
@@ -61,9 +64,9 @@ class Arguments:
         return tuple(word for word in self.words if not word.startswith("-"))
 
     def must_make_sense(self) -> None:
-        """Raises InputError for a field without a value, and for a command that horovodrun has started and should not have.
+        """Raises InputError for a field without a value, and for a command that horovodrun started and that runs alone.
 
-        A run has begun by then: who watches it is told.
+        It is called after the run has begun, so that its listeners get the error.
         """
         if self.helps:
             return
@@ -74,7 +77,7 @@ class Arguments:
 
 
 def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Arguments:
-    """Takes apart what follows `hindcast`. Raises InputError where it does not say who watches, or in an unknown --log."""
+    """Divides the words behind `hindcast`. Raises InputError for an option of watching without a value, and an unknown --log."""
     own, submitted = _divided(list(arguments))
     line, words, fields, watching = list[str](), list[str](), dict[str, str](), dict[str, str]()
     unfinished, rest = None, deque(own)
@@ -110,7 +113,7 @@ def parse(arguments: Sequence[str], environment: Mapping[str, str]) -> Arguments
 
 
 def _divided(arguments: list[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Of `submit`, what stands before the dashes, and the rest; of another command, all of it."""
+    """For `submit`, the words before the dashes and the rest; for another command, all words and nothing."""
     place = arguments.index(DASHES) if DASHES in arguments else len(arguments)
     if next((word for word in arguments[:place] if word != DEBUG), None) != "submit":
         return arguments, ()
@@ -122,10 +125,10 @@ def _following(words: deque[str]) -> str | None:
     return words.popleft() if words and not words[0].startswith("--") else None
 
 
-def _watchers(given: Mapping[str, str], environment: Mapping[str, str]) -> Watchers:
-    told = {name: given.get(name) or environment.get(variable) or None for name, variable in WATCHERS.items()}
-    log = told["--log"] or "text"
+def _watchers(options: Mapping[str, str], environment: Mapping[str, str]) -> Watchers:
+    values = {name: options.get(name) or environment.get(variable) or None for name, variable in WATCHERS.items()}
+    log = values["--log"] or "text"
     if log not in FORMATS:
-        where = "--log" if "--log" in given else WATCHERS["--log"]
+        where = "--log" if "--log" in options else WATCHERS["--log"]
         raise InputError(f"{where} {log}: expected one of {', '.join(FORMATS)}")
-    return Watchers(told["--run-dir"], log, told["--metrics"], next(iter(given), None))
+    return Watchers(values["--run-dir"], log, values["--metrics"], next(iter(options), None))

@@ -1,4 +1,4 @@
-"""The commands that there are, and what the rest of `launch` has to know of each. A new one is a line here."""
+"""The table of commands, with what the rest of `launch` has to know of each. A new command is a line here."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class Command:
     by_kind: bool = False
 
     def title(self, words: Sequence[str]) -> str:
-        """What a run of it is called: "compare", "fit lstm"."""
+        """The title of a run: "compare", "fit lstm"."""
         return " ".join(words[: 2 if self.by_kind else 1])
 
     def packages(self, words: Sequence[str]) -> tuple[str, ...]:
-        """Those of the kinds of models that it fits: the record of a run says their versions."""
+        """The packages of the kinds of models that it fits, whose versions stand in the record of a run."""
         kinds = [KINDS[word] for word in words[1:2] if word in KINDS] if self.by_kind else KINDS.values() if self.fits else ()
         return tuple(dict.fromkeys(package for kind in kinds for package in kind.packages))
 
     def must_run_alone(self, words: Sequence[str]) -> None:
-        """Raises InputError for a command that is no fit on ranks, where horovodrun has started several of it."""
+        """Raises InputError where horovodrun has started the command on several ranks, and it is no fit on ranks."""
         # A kind that there is not is the parser's to refuse, which says what kinds there are.
         if not started_by_horovod() or (self.by_kind and all(KINDS[word].on_ranks for word in words[1:2] if word in KINDS)):
             return

@@ -15,8 +15,8 @@ from pyspark.sql import functions as F
 from hindcast.forecasting.card import must_be_model
 from hindcast.forecasting.truth import Truth
 from hindcast.launch.comparing.compare import compare_models, report_path, show_and_write
-from hindcast.launch.comparing.entrants import enter, must_suit, wanted
-from hindcast.launch.inspection import prepared
+from hindcast.launch.comparing.entrants import enter, entrant_requests, must_suit
+from hindcast.launch.inspection import record_dataset
 from hindcast.launch.kinds import quick_settings
 from hindcast.launch.models import kind_of
 from hindcast.launch.settings import load, load_spec
@@ -46,20 +46,26 @@ def run(
     overrides: dict[str, str],
     progress: Progress,
 ) -> None:
-    """Writes readings (or takes the user's), settings, dataset, models and report under `out`, and prints where the report is."""
+    """Writes readings (without `readings` of the user's), settings, dataset, models and report under `out`, and prints the place
+    of the report.
+
+    Raises InputError where the readings cannot be used, or `out` holds something else than an earlier demo.
+    """
     if readings is not None and not readings.exists():
         raise InputError(f"{readings}: no such file")
     spec_file = out / "settings.toml"
     refuse_foreign(out, spec_file)
     truth: Truth | None = None
     # What can be refused is refused before anything is drawn, prepared or fitted.
-    known = load(None, {field: text for field, text in overrides.items() if field.split(".")[0] not in Spec.model_fields})
-    asked = wanted((), fits, known)
-    for one in asked:
-        refuse_taken(out / one.name, True, must_be_model)
-    with session_on(known.cluster, "hindcast demo") as spark:
-        if any(one.kind is not None and one.kind.on_ranks for one in asked):
-            must_train_on(spark, known.cluster)
+    early_settings = load(
+        None, {field: text for field, text in overrides.items() if field.split(".")[0] not in Spec.model_fields}
+    )
+    requests = entrant_requests((), fits, early_settings)
+    for request in requests:
+        refuse_taken(out / request.name, True, must_be_model)
+    with session_on(early_settings.cluster, "hindcast demo") as spark:
+        if any(request.kind is not None and request.kind.on_ranks for request in requests):
+            must_train_on(spark, early_settings.cluster)
         if readings is None:
             tables, name = fleet_tables(), "fleet"
         else:
@@ -75,11 +81,11 @@ def run(
         spec, settings = load_spec(spec_file, overrides)
         with progress.stage("preparing", spark, name):
             dataset = prepare(spark, spec, out / f"{name}.seq", overwrite=True, on_stage=progress.enter)
-        prepared(dataset)
-        asked = wanted((), fits, settings)
+        record_dataset(dataset)
+        requests = entrant_requests((), fits, settings)
         report_path(out)
-        must_suit(asked, dataset)
-        entrants = enter(asked, dataset, settings, progress, spark)
+        must_suit(requests, dataset)
+        entrants = enter(requests, dataset, settings, progress, spark)
     for entrant in entrants:
         assert entrant.card is not None, "a demo fits all of its models"
         folder = out / entrant.name
@@ -92,7 +98,7 @@ def run(
 
 
 def draw_fleet(out: Path) -> Truth:
-    """Writes readings.csv and, beside it, the regimes that nobody but the report gets to see."""
+    """Writes readings.csv and regimes.csv, and returns the regimes; no model sees them, only the report."""
     fleet = synthetic.draw(SENSORS, HOURS, SEED)
     synthetic.write_readings(fleet, out / "readings.csv", out / "regimes.csv", SEED)
     return Truth(fleet.times(), {name: fleet.regimes[i] for i, name in enumerate(fleet.sensors)}, synthetic.REGIMES)
@@ -124,7 +130,8 @@ def fleet_tables() -> dict[str, dict[str, Any]]:
 def suggest(
     spark: SparkSession, readings: Path, timestamp: str, series: tuple[str, ...], values: tuple[str, ...]
 ) -> dict[str, dict[str, Any]]:
-    """Settings for readings that nobody has described: forecast a day where that is some tens of steps, else two dozen steps."""
+    """Settings for the user's readings. The horizon is a day where that is 4 to 96 steps, else 24 steps, and at most a fortieth
+    of the readings' span; the context is four horizons or a day of at most 336 steps, and at most a quarter of the span."""
     table: dict[str, Any] = {"path": str(readings), "timestamp": timestamp, "bad_rows": "quarantine"}
     table |= {"series": list(series)} if series else {}
     table |= {"values": list(values)} if values else {}

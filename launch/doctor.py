@@ -1,4 +1,4 @@
-"""What works on this machine, found out by trying it."""
+"""`hindcast doctor`: tries everything that Hindcast needs on this machine."""
 
 from __future__ import annotations
 
@@ -31,51 +31,51 @@ INSTALL = "requirements/install.sh installs it"
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the doctor's: what was looked at, how it is, and how to mend it where that is needed."""
+    """A line of the doctor's table: the subject, its state, details, and how to mend it where that is needed."""
 
-    what: str
+    subject: str
     state: Literal["works", "absent", "fails"]
     detail: str
     mend: str = ""
 
 
 def examine(settings: Settings) -> bool:
-    """Tries everything, prints a table, and says whether all that Hindcast needs works. A missing GPU is no failure.
+    """Tries everything, prints a table, and returns whether all that Hindcast needs works. A missing GPU is no failure.
 
-    `settings`: of the models that are asked about.
+    settings   of the models whose fits are probed
     """
     looks: dict[str, Callable[[], Iterator[Finding]]] = {
         "Python": python, "Java": java, "Spark and Petastorm": spark_and_petastorm, "TensorFlow": tensorflow, "Horovod": horovod,
         "GPU": gpus,
-        **{kind.plural: partial(probed, kind, settings) for kind in KINDS.values() if kind.probe is not None},
+        **{kind.plural: partial(probes, kind, settings) for kind in KINDS.values() if kind.probe is not None},
         "Cores": cores, "Memory": memory, "Disk": disk,
     }  # fmt: skip
     progress, findings = Progress(), []
     with progress.stage("trying what Hindcast needs"):
-        for what, look in looks.items():
-            progress.update(what)
-            findings += look_at(what, look)
+        for subject, look in looks.items():
+            progress.update(subject)
+            findings += look_at(subject, look)
     table = Table(box=None, show_header=False, pad_edge=False)
     for finding in findings:
         table.add_row(
             MARKS[finding.state],
-            f"[bold]{finding.what}[/]",
+            f"[bold]{finding.subject}[/]",
             finding.detail + (f"\n[dim]{finding.mend}[/]" if finding.mend else ""),
         )
     console.print(table)
-    failing = [finding.what for finding in findings if finding.state == "fails"]
+    failing = [finding.subject for finding in findings if finding.state == "fails"]
     console.print(
         f"[red]does not work:[/] {', '.join(failing)}" if failing else "[green]everything that Hindcast needs works here[/]"
     )
     return not failing
 
 
-def look_at(what: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
-    """What a look finds; whatever it stumbles over is a finding too."""
+def look_at(subject: str, look: Callable[[], Iterator[Finding]]) -> list[Finding]:
+    """The findings of a look; an error in it is a finding too."""
     try:
         return list(look())
     except Exception as error:
-        return [Finding(what, "fails", f"{type(error).__name__}: {str(error).strip()}", INSTALL)]
+        return [Finding(subject, "fails", f"{type(error).__name__}: {str(error).strip()}", INSTALL)]
 
 
 def python() -> Iterator[Finding]:
@@ -118,15 +118,15 @@ def spark_and_petastorm() -> Iterator[Finding]:
 
 
 def tensorflow() -> Iterator[Finding]:
-    found = run_python("import keras, tensorflow as tf; print(tf.__version__, keras.__version__)")
-    yield Finding("TensorFlow", "works", "{}, Keras {}".format(*found.split()))
+    versions = run_python("import keras, tensorflow as tf; print(tf.__version__, keras.__version__)")
+    yield Finding("TensorFlow", "works", "{}, Keras {}".format(*versions.split()))
 
 
 def horovod() -> Iterator[Finding]:
-    found = run_python(
+    words = run_python(
         "import horovod, horovod.tensorflow as hvd; hvd.init(); print(horovod.__version__, hvd.gloo_built(), hvd.size())"
     )
-    release, gloo, _ = found.split()
+    release, gloo, _ = words.split()
     state: Literal["works", "fails"] = "works" if gloo in ("1", "True") else "fails"
     yield Finding(
         "Horovod", state, f"{release}, {'with' if state == 'works' else 'without'} Gloo", "" if state == "works" else INSTALL
@@ -141,9 +141,9 @@ def gpus() -> Iterator[Finding]:
     if not names:
         yield Finding("GPU", "absent", "none found (no nvidia-smi, or it lists none): everything runs on the CPU")
         return
-    seen = run_python("import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))")
-    mend = "" if int(seen) else "TensorFlow sees none: requirements/install.sh VENV gpu installs one that does"
-    yield Finding("GPU", "works" if int(seen) else "absent", names, mend)
+    visible = run_python("import tensorflow as tf; print(len(tf.config.list_physical_devices('GPU')))")
+    mend = "" if int(visible) else "TensorFlow sees none: requirements/install.sh VENV gpu installs one that does"
+    yield Finding("GPU", "works" if int(visible) else "absent", names, mend)
     addresses = gpus_here(0)
     yield Finding(
         "GPUs for ranks",
@@ -153,8 +153,8 @@ def gpus() -> Iterator[Finding]:
     )
 
 
-def probed(kind: Kind, settings: Settings) -> Iterator[Finding]:
-    """What a fit of these settings would run on; the kind's own code decides, in a Python of its own."""
+def probes(kind: Kind, settings: Settings) -> Iterator[Finding]:
+    """The hardware that a fit of these settings would use, by the kind's own code in a Python of its own."""
     code = (
         "import json, sys; from dataclasses import asdict; from hindcast.launch.kinds import KINDS; kind = KINDS[sys.argv[1]]; "
         "given = json.loads(sys.argv[2]); "
@@ -192,7 +192,7 @@ def disk() -> Iterator[Finding]:
 
 
 def run_python(code: str, *arguments: str) -> str:
-    """What a Python of its own prints, which imports from where this one does: a crash there is a finding here."""
+    """The last line that another Python prints, which imports from where this one does. Raises InputError where it fails."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-P", "-c", code, *arguments]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=180, env=environment)

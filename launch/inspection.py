@@ -49,14 +49,14 @@ def show(dataset: SequenceDataset) -> None:
     manifest = dataset.manifest
     size = sum(part.bytes for part in manifest.parts)
     head = Text.assemble((dataset.location, "bold"), f"  {size / 1e6:,.1f} MB  digest {dataset.digest[:12]}")
-    for line in (head, *_made_of(manifest), _windows(manifest), _scaling(manifest)):
+    for line in (head, *_sources(manifest), _windows(manifest), _scaling(manifest)):
         console.print(line, highlight=False)
     for table in (_splits(manifest), _columns(manifest), _counts(manifest)):
         console.print(table)
 
 
-def prepared(dataset: SequenceDataset) -> None:
-    """Tells the run that a dataset was put in its place, and how much is in it."""
+def record_dataset(dataset: SequenceDataset) -> None:
+    """Writes a dataset into the record of the run: its place, readings and windows."""
     run().wrote("dataset", dataset.location)
     for split, counts in dataset.manifest.counts.items():
         for name in ("readings", "windows"):
@@ -72,32 +72,34 @@ def verify_files(dataset: SequenceDataset) -> None:
             raise InputError(f"{file}: its bytes are not those that were written. Prepare the dataset again")
 
 
-def counted(manifest: Manifest) -> dict[str, dict[str, int]]:
-    """In words → split → how many: what became of the readings first, without what was nowhere counted. "outside" is a split
-    where something was counted there."""
+def counts_in_words(manifest: Manifest) -> dict[str, dict[str, int]]:
+    """Counts as words → split → number, those of what became of the readings first; without counts that are 0 in every split.
+
+    "outside" is a split where something was counted outside of the splits.
+    """
     counts = {split: dict(manifest.counts.get(split, {})) for split in (*SPLITS, OUTSIDE)}
     outside = counts[OUTSIDE]
     # Readings outside the splits have no other fate than those that are counted there.
     outside["outside"] = outside.get("readings", 0) - sum(outside.get(name, 0) for name in FATES)
     names = {"readings": "readings", **{name: f"  {words}" for name, words in FATES.items()}, **OTHERS}
-    places = [split for split, found in counts.items() if split != OUTSIDE or any(found.values())]
+    places = [split for split, numbers in counts.items() if split != OUTSIDE or any(numbers.values())]
     rows = {words: {place: counts[place].get(name, 0) for place in places} for name, words in names.items()}
-    return {words: found for words, found in rows.items() if any(found.values())}
+    return {words: numbers for words, numbers in rows.items() if any(numbers.values())}
 
 
-def how_many_series(manifest: Manifest) -> int:
-    """Series in the dataset: the splits share them, or each has its own."""
-    found = [manifest.counts.get(split, {}).get("series", 0) for split in SPLITS]
-    return sum(found) if manifest.series else max(found)
+def series_count(manifest: Manifest) -> int:
+    """How many series the dataset has, whether the splits share them or each has its own."""
+    counts = [manifest.counts.get(split, {}).get("series", 0) for split in SPLITS]
+    return sum(counts) if manifest.series else max(counts)
 
 
-def uncommon_scaling(manifest: Manifest) -> str:
-    """In words, which channels the scaling leaves as they are; empty where there are none."""
+def unscaled_channels(manifest: Manifest) -> str:
+    """The channels that the scaling leaves as they are, in words; empty where there are none."""
     unscaled = [channel.name for channel in manifest.channels if channel.kind != "real"]
     return f"not scaled: {', '.join(unscaled)}" if unscaled and manifest.scaling.method != "none" else ""
 
 
-def _made_of(manifest: Manifest) -> list[Text]:
+def _sources(manifest: Manifest) -> list[Text]:
     first, *appended = manifest.readings
     return [Text(f"made from {first}"), *([Text(f"appended: {', '.join(appended)}")] if appended else [])]
 
@@ -116,7 +118,7 @@ def _windows(manifest: Manifest) -> Text:
 def _scaling(manifest: Manifest) -> Text:
     per = ", for each series" if manifest.spec.scaling.per == "series" else ", for all series together"
     words = [SCALED_BY[manifest.scaling.method] + (per if manifest.scaling.method != "none" else "")]
-    words += [text for text in (uncommon_scaling(manifest),) if text]
+    words += [text for text in (unscaled_channels(manifest),) if text]
     return Text(f"scaling: {'; '.join(words)}")
 
 
@@ -128,11 +130,11 @@ def _splits(manifest: Manifest) -> Table:
         border, parts = manifest.borders[split], [part for part in manifest.parts if part.split == split]
         numbers = (manifest.windows(split), sum(sum(part.rows) for part in parts), len(parts))
         table.add_row(split, border.start_time, border.stop_time, *(f"{number:,}" for number in numbers))
-    asked = manifest.spec.split
+    spec = manifest.spec.split
     if manifest.series is not None:
-        table.caption = "each series belongs to one split: " + ("those named" if manifest.series.named else f"seed {asked.seed}")
-    elif asked.embargo:
-        embargo = asked.embargo if isinstance(asked.embargo, str) else f"{asked.embargo} steps"
+        table.caption = "each series belongs to one split: " + ("those named" if manifest.series.named else f"seed {spec.seed}")
+    elif spec.embargo:
+        embargo = spec.embargo if isinstance(spec.embargo, str) else f"{spec.embargo} steps"
         table.caption = f"after each border, an embargo of {embargo} belongs to no split"
     table.caption_justify = "left"
     return table
@@ -165,11 +167,11 @@ def _add(table: Table, column: Column, part: str, scale: tuple[float, float] | N
 
 
 def _counts(manifest: Manifest) -> Table:
-    rows = counted(manifest)
+    rows = counts_in_words(manifest)
     table = Table("what", box=None, header_style="bold")
     for place in (*next(iter(rows.values()), {}), "all"):
         table.add_column(place, justify="right")
-    for words, found in rows.items():
-        total = how_many_series(manifest) if words == "series" else sum(found.values())
-        table.add_row(words, *(f"{number:,}" for number in (*found.values(), total)))
+    for words, numbers in rows.items():
+        total = series_count(manifest) if words == "series" else sum(numbers.values())
+        table.add_row(words, *(f"{number:,}" for number in (*numbers.values(), total)))
     return table

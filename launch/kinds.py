@@ -1,4 +1,4 @@
-"""The kinds of models that there are. A new one is its package and a line here."""
+"""The table of the kinds of models. A new kind is its package and a line here."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ KINDS: dict[str, Kind] = {kind.name: kind for kind in (HMM, LSTM)}
 
 
 def kind_named(name: str, where: str, more: str = "") -> Kind:
-    """Raises InputError for one that this version does not know. `where`: what asks for it; `more`: what else it could name."""
+    """The kind of a name. Raises InputError for an unknown one.
+
+    where  the command or setting that names it, for the error
+    more   other names that would have been right there, for the error
+    """
     if name not in KINDS:
         raise InputError(f"{where}: no kind of models {name!r}; there are {', '.join(KINDS)}{more}")
     return KINDS[name]
 
 
 def quick_settings(regimes: int | None) -> Mapping[str, dict[str, Any]]:
-    """Tables by which every kind is fitted in a minute or two; `regimes`: hidden ones that the data are known to have."""
+    """Tables with which every kind is fitted in a minute or two. `regimes`: how many the data are known to have."""
     return {name: table for kind in KINDS.values() for name, table in kind.quick(regimes).items()}

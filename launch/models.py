@@ -19,12 +19,12 @@ def load(folder: Path, dataset: SequenceDataset) -> Any:
 
 
 def load_any(folder: Path) -> Any:
-    """A saved model, of the kind that it says it is. Raises InputError where it cannot be read."""
+    """A saved model, of the kind that its card names. Raises InputError where it cannot be read."""
     return kind_of(read_card(folder), folder).load(folder)
 
 
 def kind_of(card: Card[Any], folder: Path) -> Kind:
-    """Raises InputError for a kind that this version does not know."""
+    """The kind of a saved model. Raises InputError for a kind that this version does not know."""
     if card.kind not in KINDS:
         raise InputError(
             f"{folder / CARD}: a model of kind {card.kind!r}, which this Hindcast does not know; it knows {', '.join(KINDS)}. "

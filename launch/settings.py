@@ -1,4 +1,4 @@
-"""All settings of a run: one TOML file, every field of which can be given on the command line."""
+"""All settings of a run: a TOML file, every field of which is also an option of the command line."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ class ClusterSettings(Table):
 
 
 class Settings(Table):
-    """Everything but what to prepare. `entrants`: models of a comparison that differ from the tables of their kind, by name.
+    """All settings but those of the preparation. `CompleteSettings` adds the tables of each kind of models.
 
-    The tables of each kind of models stand beside these.
+    entrants   name → kind and settings, of models of a comparison that differ from the tables of their kind
     """
 
     compare: CompareSettings = CompareSettings()
@@ -69,18 +69,18 @@ class Settings(Table):
         return {name: getattr(self, name) for name in kind.tables}
 
     def entrant(self, name: str) -> tuple[Kind, Tables]:
-        """The kind of an entrant of `entrants`, and its tables: those of the kind, but for what stands there.
+        """The kind and the tables of an entrant: those of the kind, with the values that `entrants` has for it.
 
-        Raises InputError where it has no kind, or a field is none of its kind's.
+        Raises InputError where it names no kind, and for a field that its kind has not.
         """
         where = f"entrants.{name}"
-        given = dict(self.entrants[name])
-        kind = given.pop("kind", None)
+        fields = dict(self.entrants[name])
+        kind = fields.pop("kind", None)
         if not isinstance(kind, str) or kind not in KINDS:
-            found = f"found {kind!r}" if kind is not None else "found none"
-            raise InputError(f'{where}.kind: {found}, expected one of {", ".join(KINDS)}: kind = "{next(iter(KINDS))}"')
-        beside = {table: given.pop(table) for table in KINDS[kind].tables if table != kind and table in given}
-        own = {kind: _changed(getattr(self, kind), given, where)}
+            problem = f"found {kind!r}" if kind is not None else "found none"
+            raise InputError(f'{where}.kind: {problem}, expected one of {", ".join(KINDS)}: kind = "{next(iter(KINDS))}"')
+        beside = {table: fields.pop(table) for table in KINDS[kind].tables if table != kind and table in fields}
+        own = {kind: _changed(getattr(self, kind), fields, where)}
         return KINDS[kind], own | {
             table: _changed(getattr(self, table), beside.get(table, {}), f"{where}.{table}")
             for table in KINDS[kind].tables
@@ -97,20 +97,27 @@ def _changed(table: BaseModel, more: Any, where: str) -> Any:
 
 
 # The tables of each kind are fields of their own: a file says [hmm], the command line --hmm.states.
-Complete: type[Settings] = create_model(
-    "Complete", __base__=Settings, **{name: (table, table()) for kind in KINDS.values() for name, table in kind.tables.items()}
+CompleteSettings: type[Settings] = create_model(
+    "CompleteSettings",
+    __base__=Settings,
+    **{name: (table, table()) for kind in KINDS.values() for name, table in kind.tables.items()},
 )  # type: ignore[call-overload]
 
 
 def load(path: str | Path | None, overrides: dict[str, str]) -> Settings:
-    """The settings of a file, if one is given, and of the command line. What the file says of readings is left to `load_spec`.
-    The run is told of them."""
+    """The settings of a file, if there is one, and of the command line, which wins. The run notes them.
+
+    path       a TOML file; its tables of the preparation are left to `load_spec`
+    overrides  field → text, such as "lstm.epochs" → "10"
+
+    Raises InputError for a file that cannot be read, and for an unknown or wrong field.
+    """
     for field in overrides:
         if field.split(".")[0] in Spec.model_fields:
             raise InputError(
                 f"--{field}: decides what a dataset holds, and this one is prepared already. Give it to `hindcast prep`"
             )
-    settings = validate(Complete, _tables(path, overrides, Complete), where=str(path or "command line"))
+    settings = validate(CompleteSettings, _tables(path, overrides, CompleteSettings), where=str(path or "command line"))
     must_be_names(settings.entrants, ())
     for name in settings.entrants:
         settings.entrant(name)  # wrong fields are named before any work
@@ -119,11 +126,11 @@ def load(path: str | Path | None, overrides: dict[str, str]) -> Settings:
 
 
 def load_spec(path: str | Path, overrides: dict[str, str]) -> tuple[Spec, Settings]:
-    """What to prepare, and the settings that stand beside it."""
-    others = {field: text for field, text in overrides.items() if field.split(".")[0] not in Spec.model_fields}
+    """The tables of the preparation, and all other settings. Raises InputError as `load` does."""
+    other_fields = {field: text for field, text in overrides.items() if field.split(".")[0] not in Spec.model_fields}
     spec = validate(Spec, _tables(path, overrides, Spec), where=str(path))
     run().note(settings=spec.model_dump(mode="json"))
-    return spec, load(path, others)
+    return spec, load(path, other_fields)
 
 
 def _tables(path: str | Path | None, overrides: dict[str, str], model: type[Table]) -> dict[str, Any]:
@@ -133,8 +140,8 @@ def _tables(path: str | Path | None, overrides: dict[str, str], model: type[Tabl
     else:
         for field, text in overrides.items():
             override(tables, field, text)
-    known = {*Spec.model_fields, *Complete.model_fields}
-    unknown = sorted(tables.keys() - known)
+    names = {*Spec.model_fields, *CompleteSettings.model_fields}
+    unknown = sorted(tables.keys() - names)
     if unknown:
-        raise InputError(f"{path or 'command line'}: no table {unknown[0]!r}; the tables are {', '.join(sorted(known))}")
+        raise InputError(f"{path or 'command line'}: no table {unknown[0]!r}; the tables are {', '.join(sorted(names))}")
     return {name: table for name, table in tables.items() if name in model.model_fields}

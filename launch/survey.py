@@ -1,4 +1,4 @@
-"""`hindcast readings`: what is wrong with readings before anything is changed, in the terminal and as a page."""
+"""`hindcast readings`: a survey of the faults of readings before anything is changed, in the terminal and as a page."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ TOGETHER = "all together"
 
 
 def report(spec: Spec, settings: Settings, out: Path | None, overwrite: bool, progress: Progress) -> Findings:
-    """Surveys the readings that a spec names, prints what was found, and writes the page where one is asked for.
+    """Surveys the readings of a spec, prints the findings, and writes the page `out`, where there is one.
 
-    Raises InputError where the readings cannot be opened, or the page cannot be put there.
+    Raises InputError where the readings cannot be opened, or the page cannot be written.
     """
     # What a table or a directory of Spark's holds has no order of rows.
     ordered = bool(spec.readings.path)
@@ -103,22 +103,22 @@ def _print_channels(findings: Findings) -> None:
 
 def _print_values(findings: Findings) -> None:
     """Box plots and histograms of channels of numbers: of all series together and of some by themselves, on one axis."""
-    drawn = [channel for channel in findings.channels if channel.numbers is not None]
+    numeric = [channel for channel in findings.channels if channel.numbers is not None]
     table = _table("channel, series")
     table.add_column("box plot", min_width=BOX, no_wrap=True)
     table.add_column("histogram", min_width=BARS, no_wrap=True)
     table.add_column("outliers", justify="right", no_wrap=True)
-    for channel in drawn[:DRAWN_CHANNELS]:
-        shown = strips(findings, channel)
-        ends = short(shown.axis.low), short(shown.axis.high)
+    for channel in numeric[:DRAWN_CHANNELS]:
+        figure = strips(findings, channel)
+        ends = short(figure.axis.low), short(figure.axis.high)
         table.add_row(Text(channel.name, "bold"), Text(f"{ends[0]}{ends[1]:>{BOX - len(ends[0])}}", "dim"))
-        for row in shown.rows[: 1 + DRAWN_SERIES]:
-            drawing = box(row.numbers, shown.axis, BOX), bars(row.numbers, shown.axis, BARS)
+        for row in figure.rows[: 1 + DRAWN_SERIES]:
+            drawing = box(row.numbers, figure.axis, BOX), bars(row.numbers, figure.axis, BARS)
             outliers = count(row.numbers.outliers) if row.numbers.fences else "–"
             table.add_row(Text(TOGETHER if row.series is None else row.series), *map(Text, drawing), outliers)
-    if drawn:
+    if numeric:
         console.print(table)
-    _print_rest(len(drawn) - DRAWN_CHANNELS, "channel", "channels")
+    _print_rest(len(numeric) - DRAWN_CHANNELS, "channel", "channels")
 
 
 def _print_correlations(findings: Findings) -> None:
@@ -126,9 +126,9 @@ def _print_correlations(findings: Findings) -> None:
     matrix = findings.correlations
     if closest(matrix):
         _print_heat_map(matrix)
-    for one in findings.by_series[:SERIES]:
-        for pair in closest(one.correlations)[:1] if one.correlations else []:
-            console.print(Text(f"closest in {one.name}: {pair.first} and {pair.second}, {fixed(pair.value, 2)}"))
+    for series in findings.by_series[:SERIES]:
+        for pair in closest(series.correlations)[:1] if series.correlations else []:
+            console.print(Text(f"closest in {series.name}: {pair.first} and {pair.second}, {fixed(pair.value, 2)}"))
 
 
 def _print_heat_map(matrix: Correlations) -> None:
@@ -143,11 +143,11 @@ def _print_heat_map(matrix: Correlations) -> None:
 
 def _shade(value: float) -> str:
     """Orange for what goes together, blue for what goes against each other, the stronger the more so; as on the page."""
-    other = round(255 - 200 * abs(value))
+    faded = round(255 - 200 * abs(value))
     return (
-        f"black on rgb(255,{round(255 - 90 * value)},{other})"
+        f"black on rgb(255,{round(255 - 90 * value)},{faded})"
         if value >= 0
-        else f"black on rgb({other},{round(255 + 60 * value)},255)"
+        else f"black on rgb({faded},{round(255 + 60 * value)},255)"
     )
 
 
@@ -155,30 +155,30 @@ def _print_series(findings: Findings) -> None:
     """Where the readings of all series together and of each lie in time, and then what they say."""
     in_time = _table("series", right=("readings", "span", "step", "gaps", "duplicates", "out of order"))
     values = _table("series", right=("missing", "not understood", "outliers", "never changes"))
-    rows = [(one.name, one, one.bad) for one in findings.series[:SERIES]]
+    rows = [(series.name, series, series.bad) for series in findings.series[:SERIES]]
     if findings.series_count != 1:
         rows.insert(0, (TOGETHER, findings.overall, findings.bad_rows))
     else:
         rows = [(rows[0][0], rows[0][1], findings.bad_rows)]
-    for name, one, bad in rows:
-        long = "–" if one.first is None or one.last is None else span((one.last - one.first) / 1e6)
-        order = "unknown" if one.out_of_order is None else count(one.out_of_order)
-        step = span(one.step / 1e6) if one.step else "–"
-        in_time.add_row(Text(name), count(one.readings), long, step, count(one.gaps), count(one.duplicates), order)
-        lone = short_list([*one.constant, *one.empty], 2) if one.constant or one.empty else "–"
-        values.add_row(Text(name), share(one.missing, one.values), count(bad), count(one.outliers), Text(lone))
+    for name, series, bad in rows:
+        long = "–" if series.first is None or series.last is None else span((series.last - series.first) / 1e6)
+        order = "unknown" if series.out_of_order is None else count(series.out_of_order)
+        step = span(series.step / 1e6) if series.step else "–"
+        in_time.add_row(Text(name), count(series.readings), long, step, count(series.gaps), count(series.duplicates), order)
+        lone = short_list([*series.constant, *series.empty], 2) if series.constant or series.empty else "–"
+        values.add_row(Text(name), share(series.missing, series.values), count(bad), count(series.outliers), Text(lone))
     console.print(in_time)
     console.print(values)
     _print_rest(findings.series_count - min(SERIES, len(findings.series)), "series", "series")
 
 
-def _print_rest(number: int, one: str, many: str) -> None:
+def _print_rest(number: int, singular: str, plural_form: str) -> None:
     if number > 0:
-        console.print(Text(f"{plural(number, one, many)} more not shown", "dim"))
+        console.print(Text(f"{plural(number, singular, plural_form)} more not shown", "dim"))
 
 
-def _table(*left: str, right: tuple[str, ...] = ()) -> Table:
-    table = Table(*left, box=None, header_style="bold")
+def _table(*names: str, right: tuple[str, ...] = ()) -> Table:
+    table = Table(*names, box=None, header_style="bold")
     for name in right:
         table.add_column(name, justify="right")
     return table

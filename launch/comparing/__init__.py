@@ -1,1 +1,1 @@
-"""The comparison: what enters it, what is scored, and the page that says so."""
+"""The comparison: its entrants, their scores, and the page."""

@@ -36,12 +36,12 @@ SCORES = "scores.json"
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison came to.
+    """The result of a comparison.
 
-    rows      of each entrant and each baseline, by name: errors on the test split, scaled unless they say otherwise, and costs
+    rows      name of an entrant or baseline → its errors on the test split, scaled unless they say otherwise, and its costs
     entrants  the models that were compared, without the baselines
     season    steps that seasonal-naive looks back
-    command   what repeats it
+    command   the command that repeats the comparison
     """
 
     dataset: SequenceDataset
@@ -79,7 +79,11 @@ class Comparison:
         """Writes the page and, beside it, scores.json; returns the page's path: `out` where it is called *.html, else
         report.html in that folder, which is made. Raises InputError where it cannot be written."""
         page = report_path(Path(out))
-        seeds = {one.name: one.card.seed for one in self.entrants if one.card is not None and one.card.seed is not None}
+        seeds = {
+            entrant.name: entrant.card.seed
+            for entrant in self.entrants
+            if entrant.card is not None and entrant.card.seed is not None
+        }
         write_page(page_contents(self.dataset, self.parts, self.season, seeds, self.command), page)
         run().wrote("report", page)
         write_scores(self.rows, self.dataset, self.season, seeds, self.command, page.with_name(SCORES))
@@ -105,8 +109,10 @@ def compare_models(
 ) -> Comparison:
     """Scores the entrants and the baselines on every test window.
 
-    `command` is what repeats it; `truth` the regimes of simulated data, against which the page holds hidden states. Raises
-    InputError where a model does not answer as the task asks, or there is nothing to compare on.
+    command  the command that repeats the comparison, for the page
+    truth    the regimes of simulated data, which the page compares with hidden states
+
+    Raises InputError where a model does not answer as the task asks, or the dataset has no test windows.
     """
     season = season_to_compare(dataset, settings)
     with progress.stage("baselines"):
@@ -125,7 +131,7 @@ def compare_models(
 
 
 def show_and_write(comparison: Comparison, out: Path, progress: Progress) -> None:
-    """What commands end with: the page, the table, and where the page is."""
+    """Writes the page, prints the table, and prints where the page is."""
     with progress.stage("drawing the report"):
         page = comparison.write(out)
     comparison.show()
@@ -133,19 +139,23 @@ def show_and_write(comparison: Comparison, out: Path, progress: Progress) -> Non
 
 
 def sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth | None) -> Parts:
-    """What the kinds of the entrants show of them, and what is to be known of each."""
+    """The sections that each kind has for its entrants, and the notes on them."""
     parts = Parts()
     for kind in KINDS.values():
-        of_kind = [one for one in entrants if one.card is not None and one.card.kind == kind.name]
+        of_kind = [entrant for entrant in entrants if entrant.card is not None and entrant.card.kind == kind.name]
         if of_kind:
             parts += kind.sections(of_kind, dataset, truth)
-    notes = [f"{one.name}: {note}" for one in entrants if one.card is not None for note in one.card.notes]
-    takers = [one.name for one in entrants if one.card is None or (one.card.data is not None and one.card.data.covariates)]
+    notes = [f"{entrant.name}: {note}" for entrant in entrants if entrant.card is not None for note in entrant.card.notes]
+    takers = [
+        entrant.name
+        for entrant in entrants
+        if entrant.card is None or (entrant.card.data is not None and entrant.card.data.covariates)
+    ]
     return parts + Parts(notes=(*notes, *filter(None, [exclusive_inputs(dataset, takers)])))
 
 
 def season_to_compare(dataset: SequenceDataset, settings: CompareSettings) -> int:
-    """Steps in a season. Raises InputError where it does not fit into the context, or there is nothing to compare on."""
+    """Steps in a season. Raises InputError where a season is longer than the context, or the test split has no windows."""
     season = settings.season or season_of(dataset.step_micros, dataset.layout)
     if season > dataset.layout.context:
         raise InputError(f"compare.season: {season} steps are more than the context of {dataset.layout.context}")

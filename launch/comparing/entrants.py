@@ -35,8 +35,9 @@ FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """An entrant that is asked for: a model in a folder, what a factory makes, or the kind and tables of one that is fitted."""
+class EntrantRequest:
+    """An entrant before it exists. It has a `folder` with a model, or a `factory` (package.module:name), or the `kind` and the
+    settings `tables` of a model to fit."""
 
     name: str
     folder: Path | None = None
@@ -45,70 +46,80 @@ class Wanted:
     tables: Tables | None = None
 
 
-def wanted(models: Sequence[str], fits: Sequence[str], settings: Settings, task: Task = FORECAST) -> list[Wanted]:
-    """What `--model NAME=FOLDER`, `--model NAME=package.module:factory` and `--fit [NAME=]KIND` ask for.
+def entrant_requests(
+    models: Sequence[str], fits: Sequence[str], settings: Settings, task: Task = FORECAST
+) -> list[EntrantRequest]:
+    """The requests of `--model NAME=FOLDER`, `--model NAME=package.module:factory` and `--fit [NAME=]KIND`, in this order.
 
-    Without `--fit`, every entrant of the settings is fitted; without any of all three, one of each kind. Raises InputError for
-    a name that is given twice or belongs to a baseline, an unknown kind, and what is neither a folder nor a factory.
+    Without `--fit`, every entrant of the settings is fitted. Without entrants in the settings and without `--model`, a model of
+    each kind is. Raises InputError for a name that is there twice or is a baseline's, for an unknown kind, and for a `--model`
+    that is neither a folder nor a factory.
     """
-    found = [_model(text) for text in models]
+    requests = [_model(text) for text in models]
     if fits:
-        found += [_fit(text, settings) for text in fits]
+        requests += [_fit(text, settings) for text in fits]
     elif settings.entrants:
-        found += [Wanted(name, None, "", *settings.entrant(name)) for name in settings.entrants]
+        requests += [EntrantRequest(name, None, "", *settings.entrant(name)) for name in settings.entrants]
     elif not models:
-        found = [_fit(kind.name, settings) for kind in KINDS.values() if task in kind.tasks]
-    must_be_names([one.name for one in found], task.baselines)
-    return found
+        requests = [_fit(kind.name, settings) for kind in KINDS.values() if task in kind.tasks]
+    must_be_names([request.name for request in requests], task.baselines)
+    return requests
 
 
-def must_suit(entrants: Sequence[Wanted], dataset: SequenceDataset, task: Task = FORECAST) -> None:
-    """Raises InputError for a model that could not be fitted on this dataset, or could not do the task then."""
-    for one in entrants:
-        if one.kind is None or one.tables is None:
+def must_suit(requests: Sequence[EntrantRequest], dataset: SequenceDataset, task: Task = FORECAST) -> None:
+    """Raises InputError for a model that cannot be fitted on this dataset, or that cannot do the task after its fit."""
+    for request in requests:
+        if request.kind is None or request.tables is None:
             continue
-        takes = one.kind.takes(one.tables)
-        if task not in one.kind.tasks or not takes.forecasts:
+        takes = request.kind.takes(request.tables)
+        if task not in request.kind.tasks or not takes.forecasts:
             raise InputError(
-                f"{one.name}: {one.kind.plural} with these settings cannot {task.verb}: leave it out of the comparison, or "
-                "choose other settings"
+                f"{request.name}: {request.kind.plural} with these settings cannot {task.verb}: leave it out of the comparison, "
+                "or choose other settings"
             )
-        takes.refuse(dataset, f"{one.name}, one of the {one.kind.plural},")
+        takes.refuse(dataset, f"{request.name}, one of the {request.kind.plural},")
 
 
 def enter(
-    entrants: Sequence[Wanted],
+    requests: Sequence[EntrantRequest],
     dataset: SequenceDataset,
     settings: Settings,
     progress: Progress,
     spark: SparkSession | None = None,
     task: Task = FORECAST,
 ) -> list[Entrant]:
-    """Loads, makes and fits them, in this order; the result is in the order that they were asked for. What can be refused without
-    calling a factory or fitting is refused before that.
+    """Loads models, calls factories and fits models, in this order; returns the entrants in the order of the requests.
 
-    spark   a session that is there already; without it, one is started where something asks for it
+    Everything that can be checked without a factory or a fit is checked before them.
 
-    Raises InputError where a model cannot forecast this dataset, does not answer as the task asks, or cannot be fitted.
+    spark   a session that exists already; without it, one is started when a fit first needs it
+
+    Raises InputError for a model that cannot forecast this dataset, that does not answer as the task asks, or that cannot be
+    fitted.
     """
-    entered: dict[str, Entrant] = {}
-    for one in entrants:
-        if one.folder is not None:
-            entered[one.name] = entrant_of(one.name, load(one.folder, dataset), kind_of(read_card(one.folder), one.folder))
-    factories = {one.name: (one, _imported(one)) for one in entrants if one.factory}
+    by_name: dict[str, Entrant] = {}
+    for request in requests:
+        if request.folder is not None:
+            by_name[request.name] = entrant_of(
+                request.name, load(request.folder, dataset), kind_of(read_card(request.folder), request.folder)
+            )
+    factories = {request.name: (request, _imported(request)) for request in requests if request.factory}
     with where_on(settings.cluster, "hindcast compare", spark) as where:
         jobs: dict[str, tuple[Kind, Job]] = {}
-        for one in entrants:
-            if one.kind is not None and one.tables is not None:
-                jobs[one.name] = one.kind, Job(dataset, one.tables, where, EntrantWatch(progress, one.name, one.kind.name))
+        for request in requests:
+            if request.kind is not None and request.tables is not None:
+                jobs[request.name] = (
+                    request.kind,
+                    Job(dataset, request.tables, where, EntrantWatch(progress, request.name, request.kind.name)),
+                )
         for kind, job in jobs.values():
             kind.check(job)
-        for name, (one, factory) in factories.items():
-            with progress.stage(name, about=one.factory):
-                entered[name] = _made(one, factory, dataset, task)
+        for name, (request, factory) in factories.items():
+            with progress.stage(name, about=request.factory):
+                by_name[name] = _from_factory(request, factory, dataset, task)
         for name, (kind, job) in jobs.items():
-            entered[name] = entrant_of(name, kind.fit(job), kind)
-    return [entered[one.name] for one in entrants]
+            by_name[name] = entrant_of(name, kind.fit(job), kind)
+    return [by_name[request.name] for request in requests]
 
 
 def entrant_of(name: str, model: Any, kind: Kind) -> Entrant:
@@ -125,71 +136,74 @@ def entrant_of(name: str, model: Any, kind: Kind) -> Entrant:
     )
 
 
-def _model(text: str) -> Wanted:
+def _model(text: str) -> EntrantRequest:
     name, equals, where = text.partition("=")
     if not equals or not where:
         raise InputError(f"--model {text}: expected NAME=FOLDER, or NAME=package.module:factory")
     if Path(where).exists() or not FACTORY.fullmatch(where):
-        return Wanted(name, folder=Path(where))
-    return Wanted(name, factory=where)
+        return EntrantRequest(name, folder=Path(where))
+    return EntrantRequest(name, factory=where)
 
 
-def _fit(text: str, settings: Settings) -> Wanted:
+def _fit(text: str, settings: Settings) -> EntrantRequest:
     name, equals, word = text.partition("=")
     if name in settings.entrants:
         kind, tables = settings.entrant(name)
         if equals and word != kind.name:
             raise InputError(f"--fit {text}: the settings have entrants.{name}.kind = {kind.name!r}: say the one or the other")
-        return Wanted(name, kind=kind, tables=tables)
-    known = f" and the entrants {', '.join(settings.entrants)}" if settings.entrants and not equals else ""
-    kind = kind_named(word if equals else name, f"--fit {text}", known)
-    return Wanted(name, kind=kind, tables=settings.of(kind))
+        return EntrantRequest(name, kind=kind, tables=tables)
+    more = f" and the entrants {', '.join(settings.entrants)}" if settings.entrants and not equals else ""
+    kind = kind_named(word if equals else name, f"--fit {text}", more)
+    return EntrantRequest(name, kind=kind, tables=settings.of(kind))
 
 
-def _made(one: Wanted, factory: Callable[..., Any], dataset: SequenceDataset, task: Task) -> Entrant:
+def _from_factory(request: EntrantRequest, factory: Callable[..., Any], dataset: SequenceDataset, task: Task) -> Entrant:
     """Calls a factory with the dataset, of which it gets no file of the test split, and tries what it makes."""
-    where = f"--model {one.name}={one.factory}"
+    where = f"--model {request.name}={request.factory}"
     wall, cpu = time.perf_counter(), time.process_time()
     try:
-        model = factory(dataset.without("test")) if _asks_for_something(factory) else factory()
+        model = factory(dataset.without("test")) if _takes_the_dataset(factory) else factory()
     except InputError:
         raise
     except (Exception, SystemExit) as error:
         raise InputError(f"{where}: the factory raised {in_a_line(error)}") from error
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     task.must_answer(model, where)
-    told = (getattr(model, "__doc__", None) or "").strip().splitlines()
-    description = f"a model of your own, {one.factory}" + (f": {told[0]}" if told else "")
-    counted = getattr(model, "parameters", None)  # of other libraries' models often a method
-    parameters = int(counted) if isinstance(counted, int | np.integer) and counted >= 0 else None
-    entrant = Entrant(one.name, model, "model", description, wall, cpu, parameters)
+    lines = (getattr(model, "__doc__", None) or "").strip().splitlines()
+    description = f"a model of your own, {request.factory}" + (f": {lines[0]}" if lines else "")
+    size = getattr(model, "parameters", None)  # of other libraries' models often a method
+    parameters = int(size) if isinstance(size, int | np.integer) and size >= 0 else None
+    entrant = Entrant(request.name, model, "model", description, wall, cpu, parameters)
     task.try_out(entrant, dataset)
     return entrant
 
 
-def _asks_for_something(factory: Callable[..., Any]) -> bool:
+def _takes_the_dataset(factory: Callable[..., Any]) -> bool:
     """Whether it cannot be called with nothing."""
     try:
-        given = inspect.signature(factory).parameters.values()
+        parameters = inspect.signature(factory).parameters.values()
     except ValueError:  # of compiled code
         return True
-    return any(one.default is one.empty and one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD) for one in given)
+    return any(
+        parameter.default is parameter.empty and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+        for parameter in parameters
+    )
 
 
-def _imported(one: Wanted) -> Callable[..., Any]:
+def _imported(request: EntrantRequest) -> Callable[..., Any]:
     """`package.module:factory`; what lies in the working folder can be imported too, after everything that is installed."""
-    where, (module, _, name) = f"--model {one.name}={one.factory}", one.factory.partition(":")
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)
+    where, (module, _, name) = f"--model {request.name}={request.factory}", request.factory.partition(":")
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.append(folder)
     try:
-        found: Any = import_module(module)
+        target: Any = import_module(module)
     except (Exception, SystemExit) as error:
         raise InputError(f"{where}: {module} cannot be imported: {in_a_line(error)}") from error
     for part in name.split("."):
-        if not hasattr(found, part):
+        if not hasattr(target, part):
             raise InputError(f"{where}: {module} has no {name!r}; expected a callable that returns a model")
-        found = getattr(found, part)
-    if not callable(found):
-        raise InputError(f"{where}: found {type(found).__name__}, expected a callable that returns a model")
-    return found
+        target = getattr(target, part)
+    if not callable(target):
+        raise InputError(f"{where}: found {type(target).__name__}, expected a callable that returns a model")
+    return target

@@ -1,4 +1,4 @@
-"""What a comparison found, as the contents of its page."""
+"""The contents of the page of a comparison."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psutil
 
 from hindcast.forecasting.report import contents
 from hindcast.forecasting.report.parts import Parts
-from hindcast.launch.inspection import counted, how_many_series, uncommon_scaling
+from hindcast.launch.inspection import counts_in_words, series_count, unscaled_channels
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.grid.splits import SPLITS
 
@@ -19,7 +19,11 @@ from hindcast.prep.grid.splits import SPLITS
 def page_contents(
     dataset: SequenceDataset, parts: Parts, season: int, seeds: Mapping[str, int], command: str
 ) -> contents.Contents:
-    """Everything that the page shows. `seeds`: of each entrant that drew; `command`: what repeats the comparison."""
+    """Everything that the page shows.
+
+    seeds    entrant → seed, of those whose fit drew random numbers
+    command  the command that repeats the comparison
+    """
     return contents.Contents(
         title=f"Which model forecasts {PurePath(dataset.location).stem} best?",
         created=datetime.now(UTC),
@@ -45,11 +49,11 @@ def _setup(dataset: SequenceDataset, season: int, seeds: Mapping[str, int], comm
         step_seconds=dataset.step_micros / 1e6,
         season=season,
         channels=dataset.channels,
-        series=how_many_series(manifest),
+        series=series_count(manifest),
         splits=tuple(_split(dataset, split) for split in SPLITS if _steps(dataset, split)),
         whole_series=manifest.series is not None,
-        scaling="; ".join(filter(None, [scaling, uncommon_scaling(manifest)])),
-        counts=counted(manifest),
+        scaling="; ".join(filter(None, [scaling, unscaled_channels(manifest)])),
+        counts=counts_in_words(manifest),
         command=command,
         seeds=seeds,
         versions=manifest.versions,

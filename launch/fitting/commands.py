@@ -25,20 +25,20 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoin
 
 
 class Kinds(typer.core.TyperGroup):
-    """Names the kinds that there are where another is asked for."""
+    """The group of commands, one for each kind; for an unknown kind the error lists those that exist."""
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        found = super().get_command(ctx, cmd_name)
-        if found is None and not cmd_name.startswith("-"):
+        command = super().get_command(ctx, cmd_name)
+        if command is None and not cmd_name.startswith("-"):
             kind_named(cmd_name, "fit")
-        return found
+        return command
 
 
 fit = typer.Typer(cls=Kinds, no_args_is_help=True, help="Fits a model to the training split of a dataset.")
 
 
 def command_of(kind: Kind) -> Callable[..., None]:
-    """What `hindcast fit KIND` runs, with the options that this kind alone has."""
+    """The function behind `hindcast fit KIND`, with the kind's own options among its parameters."""
 
     def command(
         ctx: typer.Context,
@@ -50,7 +50,7 @@ def command_of(kind: Kind) -> Callable[..., None]:
         **options: Any,
     ) -> None:
         allow_cleartext_in(ctx, options.get("allow_cleartext", False))
-        chosen = settings_.load(settings, ctx.obj)
+        run_settings = settings_.load(settings, ctx.obj)
         from hindcast.launch.fitting.fit import fit as fit_
         from hindcast.launch.fitting.fit import open_to_fit
 
@@ -60,11 +60,11 @@ def command_of(kind: Kind) -> Callable[..., None]:
         if first_rank():
             refuse_taken(checkpoint, True, must_be_file)
         if first_rank() and checkpoint.exists() and not resume:
-            told = f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it"
-            console.print(told, markup=False)
+            message = f"{checkpoint} of an earlier fit is there, and will be replaced: --resume goes on from it"
+            console.print(message, markup=False)
         model = fit_(
-            kind, opened, chosen.of(kind), chosen.cluster, Progress(), name=out.name, checkpoint=checkpoint, resume=resume,
-            options=options,
+            kind, opened, run_settings.of(kind), run_settings.cluster, Progress(), name=out.name, checkpoint=checkpoint,
+            resume=resume, options=options,
         )  # fmt: skip
         if model is not None:  # ranks other than the first have nothing to write
             kind.save(model, out, overwrite)
@@ -73,10 +73,13 @@ def command_of(kind: Kind) -> Callable[..., None]:
             console.print(f"model: {out}", markup=False)
 
     # Typer reads the options of a command from its signature.
-    given = inspect.signature(command, eval_str=True).parameters.values()
-    taken = [*(one for one in given if one.kind is not one.VAR_KEYWORD), *map(_parameter, kind.options)]
-    command.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
-    command.__annotations__ = {one.name: one.annotation for one in taken}
+    own_parameters = inspect.signature(command, eval_str=True).parameters.values()
+    parameters = [
+        *(parameter for parameter in own_parameters if parameter.kind is not parameter.VAR_KEYWORD),
+        *map(_parameter, kind.options),
+    ]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
 
 

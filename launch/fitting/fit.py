@@ -1,4 +1,4 @@
-"""Fits models of any kind on what a run was given: Spark, the ranks of horovodrun, or this process."""
+"""Fits models of any kind, on Spark, on the ranks of horovodrun, or in this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def open_to_fit(location: str) -> SequenceDataset:
-    """The dataset, for models to be fitted on; prints what of it not all kinds look at. Raises InputError where there is none."""
+    """Opens a dataset for a fit, and prints which of its columns only some kinds use. Raises InputError where there is none."""
     dataset = SequenceDataset.open(location)
     run().note(dataset={"location": dataset.location, "digest": dataset.digest})
     if first_rank() and (words := covariates_in_words(dataset)):
@@ -30,7 +30,7 @@ def open_to_fit(location: str) -> SequenceDataset:
 
 
 def covariates_in_words(dataset: SequenceDataset) -> str:
-    """What of the dataset some kinds of models alone look at; empty where there is nothing."""
+    """A sentence about the columns that only some kinds of models use; empty where there are none."""
     takers = [kind.plural for kind in KINDS.values() if kind.takes(defaults(kind)).covariates]
     return exclusive_inputs(dataset, takers)
 
@@ -48,9 +48,9 @@ def fit(
     options: Mapping[str, Any] | None = None,
     spark: SparkSession | Callable[[], SparkSession] | None = None,
 ) -> Any:
-    """A model of the kind; None on a rank of horovodrun that only helped to fit it. See `hindcast.forecasting.kind.Job`.
+    """Fits a model of the kind. Returns None on every rank of horovodrun but the first. See `hindcast.forecasting.kind.Job`.
 
-    Raises InputError where the dataset, the settings or the machines are not such as the fit needs, before any work is done.
+    Raises InputError before any work is done, where the dataset, the settings or the machines do not suit the fit.
     """
     kind.takes(settings).refuse(dataset, f"`fit {kind.name}` with these settings")
     with where_on(cluster, f"hindcast fit {kind.name}", spark) as where:

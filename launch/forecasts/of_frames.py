@@ -1,4 +1,4 @@
-"""`forecast_readings`: what a saved model expects after the last readings of every series in a Spark DataFrame, or in files."""
+"""`forecast_readings`: the forecasts of a saved model after the last readings of every series, in a DataFrame or in files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from hindcast.forecasting.card import Card, must_forecast
 from hindcast.forecasting.rows import rows_of
 from hindcast.forecasting.task import FORECAST
-from hindcast.launch.forecasts.shipping import Shipped, loaded, ship
+from hindcast.launch.forecasts.shipping import ShippedModel, load_shipped, ship
 from hindcast.prep.dataset.preparation import Preparation
 from hindcast.prep.errors import InputError
 from hindcast.prep.latest.contexts import Contexts, Wanted, contexts_of
@@ -27,9 +27,9 @@ ROWS_A_BATCH = 100_000
 def forecast_readings(
     model: str | Path, readings: DataFrame | str | Path | Sequence[str], *, spark: SparkSession | None = None
 ) -> DataFrame:
-    """Of each series the horizon after its last readings, in the units of the sensor; nothing is computed yet.
+    """The forecasts of each series for the horizon after its last readings, in the units of the sensor; computed when read.
 
-    readings   a DataFrame with the columns that the model was trained on, or files of such, which want a session as `spark`
+    readings   a DataFrame with the columns that the model was trained on, or files with them, which need a session as `spark`
 
     Columns: series, issued (the time of the context's last step), time (forecast for), step (how many after `issued`), channel,
     mean, deviation (null where the model gives none), its quantiles (q0.05 …) where it gives these, reason. The readings are put
@@ -39,8 +39,8 @@ def forecast_readings(
 
     Raises InputError for a folder without a sound model, a model that needs more than readings, and readings without its columns.
     """
-    folder, given = Path(model), readings if isinstance(readings, DataFrame) else None
-    session = spark or (given.sparkSession if given is not None else None)
+    folder, frame = Path(model), readings if isinstance(readings, DataFrame) else None
+    session = spark or (frame.sparkSession if frame is not None else None)
     if session is None:
         raise ValueError("files are read by Spark: give a session as `spark`")
     shipped, card = ship(folder, session.sparkContext)
@@ -51,7 +51,7 @@ def forecast_readings(
 
 
 def schema_of(card: Card[Any]) -> pa.Schema:
-    """Of the rows that a model forecasts. Spark keeps times with their zone."""
+    """The schema of forecasts with these models' columns, and the reason; times are in UTC, as Spark keeps them."""
     zoned = [
         (name, pa.timestamp("us", tz="UTC") if pa.types.is_timestamp(kind) else kind)
         for name, kind in FORECAST.columns(card.gives)
@@ -60,7 +60,7 @@ def schema_of(card: Card[Any]) -> pa.Schema:
 
 
 def preparation_for(card: Card[Any], folder: Path) -> Preparation:
-    """What readings go through for this model. Raises InputError where it does not say, or readings are not all that it needs."""
+    """How readings are prepared for this model. Raises InputError where its card does not say, or it needs a second table."""
     data = must_forecast(card, folder)
     if data.preparation is None:
         raise InputError(
@@ -77,31 +77,31 @@ def preparation_for(card: Card[Any], folder: Path) -> Preparation:
     return data.preparation
 
 
-def _forecaster(shipped: Shipped) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def _forecaster(shipped: ShippedModel) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def forecast(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         filled = (batch for batch in batches if batch.num_rows)
         first = next(filled, None)
         if first is None:
             return
-        model = loaded(shipped)
+        model = load_shipped(shipped)
         settle()
         card = model.card
         assert card is not None, "the model was saved"
         data = card.sequences(shipped.folder)
-        wanted = Wanted(preparation_for(card, Path(shipped.folder)), data.scaling, data.context, data.lead + data.horizon)
-        arrivals = wanted.arrivals()
+        request = Wanted(preparation_for(card, Path(shipped.folder)), data.scaling, data.context, data.lead + data.horizon)
+        arrivals = request.arrivals()
         arrivals.add(first)
         for batch in filled:
             arrivals.add(batch)
-        for contexts in contexts_of(arrivals, wanted):
+        for contexts in contexts_of(arrivals, request):
             if len(contexts.given.series):
                 centre, scale = data.scaling.of(contexts.given.series)
                 issued = contexts.given.start + (data.context - 1) * np.timedelta64(data.step_micros, "us")
-                found = model.forecast(contexts.given).in_units(centre, scale)
-                rows = rows_of(found, contexts.given.series, issued, data.lead, data.step_micros, data.channels)
+                forecasts = model.forecast(contexts.given).in_units(centre, scale)
+                rows = rows_of(forecasts, contexts.given.series, issued, data.lead, data.step_micros, data.channels)
                 yield from _batches(rows, schema_of(card))
             if contexts.left_out:
-                yield _left_out(contexts, schema_of(card))
+                yield _reason_rows(contexts, schema_of(card))
 
     return forecast
 
@@ -116,9 +116,9 @@ def _batches(columns: list[pa.Array], schema: pa.Schema) -> Iterator[pa.RecordBa
         yield whole.slice(first, ROWS_A_BATCH)
 
 
-def _left_out(contexts: Contexts, schema: pa.Schema) -> pa.RecordBatch:
+def _reason_rows(contexts: Contexts, schema: pa.Schema) -> pa.RecordBatch:
     series, last, reasons = zip(*contexts.left_out, strict=True)
-    known = {"series": pa.array(series, pa.string()), "reason": pa.array(reasons, pa.string())}
-    known["issued"] = pa.array(np.array(last, "datetime64[us]")).cast(schema.field("issued").type)
-    columns = [known.get(field.name, pa.nulls(len(series), field.type)) for field in schema]
+    arrays = {"series": pa.array(series, pa.string()), "reason": pa.array(reasons, pa.string())}
+    arrays["issued"] = pa.array(np.array(last, "datetime64[us]")).cast(schema.field("issued").type)
+    columns = [arrays.get(field.name, pa.nulls(len(series), field.type)) for field in schema]
     return pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -1,4 +1,4 @@
-"""Writes what a model expects after the last readings of every series in a file to another file."""
+"""Writes the forecasts of a model, after the last readings of every series in a file, to another file."""
 
 from __future__ import annotations
 
@@ -25,40 +25,43 @@ from hindcast.prep.readings.sources import FORMATS
 
 
 @dataclass
-class Written:
-    """Rows of forecasts, how many series they are of, and how many series were not forecast for each reason."""
+class ForecastCounts:
+    """rows     of forecasts
+    series   that were forecast
+    reasons  why others were not, with the number of series for each
+    """
 
     rows: int = 0
     series: int = 0
-    left_out: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
 
 
-def are_readings(what: str) -> bool:
-    """Whether this is the name of readings, by its ending, and no dataset lies there."""
-    named = Path(what.rstrip("/").removesuffix(".gz")).suffix.lower() in FORMATS
-    return named and storage.size_of(storage.join(what, MANIFEST)) is None
+def are_readings(location: str) -> bool:
+    """Whether a location holds readings: its name ends like those of readings, and no dataset lies there."""
+    named = Path(location.rstrip("/").removesuffix(".gz")).suffix.lower() in FORMATS
+    return named and storage.size_of(storage.join(location, MANIFEST)) is None
 
 
-def write_forecasts_of_readings(spark: SparkSession, model: Path, readings: str, out: Path, overwrite: bool) -> Written:
+def write_forecasts_of_readings(spark: SparkSession, model: Path, readings: str, out: Path, overwrite: bool) -> ForecastCounts:
     """Writes the rows of `forecast_readings` (launch/forecasts/of_frames.py), those of series that were not forecast among them.
 
     Raises InputError as that does, and where `out` cannot be written.
     """
     must_be_table(out)
     forecasts = forecast_readings(model, readings, spark=spark)
-    written, card = Written(), read_card(model)
+    counts, card = ForecastCounts(), read_card(model)
     data = card.sequences(model)
     schema = pa.schema([*FORECAST.columns(card.gives), ("reason", pa.string())])
     with placed_file(out, overwrite) as staged, writer_of(staged, schema) as writer, tables_of(forecasts) as tables:
         for table in tables:
             writer.write_table(table.cast(schema))
-            lost = table.filter(pc.is_valid(table["reason"]))
-            written.left_out.update(lost["reason"].to_pylist())
-            written.rows += table.num_rows - lost.num_rows
+            failed = table.filter(pc.is_valid(table["reason"]))
+            counts.reasons.update(failed["reason"].to_pylist())
+            counts.rows += table.num_rows - failed.num_rows
     run().wrote("forecasts", out)
-    run().count("forecast_rows", written.rows)
-    written.series = written.rows // (data.horizon * len(data.channels))
-    return written
+    run().count("forecast_rows", counts.rows)
+    counts.series = counts.rows // (data.horizon * len(data.channels))
+    return counts
 
 
 @contextmanager

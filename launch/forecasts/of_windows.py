@@ -1,4 +1,4 @@
-"""Writes the forecasts of a model to one file."""
+"""Writes the forecasts of a model for every window of a split to one file."""
 
 from __future__ import annotations
 
@@ -35,21 +35,21 @@ def write_forecasts(
     must_have_windows(dataset, split)
     must_be_table(out)
     windows = dataset.windows(split)
-    rows = done = 0
+    rows = so_far = 0
     tables = (forecast_table(model, dataset, batch) for batch in windows.batches(BATCH))
     first = next(tables)
     with placed_file(out, overwrite) as staged, writer_of(staged, first.schema) as writer:
         for table in chain([first], tables):
             writer.write_table(table)
-            rows, done = rows + table.num_rows, min(done + BATCH, len(windows))
-            on_progress(f"{done:,} of {len(windows):,} windows")
+            rows, so_far = rows + table.num_rows, min(so_far + BATCH, len(windows))
+            on_progress(f"{so_far:,} of {len(windows):,} windows")
     run().wrote("forecasts", out)
     run().count("forecast_rows", rows)
     return rows
 
 
 def forecast_table(model: Forecaster, dataset: SequenceDataset, batch: WindowBatch) -> pa.Table:
-    """The forecasts of some windows as rows."""
+    """The forecasts of a batch of windows as rows, in sensor units, with the values that were measured."""
     centre, scale = dataset.scaling.of(batch.series)
     forecast = model.forecast(batch.given).in_units(centre, scale)
     actual = np.where(batch.target_observed, batch.target * scale[:, None] + centre[:, None], np.nan)
@@ -61,7 +61,7 @@ def forecast_table(model: Forecaster, dataset: SequenceDataset, batch: WindowBat
 
 
 def must_have_windows(dataset: SequenceDataset, split: str) -> None:
-    """Raises InputError for a split that there is not, and one without windows."""
+    """Raises InputError for an unknown split, and for a split without windows."""
     if split not in SPLITS:
         raise InputError(f"--split {split}: expected one of {', '.join(SPLITS)}")
     if not dataset.manifest.windows(split):

@@ -27,15 +27,19 @@ MOST_LOADED = 2
 
 
 @dataclass(frozen=True)
-class Shipped:
-    """A model by its content. `folder` is where it was, for errors; `files` are names and bytes."""
+class ShippedModel:
+    """A model by the SHA-256 of its files.
+
+    folder   where it was read, for errors
+    files    name → bytes
+    """
 
     digest: str
     folder: str = field(compare=False)
     files: Broadcast[Mapping[str, bytes]] = field(compare=False)
 
 
-def ship(folder: Path, context: SparkContext) -> tuple[Shipped, Card[Any]]:
+def ship(folder: Path, context: SparkContext) -> tuple[ShippedModel, Card[Any]]:
     """Sends a model folder out. Raises InputError where it holds no model, or one that is damaged."""
     card = read_card(folder)
     kind_of(card, folder).sound(folder, card)
@@ -43,14 +47,12 @@ def ship(folder: Path, context: SparkContext) -> tuple[Shipped, Card[Any]]:
     digest = hashlib.sha256()
     for name, content in files.items():
         digest.update(f"{name} {len(content)} ".encode() + content)
-    return Shipped(digest.hexdigest(), str(folder), context.broadcast(files)), card
+    return ShippedModel(digest.hexdigest(), str(folder), context.broadcast(files)), card
 
 
 @lru_cache(MOST_LOADED)
-def loaded(model: Shipped) -> Any:
-    """The model, read from files of this worker's own that are gone afterwards. Raises InputError, which speaks of the folder
-    that the model came from.
-    """
+def load_shipped(model: ShippedModel) -> Any:
+    """The model, read from this worker's own copy of its files. Raises InputError, which names the folder it was read from."""
     # Spark says how many cores a task has in the way that OpenMP does; TensorFlow would take all of the machine for each task.
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
         os.environ.setdefault(name, os.environ.get("OMP_NUM_THREADS", "1"))

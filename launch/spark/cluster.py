@@ -1,4 +1,4 @@
-"""What a run asks of the cluster that it runs on."""
+"""The session, the ranks and the GPUs of a run, by the settings of the table `cluster`."""
 
 from __future__ import annotations
 
@@ -29,11 +29,16 @@ ENCRYPTED = (
 
 @contextmanager
 def session_on(cluster: ClusterSettings, name: str, more: Mapping[str, str] | None = None) -> Iterator[SparkSession]:
-    """`spark_session` where these settings say, with executors that have the GPUs they name. The run is told which it is."""
-    given = {**executors_gpus(cluster), **({PORTS: cluster.ports} if cluster.ports else {}), **(more or {})}
+    """`spark_session` on the master of these settings, with GPUs for executors where they name some. The run notes the session.
+
+    more   further settings of Spark
+
+    Raises InputError as `spark_session` does.
+    """
+    conf = {**executors_gpus(cluster), **({PORTS: cluster.ports} if cluster.ports else {}), **(more or {})}
     with ExitStack() as stack:
         with Progress().stage("starting Spark"):
-            spark = stack.enter_context(spark_session(cluster.master, name, given, cluster.wait_seconds))
+            spark = stack.enter_context(spark_session(cluster.master, name, conf, cluster.wait_seconds))
         context = spark.sparkContext
         run().note(spark={"master": context.master, "application": context.applicationId, "page": context.uiWebUrl})
         yield spark
@@ -43,8 +48,11 @@ def session_on(cluster: ClusterSettings, name: str, more: Mapping[str, str] | No
 def where_on(
     cluster: ClusterSettings, name: str, spark: SparkSession | Callable[[], SparkSession] | None = None
 ) -> Iterator[Where]:
-    """What these settings give a fit. `spark`: a session that is there already, or what makes one when it is first asked for;
-    without it, one is started then, and stopped at the end."""
+    """Where these settings have a fit run.
+
+    spark   a session that exists already, or a function that returns one; without it, one is started when the fit first asks for
+            it, and stopped at the end
+    """
     with ExitStack() as stack:
 
         @cache
@@ -61,8 +69,10 @@ def where_on(
 
 
 def executors_gpus(cluster: ClusterSettings) -> dict[str, str]:
-    """Spark's options by which executors get GPUs and find out which. Tasks ask for none but in the stage that trains, so that
-    every other stage goes on using all cores."""
+    """Settings of Spark that give each executor its GPUs, and the script that finds their addresses.
+
+    Tasks ask for GPUs in the stage that trains alone: every other stage uses all cores.
+    """
     if cluster.gpus_per_worker is None:
         return {}
     from hindcast.prep.spark.gpus import DISCOVERY
@@ -74,7 +84,7 @@ def executors_gpus(cluster: ClusterSettings) -> dict[str, str]:
 
 
 def ranks_on(spark: SparkSession, cluster: ClusterSettings) -> int:
-    """How many ranks train: as many as were asked for, else one a GPU, else two (one where Spark runs one task at a time).
+    """How many ranks train: `cluster.ranks`, or else one a GPU, or else two (one where Spark runs one task at a time).
 
     Raises InputError where there are no GPUs, or their number cannot be known.
     """
@@ -104,7 +114,7 @@ def _gpus(spark: SparkSession, per_worker: int) -> int:
 
 
 def must_train_on(spark: SparkSession, cluster: ClusterSettings) -> None:
-    """Raises InputError where ranks could not train as these settings say, before other work is done for nothing."""
+    """Raises InputError where ranks cannot train with these settings. Called before work that would be lost then."""
     if cluster.on != "horovod":
         return
     must_allow_cleartext(spark, cluster)
@@ -118,8 +128,8 @@ def must_train_on(spark: SparkSession, cluster: ClusterSettings) -> None:
 
 
 def must_allow_cleartext(spark: SparkSession, cluster: ClusterSettings) -> None:
-    """Raises InputError where Spark's traffic is encrypted, that of Horovod's ranks would cross the network as it is, and nobody
-    has allowed that."""
+    """Raises InputError where Spark encrypts its traffic on a network, and `cluster.allow_cleartext` is not set: Horovod's ranks
+    do not encrypt theirs."""
     conf = spark.sparkContext.getConf()
     encrypted = [key for key in ENCRYPTED if conf.get(key, "false") == "true"]
     if encrypted and not cluster.allow_cleartext and not is_local(spark):

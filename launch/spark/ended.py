@@ -1,5 +1,5 @@
-"""Why an application was ended before its command was over. What a standalone cluster does Spark tells to its own log alone, and
-what a driver meets next is any of many errors, by where it was."""
+"""The reason why an application ended before its command. A standalone cluster that removes an application writes so to Spark's
+log alone; the driver then fails with any of many errors, depending on what it was doing."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ WORDS = "Application has been killed. Reason: "
 # As many executors failed as the master's spark.deploy.maxExecutorRetries says, while none ran.
 FAILED = "Master removed our application: FAILED"
 
-_heard: Any = None
-_ours: str | None = None
+_error_log: Any = None
+_own_reason: str | None = None
 
 
 def listen(jvm: Any) -> None:
-    """From now on, in a driver's Java, to why applications are ended; what was heard of earlier ones is forgotten."""
-    global _heard
+    """Collects, from the log of a driver's Java, the reasons why applications end; earlier ones are forgotten."""
+    global _error_log
     forget()
-    if _heard is not None:
+    if _error_log is not None:
         return
     log4j, heard = jvm.org.apache.logging.log4j, jvm.java.io.StringWriter()
     results = getattr(log4j.core, "Filter$Result")
@@ -35,29 +35,31 @@ def listen(jvm: Any) -> None:
     speaker = log4j.LogManager.getLogger(SPEAKER)
     speaker.addAppender(appender)
     speaker.setAdditive(True)  # and the log has it, too
-    _heard = heard
+    _error_log = heard
 
 
 def end(spark: SparkSession, why: str) -> None:
-    """Ends a session's application from another thread: whoever waits for a job of it meets an error, whose reason this is. What
-    Spark's log has of it, a page for each job, is not said."""
-    global _ours
-    _ours = why
+    """Ends a session's application from another thread. Jobs that run then fail, and `reason` returns `why`.
+
+    Spark's log is silent meanwhile: it would have a page for each job.
+    """
+    global _own_reason
+    _own_reason = why
     with muted(spark._jvm):
         spark.sparkContext._jsc.sc().stop()
 
 
 def forget() -> None:
-    """What was heard and said until now."""
-    global _ours
-    _ours = None
-    if _heard is not None:
-        _heard.getBuffer().setLength(0)
+    """Forgets every reason until now."""
+    global _own_reason
+    _own_reason = None
+    if _error_log is not None:
+        _error_log.getBuffer().setLength(0)
 
 
 @contextmanager
 def muted(jvm: Any) -> Iterator[None]:
-    """Spark's log says nothing in the block, and is still listened to."""
+    """Spark's log prints nothing in the block; reasons in it are still collected."""
     log4j = jvm.org.apache.logging.log4j
     configurator, speaker, level = log4j.core.config.Configurator, log4j.LogManager.getLogger(SPEAKER), log4j.Level
     before = log4j.LogManager.getRootLogger().getLevel()
@@ -71,13 +73,13 @@ def muted(jvm: Any) -> Iterator[None]:
 
 
 def reason() -> str | None:
-    """That of `end`, or in Spark's words; None where nothing ended it, or Java is gone too."""
+    """The reason that `end` was given, or else the one in Spark's log; None where there is none, or Java is gone too."""
     from py4j.protocol import Py4JError
 
-    if _ours is not None or _heard is None:
-        return _ours
+    if _own_reason is not None or _error_log is None:
+        return _own_reason
     try:
-        _, found, after = str(_heard.toString()).rpartition(WORDS)
+        _, marker, after = str(_error_log.toString()).rpartition(WORDS)
     except (Py4JError, OSError):
         return None
-    return after.splitlines()[0].strip() if found else None
+    return after.splitlines()[0].strip() if marker else None

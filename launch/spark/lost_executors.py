@@ -1,4 +1,4 @@
-"""Lost executors, where Spark's waits have no end: for a cluster to confirm that one is gone, and for the next when all are."""
+"""Lost executors. Spark waits without end for a cluster to confirm that one is gone, and for a new one when all are gone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from hindcast.launch.spark import ended
-from hindcast.launch.spark.capacity import executors, nothing_came
+from hindcast.launch.spark.capacity import absence_message, executors
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -25,13 +25,16 @@ UNCONFIRMED = "It sends no heartbeats, or was to end, and the cluster does not c
 
 
 @contextmanager
-def watched(spark: SparkSession, seconds: float, end: Callable[[SparkSession, str], None] = ended.end) -> Iterator[None]:
-    """In the block, executors that Spark has given up are lost to it also where nobody confirms it; and `end` is called with the
-    session and the reason once a job of it has waited for so long without any executor.
+def watched_executors(
+    spark: SparkSession, seconds: float, end: Callable[[SparkSession, str], None] = ended.end
+) -> Iterator[None]:
+    """Watches the executors of a session in the block.
 
-    A session that asks for nothing is left alone, and so is one whose executors work on without a master.
+    An executor that Spark has asked its cluster to kill is removed, also where the cluster never confirms that. `end` is called
+    with the session and the reason when a job has waited for `seconds` without any executor; an error that leaves the block has
+    the reason as a note. A session without jobs is left alone, and so is one whose executors work on without a master.
     """
-    watch, over, ending = Watch(spark, seconds, time.monotonic()), threading.Event(), threading.Lock()
+    watch, over, ending = ExecutorWatch(spark, seconds, time.monotonic()), threading.Event(), threading.Lock()
     reasons = list[str]()
 
     def run() -> None:
@@ -63,25 +66,25 @@ def watched(spark: SparkSession, seconds: float, end: Callable[[SparkSession, st
         thread.join(POLL_SECONDS)
 
 
-class Watch:
-    """What was seen of a session's executors until now, in seconds of one clock."""
+class ExecutorWatch:
+    """The executors of a session over time; times are seconds of one clock."""
 
     def __init__(self, spark: SparkSession, seconds: float, now: float) -> None:
         self._spark, self._seconds = spark, seconds
         self._confirmed_within = CONFIRM_SECONDS + _answer_seconds(spark)
-        self._given_up = dict[str, float]()
+        self._unconfirmed_since = dict[str, float]()
         self._since, self._said = now, False
 
     def look(self, now: float) -> str | None:
-        """Removes what was given up too long ago; why the session is to be ended, where it is."""
-        self._given_up = {one: self._given_up.get(one, now) for one in _given_up(self._spark)}
-        for executor, since in self._given_up.items():
+        """Removes executors whose end was not confirmed in time. Returns why the session has to end; None where it goes on."""
+        self._unconfirmed_since = {name: self._unconfirmed_since.get(name, now) for name in _unconfirmed(self._spark)}
+        for executor, since in self._unconfirmed_since.items():
             if now - since > self._confirmed_within:
                 _remove(self._spark, executor)
         if not self._waits():
             self._since, self._said = now, False
         elif now - self._since > self._seconds:
-            why = f"no executor is left, and {nothing_came(self._spark, self._seconds)}"
+            why = f"no executor is left, and {absence_message(self._spark, self._seconds)}"
             return why if self._waits() else None  # to ask why takes its time
         elif now - self._since > SAY_SECONDS and not self._said:
             self._said = True
@@ -96,21 +99,21 @@ class Watch:
 # is gone had the master, too, no answer comes, Spark forgets the matter, and the executor's tasks run for ever.
 
 
-def _given_up(spark: SparkSession) -> list[str]:
-    """Those that Spark has asked its cluster to kill, and that it still counts as its own."""
+def _unconfirmed(spark: SparkSession) -> list[str]:
+    """The executors that Spark has asked its cluster to kill, and still counts as its own."""
     java: Any = spark._jvm
     scheduler = _scheduler(spark)
     pending = scheduler.executorsPendingToRemove()
     if pending.isEmpty():
         return []
-    known = java.scala.collection.JavaConverters.seqAsJavaList(scheduler.getExecutorIds())
-    return [executor for executor in known if pending.contains(executor)]
+    ids = java.scala.collection.JavaConverters.seqAsJavaList(scheduler.getExecutorIds())
+    return [executor for executor in ids if pending.contains(executor)]
 
 
 def _remove(spark: SparkSession, executor: str) -> None:
     java: Any = spark._jvm
-    lost = java.org.apache.spark.scheduler.ExecutorProcessLost(UNCONFIRMED, java.scala.Option.empty(), False)
-    _scheduler(spark).removeExecutor(executor, lost)
+    reason = java.org.apache.spark.scheduler.ExecutorProcessLost(UNCONFIRMED, java.scala.Option.empty(), False)
+    _scheduler(spark).removeExecutor(executor, reason)
 
 
 def _answer_seconds(spark: SparkSession) -> float:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hindcast.launch.spark.capacity import WAIT_SECONDS, must_answer
 from hindcast.launch.spark.java import driver_java_conf, java_home
-from hindcast.launch.spark.lost_executors import watched
+from hindcast.launch.spark.lost_executors import watched_executors
 from hindcast.launch.spark.starting import LOCAL, started, stop
 from hindcast.prep.errors import InputError
 
@@ -83,7 +83,7 @@ def spark_session(
         afterwards.callback(stop)
         session = started(conf, name, wait_seconds)
         if not re.fullmatch(LOCAL, master):
-            afterwards.enter_context(watched(session, wait_seconds))
+            afterwards.enter_context(watched_executors(session, wait_seconds))
         yield session
 
 

@@ -1,1 +1,1 @@
-"""A command on its way to a cluster whose hosts have not this code."""
+"""Submission of a command to a cluster whose hosts do not have this code."""

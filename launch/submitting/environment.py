@@ -1,4 +1,4 @@
-"""This Python environment as one archive, for clusters whose hosts have none like it."""
+"""This Python environment as one archive, for clusters whose hosts do not have it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from hindcast.prep.files.own_folders import is_file
 
 
 def pack_environment() -> Path:
-    """Packs the environment that runs this, by conda-pack or venv-pack, unless one with the same packages is there already.
+    """Packs this environment by conda-pack or venv-pack, unless an archive with the same packages is there; returns its path.
 
-    A virtual environment needs its base Python at the same path on every host; conda's bring their own. Raises InputError where
-    the packer is missing, or this is no environment.
+    A virtual environment needs its base Python at the same path on every host; an environment of conda's has its own. Raises
+    InputError where the packer is missing, or this Python is in no environment.
     """
     conda = (Path(sys.prefix) / "conda-meta").is_dir()
     if not conda and sys.prefix == sys.base_prefix:
@@ -30,8 +30,8 @@ def pack_environment() -> Path:
         packer = import_module(tool.replace("-", "_"))
     except ImportError:
         raise InputError(f"this environment is packed by {tool}, which is missing: pip install {tool}") from None
-    known = "\n".join(sorted(f"{found.name}=={found.version}" for found in distributions()))
-    content = hashlib.sha256(f"{sys.prefix}\n{sys.version}\n{known}".encode()).hexdigest()[:12]
+    packages = "\n".join(sorted(f"{distribution.name}=={distribution.version}" for distribution in distributions()))
+    content = hashlib.sha256(f"{sys.prefix}\n{sys.version}\n{packages}".encode()).hexdigest()[:12]
     archive = own_folder() / f"environment-{content}.tar.gz"
     if not is_file(archive):
         ours = archive_place().relative_to(sys.prefix).parent  # of classes that Java finds elsewhere where this is unpacked

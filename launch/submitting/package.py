@@ -1,4 +1,4 @@
-"""Hindcast's code as one zip, which Spark carries to hosts that have it not. Nothing else is in it."""
+"""Hindcast's code, and nothing else, as one zip that Spark sends to its hosts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def write_package(folder: Path | None = None) -> Path:
-    """Writes hindcast-DIGEST.zip, named by its content, unless it is there; the folder is the user's own under the temporary one.
+    """Writes hindcast-DIGEST.zip, unless it is there, and returns its path. DIGEST is of the content.
+
+    folder   by default one of the user's own in the temporary folder
 
     Raises InputError where it cannot be written, or the folder is somebody else's.
     """
@@ -61,7 +63,10 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def own_folder() -> Path:
-    """Executors run what lies there: nobody else may write to it."""
+    """The user's folder in the temporary one. Executors run code from there: nobody else may write to it.
+
+    Raises InputError where it cannot be made, or others may write to it.
+    """
     folder = Path(tempfile.gettempdir()) / f"hindcast-{os.getuid()}"
     try:
         with suppress(FileExistsError):

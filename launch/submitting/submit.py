@@ -31,10 +31,11 @@ UNPACKED = "environment"
 
 
 def submit(options: Sequence[str], command: Sequence[str], environment: bool, show: bool, progress: Progress) -> None:
-    """Becomes `spark-submit OPTIONS … COMMAND …`; with `show` it prints that instead.
+    """Replaces this process by `spark-submit OPTIONS … COMMAND …`; with `show` it prints that instead.
 
-    `environment`: this Python environment goes along. Raises InputError where there is no spark-submit, the command is none, or a
-    secret stands on the command line.
+    environment   whether this Python environment is sent along
+
+    Raises InputError where there is no spark-submit, for an unknown command, and for a secret on the command line.
     """
     must_be_command(command)
     must_hold_no_secret(options)
@@ -48,102 +49,105 @@ def submit(options: Sequence[str], command: Sequence[str], environment: bool, sh
         console.print(shlex.join(arguments), soft_wrap=True, highlight=False, markup=False)
         return
     variables = {**os.environ, "JAVA_HOME": str(java_home())}
-    if configured(options).get("spark.master", "local").startswith("local"):
+    if spark_properties(options).get("spark.master", "local").startswith("local"):
         variables.setdefault(*OWN_ADDRESS)
     # Signals and the exit status are spark-submit's from here on.
     os.execve(program, arguments, variables)
 
 
 def arguments_of(options: Sequence[str], command: Sequence[str], package: Path, environment: Path | None) -> list[str]:
-    """What spark-submit is given: the user's options, the code, the environment, and the command.
+    """The arguments of spark-submit: the user's options, the code, the environment, and the command.
 
-    In client mode the driver runs here, in this Python. In cluster mode it runs somewhere else: then settings files of the
-    command are sent along and called by their names alone.
+    In client mode the driver runs here, in this Python. In cluster mode it runs on another machine: settings files of the
+    command are then sent along, and the command names them without their folders. Raises InputError where two of them have one
+    name, and for cluster mode on a standalone cluster.
     """
-    known = configured(options)
-    far = known.get("spark.submit.deployMode") == "cluster"
-    if far and known.get("spark.master", "").startswith("spark://"):
+    properties = spark_properties(options)
+    cluster_mode = properties.get("spark.submit.deployMode") == "cluster"
+    if cluster_mode and properties.get("spark.master", "").startswith("spark://"):
         raise InputError(
             "--deploy-mode cluster: a standalone cluster runs no drivers in Python; leave it out, or use YARN or Kubernetes"
         )
-    given, files = list(options), []
-    if far:
-        named = {word: word.rpartition("=")[2] for word in command if word.endswith(".toml")}
-        files = [path for path in dict.fromkeys(named.values()) if Path(path).is_file()]
+    words, files = list(options), []
+    if cluster_mode:
+        settings_files = {word: word.rpartition("=")[2] for word in command if word.endswith(".toml")}
+        files = [path for path in dict.fromkeys(settings_files.values()) if Path(path).is_file()]
         if len({Path(path).name for path in files}) < len(files):
             raise InputError(f"{', '.join(files)}: are sent to the driver by their names alone, which must differ: rename one")
-        command = [word.replace(named[word], Path(word).name) if named.get(word) in files else word for word in command]
-    given = joined(given, "--py-files", [str(package)])
-    given = joined(given, "--files", files)
+        command = [
+            word.replace(settings_files[word], Path(word).name) if settings_files.get(word) in files else word for word in command
+        ]
+    words = with_list_option(words, "--py-files", [str(package)])
+    words = with_list_option(words, "--files", files)
     conf: dict[str, str] = {}
-    if not far:
+    if not cluster_mode:
         conf["spark.pyspark.driver.python"] = sys.executable
         conf |= driver_java_conf()
     if environment is not None:
-        given = joined(given, "--archives", [f"{environment}#{UNPACKED}"])
+        words = with_list_option(words, "--archives", [f"{environment}#{UNPACKED}"])
         conf["spark.pyspark.python"] = f"./{UNPACKED}/bin/python"
-    elif not far:
+    elif not cluster_mode:
         conf["spark.pyspark.python"] = os.environ.get("PYSPARK_PYTHON", sys.executable)
     for key, value in conf.items():
-        if key not in known:
-            given += ["--conf", f"{key}={value}"]
-    return [*given, str(Path(hindcast.__file__).with_name("__main__.py")), *command]
+        if key not in properties:
+            words += ["--conf", f"{key}={value}"]
+    return [*words, str(Path(hindcast.__file__).with_name("__main__.py")), *command]
 
 
-def joined(options: Sequence[str], name: str, more: Sequence[str]) -> list[str]:
+def with_list_option(options: Sequence[str], name: str, more: Sequence[str]) -> list[str]:
     """The options with `more` added to the comma-separated list that `name` has."""
     if not more:
         return list(options)
-    rest, found = [], list[str]()
+    rest, values = [], list[str]()
     words = iter(options)
     for word in words:
         key, equals, value = word.partition("=")
         if key == name:
-            found.append(value if equals else next(words, ""))
+            values.append(value if equals else next(words, ""))
         else:
             rest.append(word)
-    return [*rest, name, ",".join([*found, *more])]
+    return [*rest, name, ",".join([*values, *more])]
 
 
-def option(options: Sequence[str], name: str) -> str | None:
+def option_value(options: Sequence[str], name: str) -> str | None:
     """The value of an option, `--name value` or `--name=value`; the last one, where there are several."""
-    found = None
+    value = None
     for number, word in enumerate(options):
-        key, equals, value = word.partition("=")
+        key, equals, text = word.partition("=")
         if key == name:
-            found = value if equals else next(iter(options[number + 1 :]), None)
-    return found
+            value = text if equals else next(iter(options[number + 1 :]), None)
+    return value
 
 
-def configured(options: Sequence[str]) -> dict[str, str]:
-    """What spark-submit knows of a submission: its file of properties (the user's, or Spark's own defaults) and above that the
-    command line."""
-    given = option(options, "--properties-file")
+def spark_properties(options: Sequence[str]) -> dict[str, str]:
+    """The properties of a submission: those of the file (--properties-file, or else Spark's own defaults) and, above them, those
+    of the command line."""
+    file_name = option_value(options, "--properties-file")
     home = os.environ.get("SPARK_HOME")
     folder = os.environ.get("SPARK_CONF_DIR") or (Path(home) / "conf" if home else None)
-    file = Path(given) if given else Path(folder) / "spark-defaults.conf" if folder else None
-    known: dict[str, str] = {}
+    file = Path(file_name) if file_name else Path(folder) / "spark-defaults.conf" if folder else None
+    properties: dict[str, str] = {}
     if file is not None and file.is_file():
         for line in file.read_text(encoding="utf-8").splitlines():
-            if found := re.match(r"\s*([^#!\s=:]+)\s*[=:\s]\s*(.*)", line):
-                known[found[1]] = found[2].strip()
+            if match := re.match(r"\s*([^#!\s=:]+)\s*[=:\s]\s*(.*)", line):
+                properties[match[1]] = match[2].strip()
     words = list(options)
     for number, word in enumerate(words):
         text = words[number + 1] if word == "--conf" and number + 1 < len(words) else word.removeprefix("--conf=")
         if word.startswith("--conf"):
-            key, _, known[key] = text.partition("=")
+            key, _, properties[key] = text.partition("=")
     for name, key in SHORT.items():
-        if (value := option(options, name)) is not None:
-            known[key] = value
-    return known
+        if (value := option_value(options, name)) is not None:
+            properties[key] = value
+    return properties
 
 
 def must_be_command(command: Sequence[str]) -> None:
-    works = [name for name, known in COMMANDS.items() if known.works]
-    if not command or command[0] not in works:
-        found = f"found {command[0]!r}" if command else "found nothing"
+    names = [name for name, entry in COMMANDS.items() if entry.works]
+    if not command or command[0] not in names:
+        problem = f"found {command[0]!r}" if command else "found nothing"
         raise InputError(
-            f"submit: {found} after --, expected a command ({', '.join(works)}): hindcast submit --master spark://host:7077 "
+            f"submit: {problem} after --, expected a command ({', '.join(names)}): hindcast submit --master spark://host:7077 "
             "-- fit hmm /shared/fleet.seq --out /shared/fleet.hmm"
         )
 
@@ -158,23 +162,23 @@ def must_hold_no_secret(options: Sequence[str]) -> None:
 
 def secrets_in(options: Sequence[str]) -> list[str]:
     """The keys of settings and of Java's properties that sound like secrets."""
-    found = []
+    secrets = []
     for word in options:
         key, equals, value = word.removeprefix("--conf=").partition("=")
         names = [key, *IN_JAVA_OPTIONS.findall(value)] if equals else []
-        found += [name for name in names if SECRET.search(name) and not NO_SECRET.match(name)]
-    return found
+        secrets += [name for name in names if SECRET.search(name) and not NO_SECRET.match(name)]
+    return secrets
 
 
 def spark_submit() -> Path:
-    """The user's own: that of SPARK_HOME, else the one on the PATH, else that of the pyspark here."""
+    """The program: that of SPARK_HOME, else the one on the PATH, else that of the pyspark here. Raises InputError for none."""
     home = os.environ.get("SPARK_HOME")
     if home is not None:
         program = Path(home) / "bin" / "spark-submit"
         if not program.is_file():
             raise InputError(f"SPARK_HOME={home}: there is no bin/spark-submit in it; unset it, or name a Spark's folder")
         return program
-    found = shutil.which("spark-submit") or shutil.which("spark-submit", path=str(Path(sys.executable).parent))
-    if found is None:
+    path = shutil.which("spark-submit") or shutil.which("spark-submit", path=str(Path(sys.executable).parent))
+    if path is None:
         raise InputError("no spark-submit: neither SPARK_HOME nor the PATH leads to one, and pyspark brought none")
-    return Path(found)
+    return Path(path)

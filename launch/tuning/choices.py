@@ -1,4 +1,4 @@
-"""What a search tries: `lstm.units=64,128,256` is a list, `lstm.learning_rate=1e-4..1e-2` a range."""
+"""The settings that a search tries: `lstm.units=64,128,256` is a list, `lstm.learning_rate=1e-4..1e-2` a range."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ MOST_TRIALS = 10_000
 
 @dataclass(frozen=True)
 class Choice:
-    """The values of a setting of a kind. `values`, or where there are none, numbers from `low` to `high`, drawn log-uniformly."""
+    """The values to try for a setting: those of `values`, or where that is empty, numbers from `low` to `high`, drawn
+    log-uniformly."""
 
     kind: Kind
     field: str
@@ -29,7 +30,7 @@ class Choice:
     low: float = 0.0
     high: float = 0.0
 
-    def drawn(self, generator: np.random.Generator) -> Any:
+    def draw(self, generator: np.random.Generator) -> Any:
         if self.values:
             return self.values[generator.integers(len(self.values))]
         number = math.exp(generator.uniform(math.log(self.low), math.log(self.high)))
@@ -39,7 +40,8 @@ class Choice:
 
 
 def parse(text: str) -> Choice:
-    """One `--try`. Raises InputError, naming the setting, where it or a value is none that a kind that can be tuned has."""
+    """The choice of one `--try`. Raises InputError for an unknown setting, one that cannot be tuned, and a value that the setting
+    cannot have."""
     name, equals, values = text.partition("=")
     table, _, field = name.strip().partition(".")
     where = f"--try {name.strip()}"
@@ -59,19 +61,19 @@ def parse(text: str) -> Choice:
     ends = parts[0].split("..")
     if len(parts) == 1 and len(ends) == 2:
         return _range(where, kind, field, *(_valid(where, kind, field, end) for end in ends))
-    found = tuple(_valid(where, kind, field, part) for part in parts)
-    twice = [part for number, part in enumerate(parts) if found[number] in found[:number]]
+    options = tuple(_valid(where, kind, field, part) for part in parts)
+    twice = [part for number, part in enumerate(parts) if options[number] in options[:number]]
     if twice:
         raise InputError(f"{where}: {twice[0]} is there twice")
-    return Choice(kind, field, found)
+    return Choice(kind, field, options)
 
 
 def settings_to_try(texts: Sequence[str], base: BaseModel, trials: int | None, seed: int) -> list[Any]:
-    """The settings of each trial: `base` but for what is tried.
+    """The settings of each trial: `base` with the values to try.
 
-    Without `trials`, all combinations, the last `--try` changing fastest. With it, so many different ones drawn with `seed`, or
-    all where there are no more. Raises InputError as `tried_fields` does, where ranges are to be tried without `trials`, and for
-    too many.
+    Without `trials`, all combinations, the last `--try` changing fastest. With it, so many different combinations, drawn with
+    `seed`, or all of them where there are no more. Raises InputError as `tried_fields` does, for a range without `trials`, and
+    for too many trials.
     """
     kind, names = tried_fields(texts)
     choices = [parse(text) for text in texts]
@@ -84,24 +86,26 @@ def settings_to_try(texts: Sequence[str], base: BaseModel, trials: int | None, s
     if min(trials or size, math.inf if ranges else size) > MOST_TRIALS:
         raise InputError(f"{trials or size:,} trials: at most {MOST_TRIALS:,} were expected. Draw some of them with --trials")
     if ranges:
-        combinations = _drawn(choices, trials or 0, seed)
+        combinations = _random_combinations(choices, trials or 0, seed)
     elif trials is None or trials >= size:
         combinations = list(itertools.product(*(choice.values for choice in choices)))
     else:
-        combinations = _drawn_of_grid(choices, size, trials, seed)
+        combinations = _grid_sample(choices, size, trials, seed)
     return [base.model_copy(update=dict(zip(names, combination, strict=True))) for combination in combinations]
 
 
 def tried_fields(texts: Sequence[str]) -> tuple[Kind, list[str]]:
-    """The kind whose settings are tried, and their names.
+    """The kind whose settings are tried, and the names of these settings.
 
-    Raises InputError as `parse` does, where one is there twice, and where they are of several kinds.
+    Raises InputError as `parse` does, for a setting that is there twice, and for settings of several kinds.
     """
     choices = [parse(text) for text in texts]
     kind, names = choices[0].kind, [choice.field for choice in choices]
-    other = next((choice.kind for choice in choices if choice.kind is not kind), None)
-    if other is not None:
-        raise InputError(f"--try {other.name}.…: settings of {kind.plural} are tried already; one kind at a time was expected")
+    other_kind = next((choice.kind for choice in choices if choice.kind is not kind), None)
+    if other_kind is not None:
+        raise InputError(
+            f"--try {other_kind.name}.…: settings of {kind.plural} are tried already; one kind at a time was expected"
+        )
     twice = [name for number, name in enumerate(names) if name in names[:number]]
     if twice:
         raise InputError(f"--try {kind.name}.{twice[0]}: is given twice; one list or range for each setting was expected")
@@ -119,17 +123,17 @@ def _tried() -> list[str]:
 
 
 def _valid(where: str, kind: Kind, field: str, text: str) -> Any:
-    """The value that a text means; "none" also where a setting may be left out."""
+    """The value of a text; "none" is None where a setting may be left out."""
     try:
-        given = tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        given = text
-    if isinstance(given, float) and not math.isfinite(given):
+        value = text
+    if isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"{where}: found {text!r}, expected a number that is one")
     try:
-        return _validated(kind, field, given)
+        return _validated(kind, field, value)
     except ValidationError as error:
-        if given == "none":
+        if value == "none":
             try:
                 return _validated(kind, field, None)
             except ValidationError:  # then the first error says it better
@@ -153,17 +157,17 @@ def _range(where: str, kind: Kind, field: str, low: Any, high: Any) -> Choice:
     return Choice(kind, field, (), low, high)
 
 
-def _drawn(choices: Sequence[Choice], trials: int, seed: int) -> list[tuple[Any, ...]]:
-    """Different combinations: fewer than asked for where there are hardly any more."""
-    generator, found = np.random.default_rng(seed), dict[tuple[Any, ...], None]()
+def _random_combinations(choices: Sequence[Choice], trials: int, seed: int) -> list[tuple[Any, ...]]:
+    """Different combinations: fewer than `trials` where there are hardly any more."""
+    generator, combinations = np.random.default_rng(seed), dict[tuple[Any, ...], None]()
     for _ in range(100 * trials):
-        found[tuple(choice.drawn(generator) for choice in choices)] = None
-        if len(found) == trials:
+        combinations[tuple(choice.draw(generator) for choice in choices)] = None
+        if len(combinations) == trials:
             break
-    return list(found)
+    return list(combinations)
 
 
-def _drawn_of_grid(choices: Sequence[Choice], size: int, trials: int, seed: int) -> list[tuple[Any, ...]]:
+def _grid_sample(choices: Sequence[Choice], size: int, trials: int, seed: int) -> list[tuple[Any, ...]]:
     """Each combination at most once, in the order they were drawn."""
     numbers = np.random.default_rng(seed).choice(size, trials, replace=False)
     places = zip(*np.unravel_index(numbers, [len(choice.values) for choice in choices]), strict=True)

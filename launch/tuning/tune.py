@@ -1,4 +1,4 @@
-"""`hindcast tune`: a search over settings of a kind of models, and what it found as a table and as files."""
+"""`hindcast tune`: a search over settings of a kind of models, with a table and files of its outcomes."""
 
 from __future__ import annotations
 
@@ -41,10 +41,14 @@ def tune(
     about: dict[str, Any],
     progress: Progress,
 ) -> None:
-    """Trains all `trials`, writes the folder `out`, and prints a table of the settings that were `tried`, best first.
+    """Trains all trials, writes the folder `out`, and prints a table of them, best first.
 
-    `about`: what else is to stand in trials.json. Raises InputError as the search of the kind does, and where every trial failed:
-    after the folder was written, which then has no best.toml.
+    trials  the settings of each
+    tried   the names of the settings that differ between them
+    grace   epochs before a trial may be stopped
+    about   further fields of trials.json
+
+    Raises InputError as the search of the kind does, and where every trial failed; the folder is then there without best.toml.
     """
     tuning = kind.tuning
     assert tuning is not None, "only what can be tuned is tried"
@@ -58,42 +62,42 @@ def tune(
 
     with progress.stage("tuning", spark, f"{len(trials)} trials on Spark"):
         outcomes = tuning.search(spark, dataset, trials, grace, show_progress)
-    rows = [_row(one, kind, trials[one.trial], tried) for one in outcomes]
-    best = min(outcomes, key=lambda one: one.loss)
-    failed = [one for one in outcomes if one.ended == "failed"]
-    found = None if best.ended == "failed" else best.trial
+    rows = [_row(outcome, kind, trials[outcome.trial], tried) for outcome in outcomes]
+    best = min(outcomes, key=lambda outcome: outcome.loss)
+    failed = [outcome for outcome in outcomes if outcome.ended == "failed"]
+    best_trial = None if best.ended == "failed" else best.trial
     with placed_folder(out, overwrite, must_be_search) as folder:
-        _write(folder, rows, kind, tried, {**about, "grace": grace, "test_split": UNTOUCHED, "best": found}, outcomes)
-        if found is not None:
-            (folder / BEST).write_text(_toml(kind, trials[found], dataset, best), encoding="utf-8")
+        _write(folder, rows, kind, tried, {**about, "grace": grace, "test_split": UNTOUCHED, "best": best_trial}, outcomes)
+        if best_trial is not None:
+            (folder / BEST).write_text(_toml(kind, trials[best_trial], dataset, best), encoding="utf-8")
     run().wrote("search", out)
-    _show(rows, tried, found)
-    if found is None:
+    _show(rows, tried, best_trial)
+    if best_trial is None:
         raise InputError(f"all {len(failed)} trials failed, {out / TRIALS} says how. The first: {failed[0].error}")
-    trained, most = sum(one.epochs for one in outcomes), sum(tuning.most_epochs(settings) for settings in trials)
+    trained, most = sum(outcome.epochs for outcome in outcomes), sum(tuning.most_epochs(settings) for settings in trials)
     console.print(f"{trained:,} epochs were trained, of {most:,} at most. {UNTOUCHED}", highlight=False)
     console.print(f"best settings: {out / BEST}, for `hindcast fit {kind.name} --settings`", highlight=False, soft_wrap=True)
 
 
-def _row(one: Outcome, kind: Kind, settings: Any, tried: Sequence[str]) -> dict[str, Any]:
-    loss = min(one.losses, default=None)
+def _row(outcome: Outcome, kind: Kind, settings: Any, tried: Sequence[str]) -> dict[str, Any]:
+    loss = min(outcome.losses, default=None)
     return {
-        "trial": one.trial,
+        "trial": outcome.trial,
         "settings": {f"{kind.name}.{name}": getattr(settings, name) for name in tried},
         "validation_loss": loss,
-        "best_epoch": None if loss is None else 1 + one.losses.index(loss),
-        "epochs": len(one.losses),
-        "epochs_trained": one.epochs,
-        "seconds": round(one.seconds, 3),
-        "ended": one.ended,
-        "error": one.error,
+        "best_epoch": None if loss is None else 1 + outcome.losses.index(loss),
+        "epochs": len(outcome.losses),
+        "epochs_trained": outcome.epochs,
+        "seconds": round(outcome.seconds, 3),
+        "ended": outcome.ended,
+        "error": outcome.error,
     }
 
 
 def _write(
     folder: Path, rows: list[dict[str, Any]], kind: Kind, tried: Sequence[str], about: dict[str, Any], outcomes: Sequence[Outcome]
 ) -> None:
-    listed = [{**row, "losses": one.losses} for row, one in zip(rows, outcomes, strict=True)]
+    listed = [{**row, "losses": outcome.losses} for row, outcome in zip(rows, outcomes, strict=True)]
     (folder / TRIALS).write_text(json.dumps({**about, "trials": listed}, indent=1) + "\n", encoding="utf-8")
     with (folder / TABLE).open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["trial", *(f"{kind.name}.{name}" for name in tried), *COLUMNS[1:]])

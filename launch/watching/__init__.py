@@ -1,1 +1,1 @@
-"""Who watches a run, and what is told to them."""
+"""The run of a command, and its listeners."""

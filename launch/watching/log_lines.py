@@ -1,4 +1,4 @@
-"""What a run does as lines of JSON on standard error, and with them what would otherwise be said there in words."""
+"""The events of a run as lines of JSON on standard error, with Python's own log among them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hindcast.launch.watching.runs import Run, iso
 
 
 class LogLines(logging.Handler):
-    """Hears the run, and Python's own log from warnings on, until it is closed."""
+    """A listener that prints events, and the warnings and errors of Python's log, until it is closed."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -25,8 +25,8 @@ class LogLines(logging.Handler):
         self._print(event)
 
     def emit(self, record: logging.LogRecord) -> None:
-        said = {"time": iso(record.created), "event": "log", "level": record.levelname, "logger": record.name}
-        self._print({**said, "message": record.getMessage()})
+        fields = {"time": iso(record.created), "event": "log", "level": record.levelname, "logger": record.name}
+        self._print({**fields, "message": record.getMessage()})
 
     def close(self) -> None:
         logging.captureWarnings(False)

@@ -1,7 +1,7 @@
-"""What a run has come to as Prometheus text, for the node exporter's textfile collector.
+"""The metrics of a run as Prometheus text, for the node exporter's textfile collector.
 
-The format: https://prometheus.io/docs/instrumenting/exposition_formats/. Every metric says which command and which file it is of:
-the collector reads all files of a folder as one, and refuses what two of them say of the same.
+The format: https://prometheus.io/docs/instrumenting/exposition_formats/. Every metric has labels for its command and its file:
+the collector reads all files of a folder as one, and refuses a metric that stands twice in them with the same labels.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ HELP = {
 
 
 class MetricsFile:
-    """Writes `place` anew after each stage and step."""
+    """A listener that writes the file `place` anew after each stage and step."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -58,16 +58,20 @@ class MetricsFile:
             raise InputError(f"{self.place}: holds something else than metrics, and is not replaced by them") from None
 
     def _before(self, run: Run) -> float | None:
-        """When this command last succeeded, by what is in the file already."""
+        """When this command last succeeded, by the file as an earlier run left it."""
         if not self.place.exists():
             return None
         labels = re.escape(_labels((("command", run.command), ("file", self.place.stem))))
-        found = re.search(rf"^{LAST_SUCCESS}{labels} (\S+)$", self.place.read_text(encoding="utf-8"), re.MULTILINE)
-        return float(found[1]) if found else None
+        match = re.search(rf"^{LAST_SUCCESS}{labels} (\S+)$", self.place.read_text(encoding="utf-8"), re.MULTILINE)
+        return float(match[1]) if match else None
 
 
 def text_of(run: Run, file: str, succeeded: float | None) -> str:
-    """All metrics of a run. `file`: the label that tells them from those of another file; `succeeded`: when one last did."""
+    """All metrics of a run as text.
+
+    file       the label that tells them from those of another file
+    succeeded  when a run of this command last succeeded, in seconds since 1970; None: never
+    """
     own: Labels = (("command", run.command), ("file", file))
     families: dict[str, list[str]] = {}
 

@@ -1,4 +1,4 @@
-"""What long work shows while it runs: one live line on a terminal, nothing elsewhere. The run is told the same."""
+"""The progress of long work: one live line on a terminal, nothing elsewhere. The run records the same."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ POLL_SECONDS = 0.5
 
 
 class Progress:
-    """A stage at a time, with what is known of how far it is."""
+    """The stage that runs, and how far it is."""
 
     def __init__(self) -> None:
         self._status: Status | None = None
@@ -32,9 +32,11 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str, spark: SparkSession | None = None, about: str = "") -> Iterator[None]:
-        """Shows `name: about` while the block runs, with the tasks of the Spark stages that run meanwhile, and then how long it
-        took. The run is told the name and what it is about apart: of one name there are many in the course of time. Spark's
-        jobs are described by them, where nothing narrower is said of a job."""
+        """Shows `name: about` while the block runs, with the tasks of Spark's stages, and afterwards how long it took.
+
+        The run records the name and `about` apart: stages of one name are added up. Spark's jobs are described by both, unless
+        a job has a narrower description.
+        """
         title = f"{name}: {about}" if about else name
         before, self._within = self._within, (name, spark)
         try:
@@ -54,7 +56,7 @@ class Progress:
             self._status.update(f"{self._stage}  [dim]{detail}[/]")
 
     def enter(self, name: str) -> None:
-        """A part of the current stage begins, which ends where the next one does. Spark's jobs are described by it."""
+        """A part of the current stage begins; it ends where the next part begins. Spark's jobs are described by it."""
         run().enter(name)
         stage, spark = self._within
         if spark is not None:
@@ -62,12 +64,12 @@ class Progress:
         self.update(name)
 
     def step(self, name: str, number: int, numbers: Mapping[str, float], detail: str = "", seconds: float | None = None) -> None:
-        """One of many like it in the current stage is over (an iteration, an epoch), with what is known of it in numbers."""
+        """A step of the current stage is over: iteration or epoch `number`, with its numbers."""
         run().step(name, number, numbers, seconds)
         self.update(detail or f"{name} {number}")
 
     def gauge(self, name: str, number: float) -> None:
-        """The latest of a number that changes."""
+        """Sets a number that changes over time, such as a loss."""
         run().gauge(name, number)
 
     def note(self, **facts: Any) -> None:
@@ -91,9 +93,9 @@ class Progress:
                 self._status = None
         console.print(f"[green]✓[/] {text} [dim]{time.perf_counter() - began:.1f} s[/]")
 
-    def _watch(self, spark: SparkSession, done: threading.Event) -> None:
+    def _watch(self, spark: SparkSession, over: threading.Event) -> None:
         tracker = spark.sparkContext.statusTracker()
-        while not done.wait(POLL_SECONDS):
+        while not over.wait(POLL_SECONDS):
             stages = [info for stage in tracker.getActiveStageIds() if (info := tracker.getStageInfo(stage)) is not None]
             status = self._status
             if stages and status is not None:
@@ -103,9 +105,9 @@ class Progress:
 
 
 class EntrantWatch:
-    """What a fit for a comparison tells, under the name of its entrant: of one kind there may be several.
+    """A `hindcast.forecasting.kind.Watch` for a fit of a comparison: its stages have the name of the entrant.
 
-    A `hindcast.forecasting.kind.Watch`. An entrant that is called by its kind is told as a fit alone would be.
+    An entrant that has the name of its kind is recorded as a single fit is.
     """
 
     def __init__(self, progress: Progress, name: str, kind: str) -> None:

@@ -1,4 +1,4 @@
-"""`run.json`: the record of a run, in a folder of its own, whole at every moment and as far as the run has come.
+"""`run.json`: the record of a run, in a folder of its own. The file is complete JSON at every moment, up to the last event.
 
 A killed run leaves the state "running" and the stage it was in. Secrets are left out: launch/watching/redaction.py.
 """
@@ -35,12 +35,12 @@ SHARE, LEAST_SECONDS = 0.05, 1.0
 
 
 def name_of(command: str, began: float) -> str:
-    """Of a run: names of one folder are in the order of time, and no two are the same."""
+    """The name of a run: its time, its command and random digits. Names sort by time, and no two are the same."""
     return f"{iso(began)[:19].replace('-', '').replace(':', '')}Z-{command.replace(' ', '-')}-{secrets.token_hex(3)}"
 
 
 class RunRecord:
-    """Writes FOLDER/NAME-OF-THE-RUN/run.json; `folder` is a path or a URI that fsspec opens."""
+    """A listener that writes FOLDER/NAME-OF-THE-RUN/run.json; `folder` is a path or a URI that fsspec opens."""
 
     def __init__(self, folder: str, run: str, arguments: Sequence[str]) -> None:
         self.folder = f"{folder.rstrip('/')}/{run}"
@@ -66,7 +66,7 @@ class RunRecord:
     def contents(self, run: Run) -> dict[str, Any]:
         """The record as it stands in the file."""
         running = run.running
-        told = {
+        record = {
             "format": FORMAT,
             "version": VERSION,
             "run": run.name,
@@ -85,11 +85,11 @@ class RunRecord:
             "written": run.written,
             "stages": [_stage(stage) for stage in run.stages],
         }
-        found: dict[str, Any] = redacted(told)
-        return found
+        redacted_record: dict[str, Any] = redacted(record)
+        return redacted_record
 
     def write(self, text: str) -> None:
-        """Raises InputError where that cannot be done."""
+        """Replaces the record. Raises InputError where it cannot be written."""
         if not storage.is_local(self.place):
             storage.put(self.place, text.encode())
             return
@@ -102,7 +102,7 @@ class RunRecord:
 
 
 def replace(place: Path, text: str) -> None:
-    """Writes a file that is the old or the new at every moment. Raises OSError."""
+    """Replaces a file at once: at every moment it is the old one or the new one. Raises OSError."""
     half = place.with_name(f".{place.name}.{secrets.token_hex(4)}.writing")
     with half.open("x", encoding="utf-8") as file:  # it is made here, and what a link leads to is never written
         try:
@@ -115,17 +115,17 @@ def replace(place: Path, text: str) -> None:
 
 
 def versions(command: str) -> dict[str, str]:
-    """Of what a command uses, or has loaded, where it is installed. `command`: as the run is called, "fit lstm"."""
+    """Package → version, of those that a command uses or has imported. `command`: the title of the run, "fit lstm"."""
     words = command.split()
     fits = COMMANDS[words[0]].packages(words) if words and words[0] in COMMANDS else ()
-    loaded = [package for kind in KINDS.values() if sys.modules.keys() & set(kind.packages) for package in kind.packages]
-    found = {"python": platform.python_version()}
-    for name in dict.fromkeys((*PACKAGES, *fits, *loaded)):
+    imported = [package for kind in KINDS.values() if sys.modules.keys() & set(kind.packages) for package in kind.packages]
+    releases = {"python": platform.python_version()}
+    for name in dict.fromkeys((*PACKAGES, *fits, *imported)):
         try:
-            found[name] = version(name)
+            releases[name] = version(name)
         except PackageNotFoundError:  # of TensorFlow there is one of two
             continue
-    return found
+    return releases
 
 
 def revision() -> str | None:
@@ -147,9 +147,9 @@ def _standing(stage: Stage) -> str:
 
 
 def _stage(stage: Stage) -> dict[str, Any]:
-    told = {"stage": stage.name, "about": stage.about, "state": stage.state, **_times(stage)}
-    told["steps"] = [{"stage": step.title, **_times(step), **step.numbers} for step in stage.steps]
-    return told | ({"steps_left_out": stage.left_out} if stage.left_out else {})
+    record = {"stage": stage.name, "about": stage.about, "state": stage.state, **_times(stage)}
+    record["steps"] = [{"stage": step.title, **_times(step), **step.numbers} for step in stage.steps]
+    return record | ({"steps_left_out": stage.dropped_steps} if stage.dropped_steps else {})
 
 
 def _times(step: Step) -> dict[str, Any]:

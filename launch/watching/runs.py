@@ -1,7 +1,7 @@
-"""The run of this process, told stage by stage to whoever watches it: its record, a file of metrics, lines of JSON.
+"""The run of this process: its stages, numbers and outputs, and the listeners that get every event of it.
 
-A stage has parts that are entered one after the other (the passes of a preparation) and steps that are told when they are over
-(iterations, epochs). Everybody tells the run; nobody but the command line says who listens.
+A stage has parts, which begin one after the other (the passes of a preparation), and steps, which are reported when they are over
+(iterations, epochs). Any code reports to the run. Only the command line adds listeners: a record, a file of metrics, JSON lines.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ MOST_STEPS = 1000
 
 
 class Listener(Protocol):
-    """Is given every event, after the run has taken it in. Raises InputError where it cannot be kept."""
+    """Gets every event of a run, after the run has recorded it. Raises InputError where it cannot write the event."""
 
     def hear(self, run: Run, event: Mapping[str, Any]) -> None: ...
 
 
 @dataclass
 class Step:
-    """An iteration, an epoch, or a part that was entered: seconds None while it runs."""
+    """An iteration, an epoch, or a part of a stage. `began`: in seconds since 1970; `seconds`: None while it runs."""
 
     name: str
     began: float
@@ -47,16 +47,16 @@ class Step:
 
 @dataclass
 class Stage(Step):
-    """`left_out`: steps that are not kept any more."""
+    """A stage of a run with its last steps; `dropped_steps`: how many earlier ones are not in `steps` any more."""
 
     about: str = ""
     state: State = "running"
     steps: list[Step] = field(default_factory=list)
-    left_out: int = 0
+    dropped_steps: int = 0
 
 
 class Run:
-    """What is known of a run. Times are seconds since 1970; `numbers` are the latest of their name, `counts` only grow."""
+    """A run. Times are seconds since 1970. `numbers`: the latest value of each name; `counts`: sums, which only grow."""
 
     def __init__(self, name: str = "", command: str = "", listeners: Sequence[Listener] = (), shows: bool = True) -> None:
         self.name, self.command, self.listeners, self.shows = name, command, list(listeners), shows
@@ -75,27 +75,27 @@ class Run:
         self._lock = threading.RLock()
 
     def begin(self) -> None:
-        """Tells that the run has begun. Raises InputError where a listener cannot keep what it hears, before any work is done."""
-        asked, self.listeners = self.listeners, []
-        for listener in asked:
+        """Reports the beginning to the listeners. Raises InputError where one of them cannot write, before any work is done."""
+        listeners, self.listeners = self.listeners, []
+        for listener in listeners:
             listener.hear(self, self._event("run", run=self.name, command=self.command))
             self.listeners.append(listener)
 
     def end(self, state: State, status: int = 0, error: str = "") -> None:
         self.state, self.status, self.error, self.ended = state, status, error, time.time()
-        told = {"error": error} if error else {}
-        self._tell("end", state=state, status=status, seconds=self.ended - self.began, **told)
+        details = {"error": error} if error else {}
+        self._tell("end", state=state, status=status, seconds=self.ended - self.began, **details)
 
     def note(self, **facts: Any) -> None:
-        """Facts for the record; tables of the same name are joined."""
+        """Adds facts to the record; tables of one name are merged."""
         with self._lock:
             for name, fact in facts.items():
-                known = self.facts.get(name)
-                self.facts[name] = _joined(known, fact) if isinstance(known, dict) and isinstance(fact, dict) else fact
+                before = self.facts.get(name)
+                self.facts[name] = _joined(before, fact) if isinstance(before, dict) and isinstance(fact, dict) else fact
         self._tell("note", **facts)
 
     def wrote(self, what: str, path: object) -> None:
-        """Something that lasts was put in its place."""
+        """Records an output of the run: `what` it is ("model", "report") and where it lies."""
         with self._lock:
             self.written.append({"what": what, "path": str(path)})
         self._tell("written", what=what, path=str(path))
@@ -123,18 +123,18 @@ class Run:
         finally:
             self._leave(stage)
             self._close(stage, time.time() - stage.began)
-            told = {"about": about} if about else {}
-            self._tell("stage", stage=name, seconds=stage.seconds, state=stage.state, **told)
+            details = {"about": about} if about else {}
+            self._tell("stage", stage=name, seconds=stage.seconds, state=stage.state, **details)
 
     def enter(self, name: str) -> None:
-        """A part of the stage begins, and the one before it is over."""
+        """A part of the stage begins, and the part before it ends."""
         if stage := self.running:
             self._leave(stage)
             self._keep(stage, Step(name, time.time()))
             self._tell("begin", stage=name, within=stage.name)
 
     def step(self, name: str, number: int, numbers: Mapping[str, float], seconds: float | None = None) -> None:
-        """One of many like it is over; without `seconds` it began when the one before it ended, or the stage began."""
+        """A step of the stage is over. Without `seconds` it began when the step before it ended, or when the stage began."""
         stage, now = self.running, time.time()
         if stage is None:
             return
@@ -164,7 +164,7 @@ class Run:
             stage.steps.append(step)
             if len(stage.steps) > MOST_STEPS:
                 del stage.steps[0]
-                stage.left_out += 1
+                stage.dropped_steps += 1
 
     def _close(self, step: Step, seconds: float) -> None:
         with self._lock:
@@ -172,19 +172,19 @@ class Run:
             times, total = self.spent.get(step.name, (0, 0.0))
             self.spent[step.name] = times + 1, total + seconds
 
-    def _tell(self, kind: str, **told: Any) -> None:
+    def _tell(self, kind: str, **details: Any) -> None:
         """Work goes on where a record of it can no longer be written; that is said once."""
         with self._lock:
             for number, listener in enumerate(self.listeners):
                 try:
-                    listener.hear(self, self._event(kind, **told))
+                    listener.hear(self, self._event(kind, **details))
                 except InputError as error:
                     if number not in self._warned:
                         self._warned.add(number)
                         logging.getLogger(__name__).warning("%s. The run goes on without", error)
 
-    def _event(self, kind: str, **told: Any) -> dict[str, Any]:
-        return {"time": iso(time.time()), "event": kind, **told}
+    def _event(self, kind: str, **details: Any) -> dict[str, Any]:
+        return {"time": iso(time.time()), "event": kind, **details}
 
 
 def iso(seconds: float) -> str:
@@ -193,19 +193,19 @@ def iso(seconds: float) -> str:
 
 
 def run() -> Run:
-    """The run of this process; where no command runs, one that nobody watches."""
+    """The run of this process; where no command runs, one without listeners."""
     return _current[-1]
 
 
 def set_run(run: Run | None) -> None:
-    """Has this process run something else; None: nothing."""
+    """Sets the run of this process; None: none."""
     _current[1:] = [] if run is None else [run]
 
 
-def _joined(known: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
-    return known | {
-        name: _joined(known[name], value) if isinstance(known.get(name), dict) and isinstance(value, dict) else value
-        for name, value in more.items()
+def _joined(facts: dict[str, Any], others: dict[str, Any]) -> dict[str, Any]:
+    return facts | {
+        name: _joined(facts[name], value) if isinstance(facts.get(name), dict) and isinstance(value, dict) else value
+        for name, value in others.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""Who watches the run of a command: its record (--run-dir), a file of metrics (--metrics), lines of JSON (--log json)."""
+"""The listeners of a command's run: its record (--run-dir), a file of metrics (--metrics), lines of JSON (--log json)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from hindcast.prep.errors import InputError
 
 
 def begin(arguments: Arguments) -> None:
-    """Makes a command the run of this process. Raises InputError where it cannot be watched as asked."""
+    """Sets a command as the run of this process, with its listeners. Raises InputError where one cannot write, or the command
+    is not one that can be watched."""
     command, watchers = arguments.command, arguments.watchers
     if arguments.helps or command is None:
         return
@@ -40,7 +41,7 @@ def begin(arguments: Arguments) -> None:
 
 
 def end(state: State, status: int = 0, error: str = "") -> None:
-    """The run of this process is over."""
+    """Ends the run of this process, and closes its listeners."""
     over = run()
     over.end(state, status, error)
     for listener in over.listeners:

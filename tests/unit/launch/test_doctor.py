@@ -9,7 +9,7 @@ from hindcast.classical.hmm.kind import HMM
 from hindcast.deep.kind import LSTM
 from hindcast.deep.settings import LstmSettings
 from hindcast.launch import doctor
-from hindcast.launch.doctor import Finding, gpus, probed
+from hindcast.launch.doctor import Finding, gpus, probes
 from hindcast.launch.settings import load
 
 
@@ -55,8 +55,8 @@ def test_gpus_that_numba_cannot_use_are_told_with_the_reason(
     simulated: str, state: str, detail: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", simulated)
-    (e_steps,) = probed(HMM, load(None, {}))
-    assert (e_steps.what, e_steps.state) == ("GPUs for E-steps", state)
+    (e_steps,) = probes(HMM, load(None, {}))
+    assert (e_steps.subject, e_steps.state) == ("GPUs for E-steps", state)
     assert detail in e_steps.detail
 
 
@@ -64,7 +64,7 @@ def test_a_training_is_asked_what_it_would_run_on(tmp_path: Path, monkeypatch: p
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     (tmp_path / "deep.py").write_text("raise SystemExit('of the folder, not of Hindcast')")
     monkeypatch.chdir(tmp_path)
-    assert list(probed(LSTM, load(None, {"lstm.precision": "mixed"}))) == [
+    assert list(probes(LSTM, load(None, {"lstm.precision": "mixed"}))) == [
         Finding("Mixed precision", "works", "LSTMs compute in bfloat16"),
         Finding("cuDNN", "absent", "LSTMs run in TensorFlow's loop: TensorFlow sees no GPU"),
     ]
@@ -74,5 +74,5 @@ def test_a_crash_there_is_a_finding_with_its_last_line(monkeypatch: pytest.Monke
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     settings = load(None, {})
     monkeypatch.setattr(LstmSettings, "model_dump", lambda self, mode: {"units": 0})
-    (found,) = doctor.look_at("LSTMs", lambda: probed(LSTM, settings))
-    assert (found.what, found.state) == ("LSTMs", "fails")
+    (found,) = doctor.look_at("LSTMs", lambda: probes(LSTM, settings))
+    assert (found.subject, found.state) == ("LSTMs", "fails")

@@ -12,7 +12,7 @@ import pytest
 from hindcast.forecasting.forecast import Forecast
 from hindcast.forecasting.inputs import exclusive_inputs, must_be_numbers
 from hindcast.launch.forecasts.of_windows import forecast_table
-from hindcast.launch.inspection import counted, how_many_series, show
+from hindcast.launch.inspection import counts_in_words, series_count, show
 from hindcast.launch.watching.progress import console
 from hindcast.prep.dataset.layout import Layout
 from hindcast.prep.dataset.manifest import Column, Manifest, Part
@@ -86,7 +86,7 @@ def shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, m
 
 
 def test_every_reading_has_one_fate_in_every_column() -> None:
-    rows = counted(manifest_of())
+    rows = counts_in_words(manifest_of())
     fates = [found for words, found in rows.items() if words.startswith("  ")]
     for place, readings in rows["readings"].items():
         assert sum(fate[place] for fate in fates) == readings
@@ -146,8 +146,8 @@ def test_columns_windows_and_sources_are_described(capsys: pytest.CaptureFixture
 
 
 def test_whole_series_are_counted_once_in_their_split() -> None:
-    assert how_many_series(manifest_of()) == 3
-    assert how_many_series(manifest_of(series=SeriesSplit(seed=1, named={"a": "train"}))) == 5
+    assert series_count(manifest_of()) == 3
+    assert series_count(manifest_of(series=SeriesSplit(seed=1, named={"a": "train"}))) == 5
 
 
 def test_categories_are_refused_and_named_and_the_rest_is_said_to_be_left_aside() -> None:

@@ -18,7 +18,7 @@ from pyspark.sql import SparkSession
 from hindcast.classical.hmm.from_settings import fit_hmm
 from hindcast.classical.hmm.settings import HmmSettings
 from hindcast.launch.forecasts.of_frames import forecast_readings
-from hindcast.launch.forecasts.shipping import loaded
+from hindcast.launch.forecasts.shipping import load_shipped
 from hindcast.launch.models import load_any
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.errors import InputError
@@ -240,7 +240,7 @@ def test_a_model_is_loaded_once_a_worker_and_another_fit_is_another_model(
 ) -> None:
     def loads(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for _ in batches:
-            yield pa.RecordBatch.from_pydict({"pid": [os.getpid()], "loads": [loaded.cache_info().misses]}, SCHEMA)
+            yield pa.RecordBatch.from_pydict({"pid": [os.getpid()], "loads": [load_shipped.cache_info().misses]}, SCHEMA)
 
     def counted() -> dict[int, int]:
         rows = spark.range(64).repartition(16).mapInArrow(loads, "pid long, loads long").collect()

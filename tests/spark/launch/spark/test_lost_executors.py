@@ -10,7 +10,7 @@ import pytest
 from pyspark.sql import SparkSession
 
 from hindcast.launch.spark import lost_executors
-from hindcast.launch.spark.lost_executors import Watch, watched
+from hindcast.launch.spark.lost_executors import ExecutorWatch, watched_executors
 
 WAIT_SECONDS, SECONDS = 0.4, 20.0
 
@@ -19,7 +19,7 @@ WAIT_SECONDS, SECONDS = 0.4, 20.0
 def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a cluster's scheduler would say, and this machine's does not know."""
     ids: list[str] = []
-    monkeypatch.setattr(lost_executors, "_given_up", lambda _: ids)
+    monkeypatch.setattr(lost_executors, "_unconfirmed", lambda _: ids)
     return ids
 
 
@@ -56,7 +56,7 @@ def test_a_job_without_an_executor_is_ended_once_and_its_error_has_the_reason(sp
         ended.set()
 
     def work() -> None:
-        with watched(spark, WAIT_SECONDS, end):
+        with watched_executors(spark, WAIT_SECONDS, end):
             assert ended.wait(30)
             time.sleep(2 * WAIT_SECONDS)
             raise RuntimeError("SparkContext was shut down")
@@ -78,13 +78,13 @@ def test_the_block_outlasts_an_end_that_has_begun(spark: SparkSession) -> None:
         time.sleep(2 * lost_executors.POLL_SECONDS)
         over.set()
 
-    with watched(spark, WAIT_SECONDS, end):
+    with watched_executors(spark, WAIT_SECONDS, end):
         assert begun.wait(30)
     assert over.is_set()
 
 
 def test_a_session_that_asks_for_nothing_is_left_alone(spark: SparkSession) -> None:
-    watch = Watch(spark, SECONDS, now=0)
+    watch = ExecutorWatch(spark, SECONDS, now=0)
     assert watch.look(1.0) is None
     assert watch.look(1000.0) is None
 
@@ -95,7 +95,10 @@ def test_the_next_executor_that_comes_in_time_is_enough(
 ) -> None:
     there = 0
     monkeypatch.setattr(lost_executors, "executors", lambda _: there)
-    watch, said = Watch(spark, SECONDS, now=0), "no executor is left; another is waited for, up to 20 s (cluster.wait_seconds)"
+    watch, said = (
+        ExecutorWatch(spark, SECONDS, now=0),
+        "no executor is left; another is waited for, up to 20 s (cluster.wait_seconds)",
+    )
     for now in (1.0, 15.5, 19.0):
         assert watch.look(now) is None
     assert caplog.messages == [said]
@@ -118,7 +121,7 @@ def test_one_that_comes_while_it_is_asked_why_none_does_is_enough(spark: SparkSe
 
     monkeypatch.setattr(lost_executors, "executors", lambda _: there)
     monkeypatch.setattr(lost_executors, "nothing_came", nothing_came)
-    assert Watch(spark, SECONDS, now=0).look(21.0) is None
+    assert ExecutorWatch(spark, SECONDS, now=0).look(21.0) is None
 
 
 def test_what_is_given_up_and_not_confirmed_in_time_is_removed(
@@ -126,7 +129,7 @@ def test_what_is_given_up_and_not_confirmed_in_time_is_removed(
 ) -> None:
     removed: list[str] = []
     monkeypatch.setattr(lost_executors, "_remove", lambda _, executor: removed.append(executor))
-    watch = Watch(spark, SECONDS, now=0)  # Spark waits for an answer for 120 s
+    watch = ExecutorWatch(spark, SECONDS, now=0)  # Spark waits for an answer for 120 s
     given_up[:] = ["1", "2"]
     watch.look(1.0)
     given_up[:] = ["1"]  # the cluster has answered
@@ -149,9 +152,9 @@ def test_a_look_that_fails_is_told_once_and_is_not_the_last(
         looks += 1
         raise RuntimeError("no such method")
 
-    monkeypatch.setattr(lost_executors, "_given_up", fail)
+    monkeypatch.setattr(lost_executors, "_unconfirmed", fail)
     monkeypatch.setattr(lost_executors, "_is_stopped", lambda _: stopped)
-    with watched(spark, WAIT_SECONDS):
+    with watched_executors(spark, WAIT_SECONDS):
         limit = time.monotonic() + 30
         while looks < 3 and time.monotonic() < limit:
             time.sleep(0.05)

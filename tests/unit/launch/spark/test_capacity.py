@@ -9,7 +9,7 @@ import pytest
 
 from hindcast.launch.cli import explain
 from hindcast.launch.spark import capacity
-from hindcast.launch.spark.capacity import Asked, Worker, misfit, must_answer, nothing_came, why_none
+from hindcast.launch.spark.capacity import ExecutorRequest, Worker, absence_message, misfit, must_answer, shortage_message
 from hindcast.prep.errors import InputError
 
 SMALL = Worker("small", cores=2, memory=2048)
@@ -20,14 +20,17 @@ MASTER = "spark://h:7077"
 @pytest.mark.parametrize(
     ("asked", "fault"),
     [
-        (Asked(6001), "spark.executor.memory 6,001 MiB: is more than any worker of spark://h:7077 has"),
-        (Asked(1024, cores=9), "spark.executor.cores 9: is more cores than any worker"),
-        (Asked(1024, task_cores=9), "spark.task.cpus 9: is more cores than any worker"),
-        (Asked(1024, gpus=3), "spark.executor.resource.gpu.amount (cluster.gpus_per_worker) 3: is more than any worker"),
-        (Asked(1024, cores=4, most_cores=3), "spark.cores.max 3: is less than an executor is to have"),
+        (ExecutorRequest(6001), "spark.executor.memory 6,001 MiB: is more than any worker of spark://h:7077 has"),
+        (ExecutorRequest(1024, cores=9), "spark.executor.cores 9: is more cores than any worker"),
+        (ExecutorRequest(1024, task_cores=9), "spark.task.cpus 9: is more cores than any worker"),
+        (
+            ExecutorRequest(1024, gpus=3),
+            "spark.executor.resource.gpu.amount (cluster.gpus_per_worker) 3: is more than any worker",
+        ),
+        (ExecutorRequest(1024, cores=4, most_cores=3), "spark.cores.max 3: is less than an executor is to have"),
     ],
 )
-def test_what_no_worker_can_hold_is_named_with_what_the_workers_have(asked: Asked, fault: str) -> None:
+def test_what_no_worker_can_hold_is_named_with_what_the_workers_have(asked: ExecutorRequest, fault: str) -> None:
     said = misfit(asked, [SMALL, LARGE], MASTER)
     assert said is not None
     assert said.startswith(fault)
@@ -36,18 +39,20 @@ def test_what_no_worker_can_hold_is_named_with_what_the_workers_have(asked: Aske
 
 def test_what_only_two_workers_together_have_fits_none() -> None:
     other = replace(LARGE, memory=1000)
-    said = misfit(Asked(2000, cores=4), [SMALL, other], MASTER)
+    said = misfit(ExecutorRequest(2000, cores=4), [SMALL, other], MASTER)
     assert said is not None
     assert said.startswith("no worker of spark://h:7077 has all that an executor asks for")
 
 
 def test_what_others_have_taken_is_waited_for() -> None:
-    assert misfit(Asked(2048, cores=2), [SMALL], MASTER) is None
-    assert why_none([SMALL]).startswith(
+    assert misfit(ExecutorRequest(2048, cores=2), [SMALL], MASTER) is None
+    assert shortage_message([SMALL]).startswith(
         "Others may have taken what there is, or workers have died (lately it had small with cores 2"
     )
-    assert why_none([]).startswith("It has no workers. Start some, or wait for longer")
-    assert why_none(None).startswith("Its queue may be full, or no host there has as much. Ask for less, or wait for longer")
+    assert shortage_message([]).startswith("It has no workers. Start some, or wait for longer")
+    assert shortage_message(None).startswith(
+        "Its queue may be full, or no host there has as much. Ask for less, or wait for longer"
+    )
 
 
 @pytest.mark.parametrize(
@@ -67,8 +72,8 @@ def test_what_a_master_says_and_does_not_say_is_why_nothing_came(
     state = None if applications is None else SimpleNamespace(activeApps=lambda: known, workers=list)
     monkeypatch.setattr(capacity, "_silence", lambda _: silence)
     monkeypatch.setattr(capacity, "_state", lambda _: state)
-    monkeypatch.setattr(capacity, "asked", lambda _: Asked(1024))
-    assert nothing_came(spark, 5) == (
+    monkeypatch.setattr(capacity, "executor_request", lambda _: ExecutorRequest(1024))
+    assert absence_message(spark, 5) == (
         f"{MASTER} has given no executor within 5 s; each was asked for with spark.executor.memory 1,024 MiB. {why}"
     )
 
@@ -76,17 +81,17 @@ def test_what_a_master_says_and_does_not_say_is_why_nothing_came(
 @pytest.mark.parametrize(
     ("asked", "gpu_each", "slots"),
     [
-        (Asked(1024), False, 2 + 8),  # one executor a worker, with all cores
-        (Asked(1024, cores=1), False, 2 + 5),  # as many as there is memory for
-        (Asked(3000, cores=2), False, 2 * 2),
-        (Asked(1024, cores=2, task_cores=2), False, 1 + 4),
-        (Asked(1024, most_cores=3), False, 3),
-        (Asked(1024, cores=4, gpus=1), True, 2),
-        (Asked(1024, gpus=2), True, 2),
-        (Asked(7000), False, 0),
+        (ExecutorRequest(1024), False, 2 + 8),  # one executor a worker, with all cores
+        (ExecutorRequest(1024, cores=1), False, 2 + 5),  # as many as there is memory for
+        (ExecutorRequest(3000, cores=2), False, 2 * 2),
+        (ExecutorRequest(1024, cores=2, task_cores=2), False, 1 + 4),
+        (ExecutorRequest(1024, most_cores=3), False, 3),
+        (ExecutorRequest(1024, cores=4, gpus=1), True, 2),
+        (ExecutorRequest(1024, gpus=2), True, 2),
+        (ExecutorRequest(7000), False, 0),
     ],
 )
-def test_slots_of_a_whole_cluster(asked: Asked, gpu_each: bool, slots: int) -> None:
+def test_slots_of_a_whole_cluster(asked: ExecutorRequest, gpu_each: bool, slots: int) -> None:
     assert asked.slots_on([SMALL, LARGE], gpu_each) == slots
 
 

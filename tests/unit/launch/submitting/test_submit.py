@@ -16,7 +16,7 @@ import pytest
 import hindcast.launch.submitting.submit as submit_
 from hindcast.launch.spark.java import archive_place
 from hindcast.launch.submitting.package import own_folder, package, write_package
-from hindcast.launch.submitting.submit import arguments_of, joined, option
+from hindcast.launch.submitting.submit import arguments_of, option_value, with_list_option
 from hindcast.launch.watching.progress import Progress
 from hindcast.prep.errors import InputError
 
@@ -97,7 +97,7 @@ def test_what_lies_in_the_packages_place_is_taken_only_where_it_is_the_package(t
 def test_in_client_mode_the_driver_runs_in_this_python() -> None:
     found = arguments_of(["--master", "spark://h:7077", "--conf", "spark.executor.memory=2g"], FIT, Path("/p/h.zip"), None)
     assert found[:4] == ["--master", "spark://h:7077", "--conf", "spark.executor.memory=2g"]
-    assert option(found, "--py-files") == "/p/h.zip"
+    assert option_value(found, "--py-files") == "/p/h.zip"
     assert f"spark.pyspark.driver.python={sys.executable}" in found
     assert found[found.index(MAIN) :] == [MAIN, *FIT]
 
@@ -107,9 +107,9 @@ def test_in_cluster_mode_settings_files_go_along(tmp_path: Path) -> None:
     spec.write_text("")
     options = ["--master", "yarn", "--deploy-mode=cluster", "--py-files", "mine.zip", "--files=mine.txt"]
     found = arguments_of(options, ["prep", str(spec), "s3://b/a.seq"], Path("/p/h.zip"), Path("/p/e.tar.gz"))
-    assert option(found, "--py-files") == "mine.zip,/p/h.zip"
-    assert option(found, "--files") == f"mine.txt,{spec}"
-    assert option(found, "--archives") == "/p/e.tar.gz#environment"
+    assert option_value(found, "--py-files") == "mine.zip,/p/h.zip"
+    assert option_value(found, "--files") == f"mine.txt,{spec}"
+    assert option_value(found, "--archives") == "/p/e.tar.gz#environment"
     assert "spark.pyspark.python=./environment/bin/python" in found
     assert not any("driver.python" in word for word in found)
     assert found[-3:] == ["prep", "spec.toml", "s3://b/a.seq"]
@@ -164,8 +164,14 @@ def test_settings_stand_where_the_command_stands() -> None:
 
 
 def test_lists_are_joined() -> None:
-    assert joined(["--jars", "a", "--files", "b", "-v"], "--files", ["c", "d"]) == ["--jars", "a", "-v", "--files", "b,c,d"]
-    assert joined(["--files=b"], "--files", []) == ["--files=b"]
+    assert with_list_option(["--jars", "a", "--files", "b", "-v"], "--files", ["c", "d"]) == [
+        "--jars",
+        "a",
+        "-v",
+        "--files",
+        "b,c,d",
+    ]
+    assert with_list_option(["--files=b"], "--files", []) == ["--files=b"]
 
 
 @pytest.mark.parametrize(
