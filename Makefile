@@ -53,7 +53,7 @@ bench: install-dev
 	$(PYTHON) benchmarks/hmm_on_spark.py workers
 	$(PYTHON) benchmarks/hmm_on_spark.py table
 	@mkdir -p out
-	$(VENV)/bin/hindcast prep examples/etth1.toml out/bench.seq --overwrite
+	$(VENV)/bin/hindcast prep examples/etth1.toml out/bench.seq --overwrite --readings.path ../shared/data/ett/ETTh1.csv
 	$(PYTHON) benchmarks/lstm_ranks.py out/bench.seq
 	$(PYTHON) benchmarks/lstm_steps.py feed out/bench.seq
 	$(PYTHON) benchmarks/lstm_steps.py scaling out/bench.seq

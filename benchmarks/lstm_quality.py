@@ -1,7 +1,7 @@
 """How well LSTMs forecast ETTh1: every test window, errors on standardised values, several seeds, beside the closed-form line.
 
-    python benchmarks/lstm_quality.py [--horizons 96 192 336 720] [--seeds 3] [--settings examples/etth1_best.toml | default]
-                                      [--change lstm.mixing=false …]
+    python benchmarks/lstm_quality.py [--readings ETTh1.csv] [--horizons 96 192 336 720] [--seeds 3]
+                                      [--settings examples/etth1_best.toml | default] [--change lstm.mixing=false …]
 
 The settings of a horizon stand in a TOML file, [horizon_96] and so on; `default` takes Hindcast's own for all of them. `--change`
 takes an ingredient away, to see what it brings. Published, MSE/MAE at 96, 192, 336 and 720: SegRNN (Lin et al. 2023, context 720)
@@ -57,6 +57,7 @@ def chosen(settings: str, horizon: int, changes: list[str]) -> tuple[int, dict[s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--readings", default=str(EXAMPLES.parents[1] / "shared/data/ett/ETTh1.csv"))
     parser.add_argument("--horizons", type=int, nargs="+", default=[96, 192, 336, 720])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--settings", default=str(EXAMPLES / "etth1_best.toml"))
@@ -67,7 +68,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for horizon in asked.horizons:
             context, fields = chosen(asked.settings, horizon, asked.change)
-            spec, _ = load_spec(EXAMPLES / "etth1.toml", {"windows.context": str(context), "windows.horizon": str(horizon)})
+            asked_of_spec = {
+                "readings.path": asked.readings,
+                "windows.context": str(context),
+                "windows.horizon": str(horizon),
+            }
+            spec, _ = load_spec(EXAMPLES / "etth1.toml", asked_of_spec)
             with spark_session("local[2]", "quality") as spark:
                 dataset = prepare(spark, spec, Path(folder, f"{horizon}.seq"))
             line = score(fit_linear(dataset), dataset)

@@ -20,6 +20,7 @@ from hindcast.launch import settings as settings_
 from hindcast.launch.arguments import AllowCleartext, Dataset, Fits, Overwrite, SettingsFile, allow_cleartext_in
 from hindcast.launch.command_line import DASHES, DEBUG, parse
 from hindcast.launch.commands import COMMANDS
+from hindcast.launch.drawing import SEED, SUBJECTS, draw_readings
 from hindcast.launch.fitting import commands
 from hindcast.launch.spark import ended
 from hindcast.launch.watching import runs, watchers
@@ -139,6 +140,25 @@ def demo(
     from hindcast.launch.demo import run
 
     run(readings, timestamp, tuple(series or ()), tuple(values or ()), out, tuple(fit or ()), ctx.obj, Progress())
+
+
+@app.command()
+def draw(
+    subject: Annotated[str, typer.Argument(metavar="|".join(SUBJECTS), help="What the readings are of.", show_default=False)],
+    out: Annotated[Path, typer.Argument(metavar="OUT.csv", help="The file to write.", show_default=False)],
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            help=f"Hours. Default: {', '.join(f'{s.steps:,} of a {n}' for n, s in SUBJECTS.items())}.", show_default=False
+        ),
+    ] = None,
+    skip: Annotated[int, typer.Option(help="Go on behind so many hours, with what came after them.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = SEED,
+    overwrite: Overwrite = False,
+) -> None:
+    """Draws readings to try things on: those of `hindcast demo`'s fleet of sensors, or of a transformer with ETTh1's columns."""
+    hours = draw_readings(subject, out, steps, skip, seed, overwrite)
+    console.print(f"{hours:,} hours: {out}", highlight=False, markup=False)
 
 
 @app.command()

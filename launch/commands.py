@@ -48,6 +48,7 @@ COMMANDS: dict[str, Command] = {
     for command in (
         Command("doctor", works=False),
         Command("demo", fits=True),
+        Command("draw", settings=False, works=False),
         Command("readings"),
         Command("prep"),
         Command("append"),

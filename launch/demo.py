@@ -16,6 +16,7 @@ from hindcast.forecasting.card import must_be_model
 from hindcast.forecasting.truth import Truth
 from hindcast.launch.comparing.compare import compare_models, report_path, show_and_write
 from hindcast.launch.comparing.entrants import enter, entrant_requests, must_suit
+from hindcast.launch.drawing import HOURS, SEED, SENSORS
 from hindcast.launch.inspection import record_dataset
 from hindcast.launch.kinds import quick_settings
 from hindcast.launch.models import kind_of
@@ -31,7 +32,6 @@ from hindcast.prep.pipeline import prepare
 from hindcast.prep.readings.loading import load as load_readings
 from hindcast.prep.spec import ReadingsSpec, Spec, duration_text, validate
 
-SENSORS, HOURS, SEED = 24, 2400, 7
 DAY_MICROS = 86_400_000_000
 FIRST_LINE = "# Written by `hindcast demo`, and overwritten by the next one: copy this file before you change it.\n"
 

@@ -39,6 +39,7 @@ def test_wrong_fields_are_named(overrides: dict[str, str], message: str) -> None
 def test_one_file_holds_what_to_prepare_and_how_to_fit() -> None:
     spec, settings = load_spec(ROOT / "examples" / "etth1.toml", {"lstm.epochs": "2", "windows.horizon": "24"})
     assert (spec.windows.horizon, spec.split.train, settings.lstm.epochs) == (24, 8640, 2)
+    assert [Path(path).resolve() for path in spec.readings.path] == [ROOT / "ETTh1.csv"]
     assert load(ROOT / "examples" / "etth1.toml", {}).hmm == load(None, {}).hmm
 
 
