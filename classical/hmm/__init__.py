@@ -1,6 +1,6 @@
 """Hidden Markov models: fitted by EM, on arrays, prepared datasets or Spark DataFrames; forecast by filtering.
 
-from hindcast.classical import hmm
+from hindcast import hmm
 model = hmm.GaussianHMM(3, "full").fit(X, lengths)
 """
 
@@ -22,6 +22,7 @@ ESTIMATORS = {
 }
 _HOMES = {name: f"estimators.{home}" for name, home in ESTIMATORS.items()} | {
     "HmmSettings": "settings",
+    "channel_kinds": "settings",
     "estimator_of": "from_settings",
     "fit_hmm": "from_settings",
     "load": "estimators.loading",
