@@ -189,13 +189,17 @@ def prep(
     dataset_spec, settings = settings_.load_spec(spec, ctx.obj)
     from hindcast.launch.inspection import record_dataset, show
     from hindcast.launch.spark.cluster import session_on
+    from hindcast.launch.spark.java import brief_java_conf
     from hindcast.prep.origins import must_be_origins, prepare_origins
     from hindcast.prep.pipeline import prepare
+    from hindcast.prep.readings.sources import Where
 
     by_origin = dataset_spec.split.origins > 1
     targets.refuse_taken(out, overwrite, must_be_origins if by_origin else must_be_dataset)
     progress = Progress()
-    with session_on(settings.cluster, "hindcast prep") as spark, progress.stage("preparing", spark, str(spec)):
+    tables: tuple[Where, ...] = (dataset_spec.readings, dataset_spec.attributes, *dataset_spec.joins)
+    brief = {} if any(table.table for table in tables) else brief_java_conf([path for table in tables for path in table.path])
+    with session_on(settings.cluster, "hindcast prep", brief) as spark, progress.stage("preparing", spark, str(spec)):
         if by_origin:
             datasets = prepare_origins(spark, dataset_spec, out, overwrite=overwrite, on_stage=progress.enter)
         else:

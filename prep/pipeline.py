@@ -23,7 +23,7 @@ from hindcast.prep.grid.grid import Grid, bins, most_steps_apart
 from hindcast.prep.grid.rules import fills_of, order_matters, rules_of
 from hindcast.prep.grid.splits import SPLITS, Border, SeriesSplit, assign
 from hindcast.prep.grid.splits import borders as borders_of
-from hindcast.prep.grid.steps import infer_step, lay_grid, split_at
+from hindcast.prep.grid.steps import at_hand, infer_step, lay_grid, split_at
 from hindcast.prep.readings import loading as readings_
 from hindcast.prep.readings.joins import load_attributes, load_join
 from hindcast.prep.readings.loading import Readings
@@ -39,6 +39,8 @@ from hindcast.prep.spec import Spec, duration_micros
 
 # Enough to tell the commonest interval, and the grid that most readings lie on.
 INFERRED_FROM = 5_000_000
+# So many are sooner looked at here than by Spark.
+FEW_READINGS = 100_000
 # So often readings are set aside by a scaling that was found without those before: each time the source is read once more.
 MOST_ROUNDS = 5
 
@@ -137,8 +139,12 @@ def _grid(spec: Spec, readings: Readings, rows: int, first: int, last: int) -> G
     """The grid that a spec gives, or that the readings lie on, by the first share of the time that they span."""
     share = min(1.0, INFERRED_FROM / rows)
     some = readings.good.where(F.col("time") <= first + round(share * (last - first)))
-    step = duration_micros(spec.grid.step) if spec.grid.step else infer_step(some)
-    return bins(first, step) if spec.grid.aggregate else lay_grid(some, first, step)
+    given = duration_micros(spec.grid.step) if spec.grid.step else None
+    if given and spec.grid.aggregate:
+        return bins(first, given)
+    looked_at = at_hand(some) if rows <= FEW_READINGS else some
+    step = given or infer_step(looked_at)
+    return bins(first, step) if spec.grid.aggregate else lay_grid(looked_at, first, step)
 
 
 def write(source: Source, out: str, overwrite: bool, on_stage: Callable[[str], None], origin: int) -> SequenceDataset:

@@ -1,4 +1,8 @@
-"""The process that Spark forks its Python workers from: pyspark's own, with a shorter module path and sockets that do not wait.
+"""The process that Spark forks its Python workers from: pyspark's own, with a shorter module path, with modules that are there
+before a worker is, and with sockets that do not wait.
+
+What preparation and every reader of a dataset need takes a worker most of a second to import. Here it is imported once, and all
+workers have it from the first, in memory that they share.
 
 Java sends a worker a task in two pieces, and holds the second back until the first is acknowledged (Nagle 1984); the worker's
 kernel acknowledges 40 milliseconds later, in case there is something to send with it. So every task waited for 40 milliseconds.
@@ -6,12 +10,17 @@ kernel acknowledges 40 milliseconds later, in case there is something to send wi
 
 from __future__ import annotations
 
+import gc
+import importlib
 import io
 import os
 import socket
 from typing import Any
 
 from hindcast.prep.spark.workers import forget_archives
+
+# Not TensorFlow, which does not live on in a process that was forked.
+SHARED = ("hindcast.prep.sequences.work", "pyspark.sql.pandas.serializers", "pyspark.worker")
 
 
 class Acknowledging(io.RawIOBase):
@@ -38,6 +47,10 @@ class Acknowledging(io.RawIOBase):
 def run() -> None:
     """Serves Spark until it says that it is done."""
     forget_archives()
+    for module in SHARED:
+        importlib.import_module(module)
+    # What is never looked through for garbage is not written to, and stays shared.
+    gc.freeze()
     from pyspark import daemon
 
     work = daemon.worker_main

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import ParseResult
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from petastorm.etl.dataset_metadata import ROW_GROUPS_PER_FILE_KEY, materialize_dataset
+from petastorm.etl.dataset_metadata import ROW_GROUPS_PER_FILE_KEY, UNISCHEMA_KEY
 from petastorm.unischema import Unischema
 from pyspark.sql import DataFrame, SparkSession
 
@@ -24,7 +23,18 @@ from hindcast.prep.files import storage
 from hindcast.prep.files.cache import cache_directory
 from hindcast.prep.files.names import MANIFEST, PETASTORM
 
-ROW_GROUP_MB = 16
+# As Petastorm's own `materialize_dataset` has Spark write, which then has all files opened by a job to count their row groups.
+WRITTEN = {
+    "parquet.block.size": str(16 * 2**20),
+    "parquet.block.size.row.check.min": "3",
+    "parquet.row-group.size.row.check.min": "3",
+    "parquet.page.size.row.check.min": "8",
+    "parquet.enable.dictionary": "false",
+    "parquet.summary.metadata.level": "NONE",
+    "compression": "snappy",
+}
+# As much is described sooner here than a task is sent to read it.
+DESCRIBED_HERE = 16 * 2**20
 SCALARS = ("series", "start", "windows", "own_start", "own_stop")
 
 
@@ -36,22 +46,20 @@ def write_rows(
     Parts of `before` may be in the folder, or elsewhere: the metadata is about them as well.
     """
     there = {part.path for part in before}
-    options = {"parquet.page.size.row.check.min": "8", "parquet.enable.dictionary": "false", "compression": "snappy"}
-    # Petastorm takes the path out of a URL as it stands there: parsed already, it may hold blanks, per cents and hashes.
-    url = ParseResult("file", "", str(folder.absolute()), params="", query="", fragment="")
-    with warnings.catch_warnings(), materialize_dataset(spark, url, schema, ROW_GROUP_MB):
-        # Petastorm speaks to pyarrow through interfaces since deprecated.
-        warnings.filterwarnings("ignore", category=FutureWarning, module="petastorm")
-        ordered = rows.sortWithinPartitions("split", "series", "start")
-        ordered.write.mode("append").partitionBy("split").options(**options).parquet(str(folder))
-        files = [file for file in files_of(folder, "split=*/*.parquet") if file not in there]
-        if not files:
-            raise InputError(
-                f"{folder}: Spark's executors wrote rows into it, and this process sees none. On a cluster it must be in a "
-                "directory that all machines share; HINDCAST_STAGING names that directory for what goes to a URI"
-            )
-    described = spark.sparkContext.parallelize(files, min(len(files), 256)).map(lambda file: describe(folder, file)).collect()
-    _count_row_groups(folder / PETASTORM, (*before, *described))
+    ordered = rows.sortWithinPartitions("split", "series", "start")
+    ordered.write.mode("append").partitionBy("split").options(**WRITTEN).parquet(str(folder))
+    files = [file for file in files_of(folder, "split=*/*.parquet") if file not in there]
+    if not files:
+        raise InputError(
+            f"{folder}: Spark's executors wrote rows into it, and this process sees none. On a cluster it must be in a "
+            "directory that all machines share; HINDCAST_STAGING names that directory for what goes to a URI"
+        )
+    if sum((folder / file).stat().st_size for file in files) <= DESCRIBED_HERE:
+        described = [describe(folder, file) for file in files]
+    else:
+        paths = spark.sparkContext.parallelize(files, min(len(files), 256))
+        described = paths.map(lambda file: describe(folder, file)).collect()
+    _write_metadata(folder, schema, (*before, *described))
     return tuple(sorted(described, key=lambda part: part.path))
 
 
@@ -60,11 +68,12 @@ def files_of(folder: Path, pattern: str) -> tuple[str, ...]:
     return tuple(sorted(str(file.relative_to(folder)) for file in folder.glob(pattern)))
 
 
-def _count_row_groups(metadata: Path, parts: tuple[Part, ...]) -> None:
-    """Tells Petastorm the row groups of every file: by itself it counts those of the files that it sees here."""
-    schema = pq.read_schema(metadata)
+def _write_metadata(folder: Path, schema: Unischema, parts: tuple[Part, ...]) -> None:
+    """Petastorm's own: what a row is, and the row groups of every file, of those elsewhere too. It is written, and never read."""
     counts = {part.path: len(part.rows) for part in parts}
-    pq.write_metadata(schema.with_metadata({**schema.metadata, ROW_GROUPS_PER_FILE_KEY: json.dumps(counts)}), metadata)
+    own = {UNISCHEMA_KEY: pickle.dumps(schema), ROW_GROUPS_PER_FILE_KEY: json.dumps(counts)}
+    stored = pq.read_schema(folder / parts[-1].path)
+    pq.write_metadata(stored.with_metadata({**(stored.metadata or {}), **own}), folder / PETASTORM)
 
 
 def describe(folder: Path, file: str) -> Part:

@@ -234,13 +234,18 @@ def _numeric_columns(source: Source, candidates: list[str]) -> set[str]:
     """The columns of numbers: by type, or for text by what most of a sample is; of the whole where the sample has nothing."""
     texts = [name for name in candidates if isinstance(source.types[name], StringType)]
     numeric = {name for name in candidates if isinstance(source.types[name], NumericType)}
-    for rows in (source.frame.limit(SAMPLE), source.frame):
+    for sample in (True, False):
         if not texts:
             break
-        present = [F.expr(f"count(if({missing(escaped(name), StringType())}, null, true))") for name in texts]
-        numbers = [F.expr(f"count({finite(escaped(name), StringType())})") for name in texts]
-        counts = rows.agg(F.array(*present).alias("present"), F.array(*numbers).alias("numbers")).first()
-        assert counts is not None, "an aggregate has a row"
-        numeric |= {name for name, p, n in zip(texts, counts["present"], counts["numbers"], strict=True) if 2 * n > p}
-        texts = [name for name, p in zip(texts, counts["present"], strict=True) if not p]
+        present = [F.expr(f"not ({missing(escaped(name), StringType())})") for name in texts]
+        numbers = [F.expr(f"{finite(escaped(name), StringType())} is not null") for name in texts]
+        if sample:
+            # Counted here: an aggregate would be a shuffle, and of the first rows of every partition.
+            rows = source.frame.limit(SAMPLE).select(F.array(*present, *numbers)).collect()
+            counts = [sum(column) for column in zip(*(row[0] for row in rows), strict=True)] or [0] * 2 * len(texts)
+        else:
+            counts = source.frame.agg(F.array(*map(F.count_if, [*present, *numbers]))).collect()[0][0]
+        of_each = list(zip(texts, counts[: len(texts)], counts[len(texts) :], strict=True))
+        numeric |= {name for name, p, n in of_each if 2 * n > p}
+        texts = [name for name, p, _ in of_each if not p]
     return numeric

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import DataType, StringType, StructField, StructType
 
@@ -179,18 +179,22 @@ def _location(path: str) -> str:
 def _files(spark: SparkSession, locations: list[str], name: str, what: str) -> tuple[tuple[str, int], ...]:
     """URIs and sizes in bytes of all files at the locations, in the order of their names; hidden ones are left out."""
     try:
+        # What Spark has listed when it opens them; to have it told as rows would be a job.
         listed = spark.read.format("binaryFile").option("recursiveFileLookup", True).load(locations)
-        found = listed.select("_metadata.file_path", "length").collect()
+        java: Any = listed._jdf.queryExecution().analyzed().relation().location().allFiles()
+        every = [java.apply(number) for number in range(java.size())]
+        # Written as in `_metadata.file_path`.
+        sizes = {re.sub("^file:/+", "file:/", file.getPath().toUri().toString()): file.getLen() for file in every}
     except (PySparkException, Py4JJavaError) as error:
         missing = "PATH_NOT_FOUND" in str(error)
         raise InputError(f"{name}: {'no file is so named' if missing else 'cannot be read'}: {_first_line(error)}") from None
     # Spark lists an empty file, but does not read it.
-    empty = sorted({*map(shown, listed.inputFiles())} - {shown(file) for file, _ in found})
+    empty = sorted(shown(file) for file, size in sizes.items() if not size)
     if empty:
         raise InputError(f"{empty[0]}: the file is empty; a header and rows were expected. Mend it, or leave it out")
-    if not found:
+    if not sizes:
         raise InputError(f"{name}: a directory without files; {what} were expected")
-    return tuple(sorted({(file, size) for file, size in found}))
+    return tuple(sorted(sizes.items()))
 
 
 def _format(files: tuple[tuple[str, int], ...], what: str) -> Format:
@@ -210,10 +214,11 @@ def _format(files: tuple[tuple[str, int], ...], what: str) -> Format:
 
 def _csv(spark: SparkSession, locations: list[str], files: list[str], options: dict[str, Any]) -> DataFrame:
     delimiter = separator(files[0].removesuffix(".gz"))
-    _same_headers(spark, files, delimiter)
+    header = _same_headers(spark, files, delimiter)
     reader = spark.read.options(header=True, sep=delimiter, escape='"', **options)
-    columns = reader.csv(locations).columns
-    schema = StructType([StructField(name, StringType()) for name in (*columns, LINE)])
+    # Columns that the directories' names hold are found by a look at the files.
+    names = _named_by(spark, reader, header) if options["recursiveFileLookup"] else reader.csv(locations).columns
+    schema = StructType([StructField(name, StringType()) for name in (*names, LINE)])
     # Without column pruning, so that every query sees the same rows as ragged.
     return reader.schema(schema).options(columnNameOfCorruptRecord=LINE, columnPruning=False).csv(locations)
 
@@ -232,14 +237,24 @@ def _parquet(spark: SparkSession, locations: list[str], files: list[str], option
     return frame.withColumn(LINE, F.lit(None).cast("string"))
 
 
-def _same_headers(spark: SparkSession, files: list[str], delimiter: str) -> None:
-    """Spark gives the columns of all CSV files the names of one."""
-    first = _header(spark, files[0], delimiter)
+def _named_by(spark: SparkSession, reader: DataFrameReader, header: str) -> list[str]:
+    """The names that Spark gives columns by this header, which is at hand: Spark would have a task read it."""
+    java: Any = spark._jvm
+    lines = java.java.util.ArrayList()
+    lines.add(header)
+    table = spark._jsparkSession.createDataset(lines, java.org.apache.spark.sql.Encoders.STRING())
+    return list(reader._jreader.csv(table).columns())  # pyspark itself takes no table of Java's
+
+
+def _same_headers(spark: SparkSession, files: list[str], delimiter: str) -> str:
+    """The header of all files, as the first has it: Spark gives the columns of all CSV files the names of one."""
+    line = _header(spark, files[0])
+    first = _fields(line, delimiter)
     twice = _twice([name for name in first if name])
     if twice:
         raise InputError(f"{shown(files[0])}: two columns are named {twice!r} in its header; one of them was expected")
     for file in files[1:]:
-        header = _header(spark, file, delimiter)
+        header = _fields(_header(spark, file), delimiter)
         if header == first:
             continue
         lacking, beyond = sorted({*first} - {*header}), sorted({*header} - {*first})
@@ -252,10 +267,11 @@ def _same_headers(spark: SparkSession, files: list[str], delimiter: str) -> None
             f"{shown(file)}: its header has not the columns of {shown(files[0])} ({', '.join(first)}), but is {how}. Files that "
             "are read together need the same header; mend it, or leave the file out"
         )
+    return line
 
 
-def _header(spark: SparkSession, file: str, delimiter: str) -> list[str]:
-    """The fields of the first line that is not blank, wherever the file is."""
+def _header(spark: SparkSession, file: str) -> str:
+    """The first line that is not blank, wherever the file is."""
     java: Any = spark._jvm
     path = java.org.apache.hadoop.fs.Path(java.java.net.URI(file))
     conf = spark._jsparkSession.sessionState().newHadoopConf()
@@ -269,7 +285,11 @@ def _header(spark: SparkSession, file: str, delimiter: str) -> list[str]:
             line = lines.readLine()
     finally:
         stream.close()
-    return next(csv.reader([(line or "").removeprefix("\ufeff")], delimiter=delimiter), [])
+    return str(line or "").removeprefix("\ufeff")
+
+
+def _fields(header: str, delimiter: str) -> list[str]:
+    return next(csv.reader([header], delimiter=delimiter), [])
 
 
 def _twice(names: list[str]) -> str | None:

@@ -144,7 +144,10 @@ def worked(sources: dict[int, DataFrame], plan: Plan, cut: Cut, rows: int) -> It
     # Not in memory too: what Spark reads back from disk it would put there again, a partition whole, whatever the heap holds.
     kept = pieces(sources, plan, partitions, lambda piece: examine(piece, cut)).persist(StorageLevel.DISK_ONLY)
     try:
-        ledger = gather(row["record"] for row in kept.select("record").toLocalIterator())
+        records = kept.select("record")
+        # A job for each partition, so that no more than the records of one are here at a time; of few readings, one for all.
+        found = records.collect() if rows <= READINGS_A_PARTITION else records.toLocalIterator()
+        ledger = gather(row["record"] for row in found)
         with few_at_a_time(spark):
             yield Work(kept, plan, cut, ledger)
     finally:
