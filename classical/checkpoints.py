@@ -54,7 +54,7 @@ class FileCheckpoint:
             about, iteration, fits = state["about"], int(state["iteration"]), state["fits"]
             if not isinstance(about, dict) or not isinstance(fits, list) or iteration < 0:
                 raise ValueError(f"found iteration {iteration}, about {about!r}")
-            restored = [_fit(one, self.classes) for one in fits]
+            restored = [_fit(fit, self.classes) for fit in fits]
         except FileNotFoundError:
             raise InputError(f"{self.file}: there is no checkpoint to resume from: {mend}") from None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
@@ -62,8 +62,8 @@ class FileCheckpoint:
         expected = json.loads(json.dumps(dict(self.about)))
         for name in sorted(expected.keys() | about.keys()):
             if expected.get(name) != about.get(name):
-                found, wanted = about.get(name), expected.get(name)
-                raise InputError(f"{self.file}: is of another fit, whose {name} is {found!r}; this one's is {wanted!r}: {mend}")
+                theirs, ours = about.get(name), expected.get(name)
+                raise InputError(f"{self.file}: is of another fit, whose {name} is {theirs!r}; this one's is {ours!r}: {mend}")
         if len(restored) != models:
             raise InputError(f"{self.file}: is of another fit, of {len(restored)} models; this one is of {models}: {mend}")
         return iteration, restored

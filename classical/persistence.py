@@ -23,7 +23,7 @@ def encoded(value: Any) -> Any:
     if isinstance(value, frozenset):
         return sorted(value)
     if isinstance(value, tuple | list):
-        return [encoded(one) for one in value]
+        return [encoded(item) for item in value]
     return value
 
 
@@ -44,4 +44,4 @@ def decoded(stored: Any, classes: Mapping[str, type], kind: str = "") -> Any:
         return stored
     if "ndarray" in kind:
         return np.array(stored)
-    return frozenset(stored) if kind.startswith("frozenset") else tuple(decoded(one, classes) for one in stored)
+    return frozenset(stored) if kind.startswith("frozenset") else tuple(decoded(item, classes) for item in stored)

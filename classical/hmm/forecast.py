@@ -107,8 +107,8 @@ def _history(spans: Spans, order: int) -> np.ndarray:
     """The last readings of each sequence, (sequences, order, channels)."""
     short = np.flatnonzero(spans.lengths < order)
     if len(short):
-        found = int(spans.lengths[short[0]])
-        raise InputError(f"sequence {short[0]}: found {found} steps, and a model of order {order} goes on from as many")
+        steps = int(spans.lengths[short[0]])
+        raise InputError(f"sequence {short[0]}: found {steps} steps, and a model of order {order} goes on from as many")
     step = spans.stop[:, None] - order + np.arange(order)
     if spans.observed is not None:
         missing = np.argwhere(spans.observed[spans.row[:, None], step] == 0)
@@ -167,12 +167,12 @@ def _autoregressive(emission: Autoregressive, transition: np.ndarray, lead: int,
         mean = np.empty((len(coming), horizon, emission.channels))
         square = np.empty_like(mean) if with_squares else None
         for begin in range(0, len(coming), WINDOWS_AT_ONCE):
-            some = slice(begin, begin + WINDOWS_AT_ONCE)
+            batch = slice(begin, begin + WINDOWS_AT_ONCE)
             for c, (linear, quadratic) in enumerate(maps):
-                x = regressors(last[some], c)
-                mean[some, :, c] = _mixed(coming[some], x @ linear)
+                x = regressors(last[batch], c)
+                mean[batch, :, c] = _mixed(coming[batch], x @ linear)
                 if square is not None:
-                    square[some, :, c] = _mixed(coming[some], (x[:, rows] * x[:, columns]) @ quadratic)
+                    square[batch, :, c] = _mixed(coming[batch], (x[:, rows] * x[:, columns]) @ quadratic)
         if square is None:
             return Forecast(mean)
         return Forecast(
@@ -183,14 +183,14 @@ def _autoregressive(emission: Autoregressive, transition: np.ndarray, lead: int,
         return np.concatenate([np.ones((len(last), 1)), last[:, :, channel]], axis=1)
 
     def mixture(coming: np.ndarray, last: np.ndarray) -> Mixture:
-        of_one = (len(last), horizon, emission.states)
+        shape = (len(last), horizon, emission.states)
         mean, deviation = np.empty((2, len(last), horizon, emission.channels, emission.states))
         for c, (linear, quadratic) in enumerate(maps):
             x = regressors(last, c)
-            mean[:, :, c] = (x @ linear).reshape(of_one)
-            variance = ((x[:, rows] * x[:, columns]) @ quadratic).reshape(of_one) - mean[:, :, c] ** 2
+            mean[:, :, c] = (x @ linear).reshape(shape)
+            variance = ((x[:, rows] * x[:, columns]) @ quadratic).reshape(shape) - mean[:, :, c] ** 2
             deviation[:, :, c] = np.sqrt(np.maximum(variance, least[c]))
-        weights = np.broadcast_to(coming[:, None], of_one)
+        weights = np.broadcast_to(coming[:, None], shape)
         return Mixture(weights, (Normals(mean, deviation),))
 
     return predict

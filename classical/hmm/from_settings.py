@@ -31,5 +31,5 @@ def fit_hmm(dataset: SequenceDataset, settings: HmmSettings, **how: Any) -> Esti
 def estimator_of(settings: HmmSettings, **more: Any) -> Estimator:
     """The estimator that fits what the settings say, until the settings say. `more`: other arguments of it, such as `n_jobs`."""
     name, arguments = arguments_of(settings)
-    made: Estimator = getattr(hmm, name)(**arguments, **more)
-    return made
+    estimator: Estimator = getattr(hmm, name)(**arguments, **more)
+    return estimator

@@ -37,16 +37,16 @@ def filtered(model: Parameters, spans: Spans, start: np.ndarray | None = None) -
     """
     work = _Workspace(model, spans)
     for group in work.groups():
-        found = work.filter(group, model.start if start is None else start)
-        yield group, found.alpha, found.log_likelihood
+        arrays = work.filter(group, model.start if start is None else start)
+        yield group, arrays.alpha, arrays.log_likelihood
 
 
 def scored(model: Parameters, spans: Spans) -> Iterator[tuple[Group, np.ndarray]]:
     """As `filtered`, with the log-likelihoods alone, which are sooner there."""
     work = _Workspace(model, spans)
     for group in work.groups():
-        found = work.filter(group, model.start) if work.sparse else work.forward(group, model.start)
-        yield group, found.log_likelihood
+        arrays = work.filter(group, model.start) if work.sparse else work.forward(group, model.start)
+        yield group, arrays.log_likelihood
 
 
 def smoothed(
@@ -67,8 +67,8 @@ def smoothed(
     transitions = np.zeros((K, K)) if transitions is None else transitions
     work = _Workspace(model, spans)
     for group in work.groups():
-        found = work.smooth(group, group.weights if weighted else np.ones(len(group.weights)), starts, transitions)
-        yield group, found.alpha, found.log_likelihood
+        arrays = work.smooth(group, group.weights if weighted else np.ones(len(group.weights)), starts, transitions)
+        yield group, arrays.alpha, arrays.log_likelihood
 
 
 def decoded(model: Parameters, spans: Spans) -> Iterator[tuple[Group, np.ndarray, np.ndarray]]:
@@ -77,14 +77,14 @@ def decoded(model: Parameters, spans: Spans) -> Iterator[tuple[Group, np.ndarray
     with np.errstate(divide="ignore"):
         log_start, log_transition = np.log(model.start), np.log(model.transition)
     for group in work.groups():
-        path, found = np.empty((group.steps, LANES), np.int32), work.of(group)
-        model.emission.log_density(group, found.b)
-        given, out = (group.lengths, log_start, log_transition), (found.alpha, path, found.log_likelihood)
+        path, arrays = np.empty((group.steps, LANES), np.int32), work.of(group)
+        model.emission.log_density(group, arrays.b)
+        arguments, out = (group.lengths, log_start, log_transition), (arrays.alpha, path, arrays.log_likelihood)
         if group.folded:
-            folded_lattice.viterbi(found.b, *given, *out)
+            folded_lattice.viterbi(arrays.b, *arguments, *out)
         else:
-            lattice.viterbi(found.b, group.begins, *given, *out)
-        yield group, path, found.log_likelihood
+            lattice.viterbi(arrays.b, group.begins, *arguments, *out)
+        yield group, path, arrays.log_likelihood
 
 
 def laid_out(passes: Iterator[tuple[Group, np.ndarray, np.ndarray]], spans: Spans, order: int, out: np.ndarray) -> float:
@@ -119,9 +119,9 @@ class _Workspace:
     """The lattice's arrays, used for one group after the other. They grow to the largest."""
 
     def __init__(self, model: Parameters, spans: Spans) -> None:
-        found, expected = spans.values.shape[2], model.emission.channels
-        if found != expected:
-            raise InputError(f"found readings of {found} channels, and the model has {expected}")
+        channels, expected = spans.values.shape[2], model.emission.channels
+        if channels != expected:
+            raise InputError(f"found readings of {channels} channels, and the model has {expected}")
         self.model, self.spans, self.sparse = model, spans, logs.sparse(model.transition)
         self.room = self._room(0)
 
@@ -139,54 +139,54 @@ class _Workspace:
 
     def filter(self, group: Group, start: np.ndarray) -> _Lattice:
         """Alpha of a group, normalised."""
-        found, K = self.forward(group, start), len(start)
+        arrays, K = self.forward(group, start), len(start)
         lost = np.zeros(0, np.int64)
         if self.sparse:
-            apart = found._replace(alpha=found.alpha.copy())  # where gamma goes, which is not asked for
+            apart = arrays._replace(alpha=arrays.alpha.copy())  # where gamma goes, which is not asked for
             lost = self.backward(group, apart, np.ones(len(group.members)), np.zeros(K), np.zeros((K, K)), start)
-        lattice.normalise(found.alpha, found.scale)
-        self._redo(group, found, lost, start)
-        return found
+        lattice.normalise(arrays.alpha, arrays.scale)
+        self._redo(group, arrays, lost, start)
+        return arrays
 
     def smooth(self, group: Group, weights: np.ndarray, starts: np.ndarray, transitions: np.ndarray) -> _Lattice:
         """Gamma of a group in the place of alpha, times the weights (places,); see `smoothed`."""
         start = self.model.start
-        found = self.forward(group, start)
+        arrays = self.forward(group, start)
         if not self.sparse:
-            self.backward(group, found, weights, starts, transitions, start)
-            return found
+            self.backward(group, arrays, weights, starts, transitions, start)
+            return arrays
         added = np.zeros_like(starts), np.zeros_like(transitions)
-        lost = self.backward(group, found, weights, *added, start)
+        lost = self.backward(group, arrays, weights, *added, start)
         if len(lost):
-            found, added = self.forward(group, start), (np.zeros_like(starts), np.zeros_like(transitions))
+            arrays, added = self.forward(group, start), (np.zeros_like(starts), np.zeros_like(transitions))
             for begin, steps, lane in _places(group, lost):
-                for array in (found.b, found.alpha):  # nothing times a scale, so that nothing is added, not even NaN
+                for array in (arrays.b, arrays.alpha):  # nothing times a scale, so that nothing is added, not even NaN
                     array[begin : begin + steps, :, lane] = 0.0
-            self.backward(group, found, weights, *added, start)
-            self._redo(group, found, lost, start, (weights, *added))
+            self.backward(group, arrays, weights, *added, start)
+            self._redo(group, arrays, lost, start, (weights, *added))
         starts += added[0]
         transitions += added[1]
-        return found
+        return arrays
 
     def forward(self, group: Group, start: np.ndarray) -> _Lattice:
         """Alpha of a group, not normalised."""
-        found, transition = self.of(group), self.model.transition
-        out = found.alpha, found.scale, found.log_likelihood
+        arrays, transition = self.of(group), self.model.transition
+        out = arrays.alpha, arrays.scale, arrays.log_likelihood
         if not group.folded:
-            peaks = self._density(group, found)
-            rescued = lattice.forward(found.b, peaks, group.begins, group.lengths, start, transition, *out)
-            return found._replace(rescued=rescued)
-        given = group.lengths, start, transition
-        forgotten = 0 if self.sparse else lattice_in_pieces.forward(found.b, self._density(group, found), *given, *out)
+            peaks = self._density(group, arrays)
+            rescued = lattice.forward(arrays.b, peaks, group.begins, group.lengths, start, transition, *out)
+            return arrays._replace(rescued=rescued)
+        arguments = group.lengths, start, transition
+        forgotten = 0 if self.sparse else lattice_in_pieces.forward(arrays.b, self._density(group, arrays), *arguments, *out)
         rescued = np.zeros(LANES, np.int64)
         if not forgotten:
-            rescued[:] = folded_lattice.forward(found.b, self._density(group, found), *given, *out)
-        return found._replace(forgotten=forgotten, rescued=rescued)
+            rescued[:] = folded_lattice.forward(arrays.b, self._density(group, arrays), *arguments, *out)
+        return arrays._replace(forgotten=forgotten, rescued=rescued)
 
     def backward(
         self,
         group: Group,
-        found: _Lattice,
+        arrays: _Lattice,
         weights: np.ndarray,
         starts: np.ndarray,
         transitions: np.ndarray,
@@ -196,29 +196,29 @@ class _Workspace:
 
         At all of them, or none, where the group is folded. Of what has no weight nothing is known, so it is among them.
         """
-        model, out = self.model, (found.alpha, found.scale, starts, transitions)
-        given = group.lengths, weights, model.transition
+        model, out = self.model, (arrays.alpha, arrays.scale, starts, transitions)
+        arguments = group.lengths, weights, model.transition
         if self.sparse:
             largest, counts = np.zeros(len(group.members)), logs.counts(start, model.transition)
             if group.folded:
-                folded_lattice.backward(found.b, *given, *out, counts, largest)
+                folded_lattice.backward(arrays.b, *arguments, *out, counts, largest)
             else:
-                lattice.backward(found.b, group.begins, *given, *out, counts, largest)
-            safe = (largest < logs.LARGE * weights) & (found.rescued == 0) & np.isfinite(found.log_likelihood)
+                lattice.backward(arrays.b, group.begins, *arguments, *out, counts, largest)
+            safe = (largest < logs.LARGE * weights) & (arrays.rescued == 0) & np.isfinite(arrays.log_likelihood)
             return np.flatnonzero(~safe & (group.members >= 0))
         if not group.folded:
-            lattice.backward(found.b, group.begins, *given, *out)
-        elif not (found.forgotten and lattice_in_pieces.backward(found.b, *given, *out, found.forgotten)):
-            if found.forgotten:
-                peaks, likelihood = self._density(group, found), found.log_likelihood
-                folded_lattice.forward(found.b, peaks, group.lengths, start, model.transition, *out[:2], likelihood)
-            folded_lattice.backward(found.b, *given, *out)
+            lattice.backward(arrays.b, group.begins, *arguments, *out)
+        elif not (arrays.forgotten and lattice_in_pieces.backward(arrays.b, *arguments, *out, arrays.forgotten)):
+            if arrays.forgotten:
+                peaks, likelihood = self._density(group, arrays), arrays.log_likelihood
+                folded_lattice.forward(arrays.b, peaks, group.lengths, start, model.transition, *out[:2], likelihood)
+            folded_lattice.backward(arrays.b, *arguments, *out)
         return np.zeros(0, np.int64)
 
     def _redo(
         self,
         group: Group,
-        found: _Lattice,
+        arrays: _Lattice,
         lost: np.ndarray,
         start: np.ndarray,
         smoothing: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None,
@@ -226,29 +226,29 @@ class _Workspace:
         """What is at the places `lost`, in logs: alpha, or gamma where there is `smoothing` (weights, starts, xi)."""
         if len(lost) == 0:
             return
-        self.model.emission.log_density(group, found.b)
+        self.model.emission.log_density(group, arrays.b)
         K = len(start)
         with np.errstate(divide="ignore"):
             log_start, log_transition = np.log(start), np.log(self.model.transition)
         weights, *added = smoothing or (np.ones(len(group.members)), np.zeros(K), np.zeros((K, K)))
         for places in [lost] if group.folded else lost[:, None]:
             parts = _places(group, places)
-            log_b = np.concatenate([found.b[begin : begin + steps, :, lane] for begin, steps, lane in parts])
+            log_b = np.concatenate([arrays.b[begin : begin + steps, :, lane] for begin, steps, lane in parts])
             alpha, gamma = np.empty_like(log_b), np.empty_like(log_b)
             weight, first = float(weights[places[0]]), 0
-            given = log_b, log_start, log_transition, weight
-            found.log_likelihood[places[0]] = logs.forward_backward(*given, alpha, gamma, *added)
+            arguments = log_b, log_start, log_transition, weight
+            arrays.log_likelihood[places[0]] = logs.forward_backward(*arguments, alpha, gamma, *added)
             for begin, steps, lane in parts:
                 here = slice(first, first + steps)
-                found.alpha[begin : begin + steps, :, lane] = alpha[here] if smoothing is None else weight * gamma[here]
+                arrays.alpha[begin : begin + steps, :, lane] = alpha[here] if smoothing is None else weight * gamma[here]
                 first += steps
 
-    def _density(self, group: Group, found: _Lattice) -> np.ndarray | None:
+    def _density(self, group: Group, arrays: _Lattice) -> np.ndarray | None:
         """Into the lattice's `b`; the peaks that it is relative to, or None where it is in logs."""
         emission = self.model.emission
-        if emission.relative_density(group, found.b, found.peaks):
-            return found.peaks
-        emission.log_density(group, found.b)
+        if emission.relative_density(group, arrays.b, arrays.peaks):
+            return arrays.peaks
+        emission.log_density(group, arrays.b)
         return None
 
     def _room(self, steps: int) -> _Lattice:

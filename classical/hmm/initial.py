@@ -31,26 +31,28 @@ def sample(
 
     `spark`: a session, whose tasks then read the blocks. Also how many processor seconds these took.
     """
-    chosen = [addresses[i] for i in np.unique(np.linspace(0, len(addresses) - 1, BLOCKS).round().astype(int))]
-    share = max(1, steps // len(chosen))
+    sampled = [addresses[i] for i in np.unique(np.linspace(0, len(addresses) - 1, BLOCKS).round().astype(int))]
+    share = max(1, steps // len(sampled))
 
-    def some(address: Address) -> tuple[np.ndarray, ...]:
+    def from_block(address: Address) -> tuple[np.ndarray, ...]:
         began = time.process_time()
         spans = owned(reader(address))
         lengths = spans.lengths
         rows = max(1, int(np.ceil(share / max(1.0, float(lengths.mean())))))
-        kept = np.unique(np.linspace(0, len(lengths) - 1, min(rows, len(lengths))).round().astype(int))
-        observed = np.ones((len(kept), *spans.values.shape[1:]), np.uint8) if spans.observed is None else spans.observed[kept]
-        stop = np.minimum(spans.stop[kept], spans.start[kept] + share)
+        rows_kept = np.unique(np.linspace(0, len(lengths) - 1, min(rows, len(lengths))).round().astype(int))
+        observed = (
+            np.ones((len(rows_kept), *spans.values.shape[1:]), np.uint8) if spans.observed is None else spans.observed[rows_kept]
+        )
+        stop = np.minimum(spans.stop[rows_kept], spans.start[rows_kept] + share)
         took = np.array([time.process_time() - began])
-        return spans.values[kept], observed, spans.first[kept], spans.start[kept], stop, took
+        return spans.values[rows_kept], observed, spans.first[rows_kept], spans.start[rows_kept], stop, took
 
     parts: Iterable[tuple[np.ndarray, ...]]
     if spark is None:
-        parts = map(some, chosen)
+        parts = map(from_block, sampled)
     else:
         with described(spark.sparkContext, "EM: a sample to begin from"):
-            parts = spark.sparkContext.parallelize(chosen, len(chosen)).map(some).collect()
+            parts = spark.sparkContext.parallelize(sampled, len(sampled)).map(from_block).collect()
     values, observed, first, start, stop, took = (np.concatenate(column) for column in zip(*parts, strict=True))
     spans = Spans(values, None if observed.all() else observed, np.arange(len(first)), first, start, stop)
     return spans, 0.0 if spark is None else float(took.sum())
@@ -75,15 +77,15 @@ def initialise(
     steps = int(spans.lengths.sum())
     if steps < states:
         raise InputError(f"found {steps} steps, and {states} states: a state needs at least one step to begin with")
-    readings, seen = stacked(spans.values, spans), None if spans.observed is None else stacked(spans.observed, spans) > 0
-    one = begin(readings, seen)
-    if one.fault:
-        raise InputError(one.fault)
-    one = one.m_step(_summed(one, spans, [np.zeros(length, np.int64) for length in spans.lengths], 1))
+    readings, observed = stacked(spans.values, spans), None if spans.observed is None else stacked(spans.observed, spans) > 0
+    single = begin(readings, observed)
+    if single.fault:
+        raise InputError(single.fault)
+    single = single.m_step(_summed(single, spans, [np.zeros(length, np.int64) for length in spans.lengths], 1))
     rng = np.random.default_rng(seed)
     structure = Structure.of("ergodic", states) if structure is None else structure
-    labels = structure.stretches(spans.lengths) if structure.in_order else one.first_states(spans, states, rng)
-    many = one.permuted(np.zeros(states, np.int64)).separated(spans, labels, rng)
+    labels = structure.stretches(spans.lengths) if structure.in_order else single.first_states(spans, states, rng)
+    many = single.permuted(np.zeros(states, np.int64)).separated(spans, labels, rng)
     emission = many.m_step(_summed(many, spans, labels, states))
     return HiddenMarkov(*structure.chain(*_counted(labels, states)), emission)
 

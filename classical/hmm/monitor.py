@@ -47,8 +47,8 @@ class Monitor:
         return self.reason == "tolerance"
 
     def __str__(self) -> str:
-        said = f"{self.iter} iterations, log-likelihood {self.history[-1]:.6g}: {REASONS[self.reason]}"
-        return ". ".join([said, *self.notes, *self.repairs])
+        summary = f"{self.iter} iterations, log-likelihood {self.history[-1]:.6g}: {REASONS[self.reason]}"
+        return ". ".join([summary, *self.notes, *self.repairs])
 
 
 def report(iteration: int, likelihoods: dict[int, float]) -> None:

@@ -30,7 +30,7 @@ class HmmPart(Part):
 
     @classmethod
     def of_version_1(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        known = {name: value for name, value in settings.items() if name in HmmSettings.model_fields}
-        estimator, arguments = arguments_of(HmmSettings.model_validate(known))
+        fields = {name: value for name, value in settings.items() if name in HmmSettings.model_fields}
+        estimator, arguments = arguments_of(HmmSettings.model_validate(fields))
         about = {name: settings[name] for name in ("stopped_by", "steps")}
         return {"estimator": estimator, "arguments": arguments, "repairs": (), **about}

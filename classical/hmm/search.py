@@ -55,10 +55,10 @@ class Search:
 
     def __str__(self) -> str:
         lines = [f"{'states':>6}{'log-likelihood':>18}{'parameters':>12}{'aic':>16}{'bic':>16}  stopped by"]
-        for one in self.candidates:
-            chosen = "  ← best by " + self.criterion if one is self.best else ""
-            numbers = f"{one.log_likelihood:>18.3f}{one.parameters:>12}{one.aic:>16.2f}{one.bic:>16.2f}"
-            lines.append(f"{one.states:>6}{numbers}  {one.model.monitor_.reason}{chosen}")
+        for candidate in self.candidates:
+            mark = "  ← best by " + self.criterion if candidate is self.best else ""
+            numbers = f"{candidate.log_likelihood:>18.3f}{candidate.parameters:>12}{candidate.aic:>16.2f}{candidate.bic:>16.2f}"
+            lines.append(f"{candidate.states:>6}{numbers}  {candidate.model.monitor_.reason}{mark}")
         return "\n".join(lines)
 
 
@@ -91,17 +91,17 @@ def search_states(
         raise InputError("states: there is no number of states to try")
     models = [type(template)(**{**template.get_params(), "n_components": size}) for size in sizes]
     wall, cpu = time.perf_counter(), time.process_time()
-    with training(X, lengths, weights, check=template._check, spark=spark, column=column, threads=template.n_jobs) as given:
-        begins = [model.beginnings(given) for model in models]
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu + given.cpu_seconds
-        how = {"iterations": template.n_iter, "tolerance": template.tol, "tolerance_of": template.tol_of, **given.how}
+    with training(X, lengths, weights, check=template._check, spark=spark, column=column, threads=template.n_jobs) as sequences:
+        begins = [model.beginnings(sequences) for model in models]
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu + sequences.cpu_seconds
+        how = {"iterations": template.n_iter, "tolerance": template.tol, "tolerance_of": template.tol_of, **sequences.options}
         how["on_iteration"] = report if template.verbose else None
-        fits = em.fit_several([one for of_model in begins for one in of_model], given.data, **how)
+        fits = em.fit_several([beginning for of_model in begins for beginning in of_model], sequences.data, **how)
         for model, of_model in zip(models, begins, strict=True):
-            model.settle([fits.pop(0) for _ in of_model], given, wall, cpu)
-        found = em.score_several([model.parameters_ for model in models], given.data, **given.how)
+            model.settle([fits.pop(0) for _ in of_model], sequences, wall, cpu)
+        scores = em.score_several([model.parameters_ for model in models], sequences.data, **sequences.options)
     candidates = [
         Candidate(model, log_likelihood, model.parameters_.parameters, count)
-        for model, (log_likelihood, count) in zip(models, found, strict=True)
+        for model, (log_likelihood, count) in zip(models, scores, strict=True)
     ]
     return Search(tuple(candidates), criterion)

@@ -23,8 +23,8 @@ from hindcast.prep.errors import InputError
 
 # What a stored model may be made of.
 CLASSES: dict[str, type] = {
-    one.__name__: one
-    for one in (
+    kind.__name__: kind
+    for kind in (
         HiddenMarkov,
         Autoregressive,
         Categorical,

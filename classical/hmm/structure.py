@@ -19,7 +19,7 @@ class Structure:
     in_order: bool = False
 
     @classmethod
-    def of(cls, asked: Any, states: int) -> Structure:
+    def of(cls, description: Any, states: int) -> Structure:
         """Of what a user asks for.
 
         "ergodic"       everything is possible
@@ -28,13 +28,15 @@ class Structure:
 
         Raises InputError for anything else, and for a state that can go nowhere.
         """
-        if isinstance(asked, str):
-            if asked == "left-right":
+        if isinstance(description, str):
+            if description == "left-right":
                 return cls(np.arange(states) == 0, np.triu(np.ones((states, states), bool)), in_order=True)
-            if asked != "ergodic":
-                raise InputError(f"structure: found {asked!r}, expected 'ergodic', 'left-right' or an array of what is possible")
+            if description != "ergodic":
+                raise InputError(
+                    f"structure: found {description!r}, expected 'ergodic', 'left-right' or an array of what is possible"
+                )
             return cls(np.ones(states, bool), np.ones((states, states), bool))
-        possible = np.asarray(asked) != 0
+        possible = np.asarray(description) != 0
         if possible.shape != (states, states):
             raise InputError(f"structure: found shape {possible.shape}, expected {(states, states)}")
         stuck = np.flatnonzero(~possible.any(axis=1))

@@ -42,22 +42,22 @@ def with_paths(frame: DataFrame, model: HiddenMarkov[Any], column: str | None, o
     return frame.mapInArrow(decode, schema)
 
 
-def sequence_column(frame: DataFrame, named: str | None = None) -> str:
+def sequence_column(frame: DataFrame, name: str | None = None) -> str:
     """The column that is named, or else the only one of arrays of numbers, or of arrays of these.
 
     Raises InputError where there is none, or several, or the one that is named is no such column.
     """
-    found = [field.name for field in frame.schema.fields if _is_sequence(field.dataType)]
-    if named is not None:
-        kind = frame.schema[_present(frame, named, "column")].dataType
+    columns = [field.name for field in frame.schema.fields if _is_sequence(field.dataType)]
+    if name is not None:
+        kind = frame.schema[_present(frame, name, "column")].dataType
         if not _is_sequence(kind):
-            told = f"column {named!r}: found {kind.simpleString()}, expected arrays of numbers, or of arrays of numbers"
-            raise InputError(f"{told}: the columns of sequences are {', '.join(found) or 'none'}")
-        return named
-    if len(found) == 1:
-        return found[0]
-    told = f"the columns of sequences are {', '.join(found) or 'none'}"
-    raise InputError(f"{told}: name one with column=" if found else f"{told}, of {', '.join(frame.columns)}")
+            message = f"column {name!r}: found {kind.simpleString()}, expected arrays of numbers, or of arrays of numbers"
+            raise InputError(f"{message}: the columns of sequences are {', '.join(columns) or 'none'}")
+        return name
+    if len(columns) == 1:
+        return columns[0]
+    message = f"the columns of sequences are {', '.join(columns) or 'none'}"
+    raise InputError(f"{message}: name one with column=" if columns else f"{message}, of {', '.join(frame.columns)}")
 
 
 def _is_sequence(kind: DataType) -> bool:
@@ -69,19 +69,19 @@ def _is_sequence(kind: DataType) -> bool:
     return isinstance(inner, NumericType)
 
 
-def must_be_weights(frame: DataFrame, named: Any) -> None:
+def must_be_weights(frame: DataFrame, name: Any) -> None:
     """Raises InputError where that is not the name of a column of numbers."""
     from pyspark.sql.types import NumericType
 
-    kind = frame.schema[_present(frame, named, "weights")].dataType
+    kind = frame.schema[_present(frame, name, "weights")].dataType
     if not isinstance(kind, NumericType):
-        raise InputError(f"weights: column {named!r} is of {kind.simpleString()}, expected numbers")
+        raise InputError(f"weights: column {name!r} is of {kind.simpleString()}, expected numbers")
 
 
-def _present(frame: DataFrame, named: Any, argument: str) -> str:
-    if not isinstance(named, str) or named not in frame.columns:
-        raise InputError(f"{argument}: found {named!r}, expected the name of a column: one of {', '.join(frame.columns)}")
-    return named
+def _present(frame: DataFrame, name: Any, argument: str) -> str:
+    if not isinstance(name, str) or name not in frame.columns:
+        raise InputError(f"{argument}: found {name!r}, expected the name of a column: one of {', '.join(frame.columns)}")
+    return name
 
 
 def quoted(column: str) -> str:
@@ -127,8 +127,8 @@ def _paths(batch: pa.RecordBatch, column: str, model: HiddenMarkov[Any], check: 
     if not spans.lengths.any():
         return pa.ListArray.from_arrays(pa.array(np.zeros(batch.num_rows + 1, np.int32)), pa.array(np.empty(0, np.int32)))
     if spans.values.shape[2] != model.emission.channels:
-        found, expected = spans.values.shape[2], model.emission.channels
-        raise InputError(f"column {column!r}: steps of {found} channels, and the model has {expected}")
+        channels, expected = spans.values.shape[2], model.emission.channels
+        raise InputError(f"column {column!r}: steps of {channels} channels, and the model has {expected}")
     states = np.full(spans.values.shape[1], -1, np.int32)
     laid_out(decoded(model, spans), spans, model.emission.order, states)
     offsets = np.concatenate([[0], spans.stop]).astype(np.int32)

@@ -80,10 +80,10 @@ def packed(frame: DataFrame, column: str | None, weights: str | None, check: Che
         must_be_weights(frame, weights)
     chunks = Chunks(frame.select(*(quoted(name) for name in (column, weights) if name is not None)), check)
     try:
-        told = chunks.pack()
-        full = [chunk for chunk in told if chunk.steps]
-        if weights is not None and told:
-            must_count(any(c.weighted for c in told), bool(full), any(c.counts for c in told))
+        chunk_facts = chunks.pack()
+        full = [chunk for chunk in chunk_facts if chunk.steps]
+        if weights is not None and chunk_facts:
+            must_count(any(c.weighted for c in chunk_facts), bool(full), any(c.counts for c in chunk_facts))
         if not full:
             raise InputError(f"column {column!r}: there is nothing to fit: no sequence has a step")
         for chunk in full:
@@ -92,21 +92,23 @@ def packed(frame: DataFrame, column: str | None, weights: str | None, check: Che
                     f"{chunk.place}: steps of {chunk.channels} channels, and those of {full[0].place}, have {full[0].channels}"
                 )
         share = max(LEAST_SAMPLE, steps // len(full))
-        drawn = chunks.through(lambda spans: (_own(sampled(one, share)) for one in spans), "a sample to begin with")
+        samples = chunks.through(
+            lambda spans: (_own(sampled(part_spans, share)) for part_spans in spans), "a sample to begin with"
+        )
     except BaseException:
         chunks.release()
         raise
     highest = np.max([chunk.highest for chunk in full], axis=0)
-    empty, cpu_seconds = sum(chunk.empty for chunk in told), sum(chunk.cpu_seconds for chunk in told)
-    return Packed(chunks, joined(drawn), highest, empty, cpu_seconds)
+    empty, cpu_seconds = sum(chunk.empty for chunk in chunk_facts), sum(chunk.cpu_seconds for chunk in chunk_facts)
+    return Packed(chunks, joined(samples), highest, empty, cpu_seconds)
 
 
 class Chunks:
     """A DataFrame's sequences, some hundred thousand steps at a time: a `Spread`, where an entry that has gone ends nothing."""
 
-    def __init__(self, chosen: DataFrame, check: Check) -> None:
-        self._chosen, self._check = chosen, check
-        self._context = chosen.sparkSession.sparkContext
+    def __init__(self, frame: DataFrame, check: Check) -> None:
+        self._frame, self._check = frame, check
+        self._context = frame.sparkSession.sparkContext
         self._names = f"packed-{uuid4().hex}"
         self._in_cache = iter(IN_CACHE)
         self._persisted: RDD | None = None
@@ -122,13 +124,13 @@ class Chunks:
 
         self._unpersist()
         check, names = self._check, self._names if next(self._in_cache) else None
-        rows = self._chosen.mapInArrow(lambda batches: _packed(batches, check, names), _PACKED).rdd
+        rows = self._frame.mapInArrow(lambda batches: _packed(batches, check, names), _PACKED).rdd
         self._persisted = rows.map(_parted).persist(StorageLevel.DISK_ONLY)
         with described(self._context, "packing sequences"):
-            told: list[Row] = self._persisted.keys().collect()
-        for fault in sorted(chunk.fault for chunk in told if chunk.fault):
+            chunk_facts: list[Row] = self._persisted.keys().collect()
+        for fault in sorted(chunk.fault for chunk in chunk_facts if chunk.fault):
             raise InputError(fault)
-        full = [chunk for chunk in told if chunk.steps]
+        full = [chunk for chunk in chunk_facts if chunk.steps]
         in_cache, nodes = [chunk for chunk in full if chunk.entry], {chunk.node for chunk in full if chunk.entry}
         self._nodes |= nodes
         tasks = max(self._context.defaultParallelism, -(-sum(chunk.steps for chunk in full) // STEPS_A_TASK))
@@ -137,13 +139,13 @@ class Chunks:
             shares = _shared_out([c.entry for c in full], [c.steps for c in full], self._context.defaultParallelism)
             self._sources = self._context.parallelize(shares, len(shares)).flatMap(lambda share: share)
             self._unpersist()
-            return told
+            return chunk_facts
         # Spark keeps the names where the entries are, and sends tasks there. What a lost node had packed is packed again by the
         # tasks that need it, where they run. Tasks that take several partitions would have some from elsewhere.
         together = not in_cache and tasks < self._persisted.getNumPartitions()
         source = self._persisted.coalesce(tasks) if together else self._persisted
         self._sources = source.filter(lambda chunk: chunk[0].steps > 0).values()
-        return told
+        return chunk_facts
 
     def through(self, task: Task, description: str) -> list[Any]:
         """What `task` yields, in the order of the chunks. Chunks of which the entries have gone are packed anew."""
@@ -180,17 +182,17 @@ class Chunks:
 
         assert self._sources is not None
         tasks, missing = self._sources.mapPartitionsWithIndex(guarded), None
-        found: dict[int, Any] = {}
+        results: dict[int, Any] = {}
         while True:
-            some = dict(self._context.runJob(tasks, list, missing))
-            found |= some
-            gone = [part for part, what in some.items() if isinstance(what, GoneError)]
+            answers = dict(self._context.runJob(tasks, list, missing))
+            results |= answers
+            gone = [part for part, what in answers.items() if isinstance(what, GoneError)]
             if not gone:
-                return [one for _, what in sorted(found.items()) for one in what]
+                return [result for _, what in sorted(results.items()) for result in what]
             # A task may have gone to a node that was idle, and not to the one that has its entries. Of those tasks that are left,
             # some find theirs when they are alone; where none does, there is nothing to find.
-            if len(gone) == len(some):
-                raise found[gone[0]]
+            if len(gone) == len(answers):
+                raise results[gone[0]]
             missing = gone
 
     def _unpersist(self) -> None:
@@ -201,12 +203,12 @@ class Chunks:
 
 def joined(parts: list[Spans]) -> Spans:
     """Sequences that each fill a row of their own part, in one."""
-    values = np.concatenate([one.values[0] for one in parts])
+    values = np.concatenate([part.values[0] for part in parts])
     observed = None
-    if any(one.observed is not None for one in parts):
-        every = (np.ones(one.values[0].shape, np.uint8) if one.observed is None else one.observed[0] for one in parts)
+    if any(part.observed is not None for part in parts):
+        every = (np.ones(part.values[0].shape, np.uint8) if part.observed is None else part.observed[0] for part in parts)
         observed = np.concatenate(list(every))
-    return concatenated(values, np.concatenate([one.lengths for one in parts]), observed)
+    return concatenated(values, np.concatenate([part.lengths for part in parts]), observed)
 
 
 def compact(spans: Spans) -> Spans:
@@ -253,13 +255,13 @@ def _packed(batches: Iterator[pa.RecordBatch], check: Check, names: str | None) 
             try:
                 spans = compact(spans_of(few.column(0), weights, check, place))
                 # A task that is run again writes the same under the same name.
-                kept = _kept(spans, f"{names}-{part}-{rows + first}") if names and spans.lengths.any() else {}
+                entry = _cache_entry(spans, f"{names}-{part}-{rows + first}") if names and spans.lengths.any() else {}
             except InputError as error:
                 yield pa.RecordBatch.from_pylist([{"fault": str(error), "steps": 0}], pa.schema(_KINDS))
                 return
             steps = int(spans.lengths.sum())
-            told = {
-                "spans": pickle.dumps(spans, 5) if steps and not kept else None,
+            facts = {
+                "spans": pickle.dumps(spans, 5) if steps and not entry else None,
                 "place": place,
                 "steps": steps,
                 "channels": spans.values.shape[2],
@@ -268,9 +270,9 @@ def _packed(batches: Iterator[pa.RecordBatch], check: Check, names: str | None) 
                 "weighted": spans.weight is None or bool((spans.weight > 0).any()),
                 "counts": counts(spans),
                 "cpu_seconds": time.process_time() - began,
-                **kept,
+                **entry,
             }
-            yield pa.RecordBatch.from_pylist([told], pa.schema(_KINDS))
+            yield pa.RecordBatch.from_pylist([facts], pa.schema(_KINDS))
         rows += batch.num_rows
 
 
@@ -285,7 +287,7 @@ def _few(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
         first = last
 
 
-def _kept(spans: Spans, name: str) -> dict[str, str]:
+def _cache_entry(spans: Spans, name: str) -> dict[str, str]:
     """Which entry of which node's cache holds them; nothing where none can."""
     arrays = {"values": spans.values[0], "lengths": spans.lengths}
     if spans.observed is not None:
@@ -327,10 +329,10 @@ def _node() -> str:
 
 def _parted(row: Row) -> tuple[Row, str | Spans | None]:
     """What is told of a chunk, and its entry or sequences. These as Python's own: rows, Java would take apart in every pass."""
-    from pyspark.sql import Row as Told
+    from pyspark.sql import Row as Facts
 
-    told = Told(**{name: row[name] for name in _KINDS if name != "spans"})
-    return told, row.entry if row.spans is None else pickle.loads(row.spans)
+    facts = Facts(**{name: row[name] for name in _KINDS if name != "spans"})
+    return facts, row.entry if row.spans is None else pickle.loads(row.spans)
 
 
 def _shared_out(entries: list[str], steps: list[int], tasks: int) -> list[list[str]]:

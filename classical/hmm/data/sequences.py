@@ -93,22 +93,22 @@ def parts(spans: Spans, least: int = 1) -> list[Spans]:
     ends = np.cumsum(spans.lengths)
     border = ends // min(STEPS_AT_ONCE, max(1, int(ends[-1]) // max(1, least) if len(ends) else 1))
     cuts = np.flatnonzero(np.diff(border)) + 1
-    return [some(spans, slice(a, b)) for a, b in zip([0, *cuts], [*cuts, len(border)], strict=True)]
+    return [subset(spans, slice(a, b)) for a, b in zip([0, *cuts], [*cuts, len(border)], strict=True)]
 
 
-def some(spans: Spans, which: Any) -> Spans:
+def subset(spans: Spans, which: Any) -> Spans:
     """Sequences of `spans`: a slice, or their numbers."""
-    chosen = {name: getattr(spans, name)[which] for name in ("row", "first", "start", "stop")}
-    return replace(spans, **chosen, weight=None if spans.weight is None else spans.weight[which])
+    fields = {name: getattr(spans, name)[which] for name in ("row", "first", "start", "stop")}
+    return replace(spans, **fields, weight=None if spans.weight is None else spans.weight[which])
 
 
 def sampled(spans: Spans, steps: int) -> Spans:
     """About `steps` steps: whole sequences, evenly spaced over all; of longer ones the beginning."""
     present = np.flatnonzero(spans.lengths > 0)
     many = max(1, int(np.ceil(steps / max(1.0, float(spans.lengths[present].mean()))))) if len(present) else 0
-    chosen = present[np.unique(np.linspace(0, len(present) - 1, min(many, len(present))).round().astype(int))]
-    taken = some(spans, chosen)
-    return replace(taken, stop=np.minimum(taken.stop, taken.start + steps), weight=None)
+    numbers = present[np.unique(np.linspace(0, len(present) - 1, min(many, len(present))).round().astype(int))]
+    sample = subset(spans, numbers)
+    return replace(sample, stop=np.minimum(sample.stop, sample.start + steps), weight=None)
 
 
 def _joined(X: Any, lengths: Lengths, what: str) -> tuple[np.ndarray, Lengths]:
@@ -116,12 +116,12 @@ def _joined(X: Any, lengths: Lengths, what: str) -> tuple[np.ndarray, Lengths]:
         return _numbers(X, what), lengths
     if lengths is not None:
         raise InputError(f"lengths: given with a list of {len(X)} sequences, whose lengths are known")
-    arrays = [_numbers(one, f"{what}, sequence {number}") for number, one in enumerate(X)]
+    arrays = [_numbers(array, f"{what}, sequence {number}") for number, array in enumerate(X)]
     channels = arrays[0].shape[1]
-    for number, one in enumerate(arrays):
-        if one.ndim != 2 or one.shape[1] != channels:
-            raise InputError(f"{what}: sequence {number} has shape {one.shape}, and sequence 0 has {channels} channels")
-    return np.concatenate(arrays), [len(one) for one in arrays]
+    for number, array in enumerate(arrays):
+        if array.ndim != 2 or array.shape[1] != channels:
+            raise InputError(f"{what}: sequence {number} has shape {array.shape}, and sequence 0 has {channels} channels")
+    return np.concatenate(arrays), [len(array) for array in arrays]
 
 
 def _numbers(X: Any, what: str) -> np.ndarray:
@@ -138,15 +138,15 @@ def _numbers(X: Any, what: str) -> np.ndarray:
 def weights_of(weights: Any, sequences: int) -> np.ndarray:
     """(sequences,), each checked by itself."""
     try:
-        given = np.asarray(weights, np.float64)
+        numbers = np.asarray(weights, np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"weights: expected numbers, found {weights!r} ({error})") from None
-    if given.shape != (sequences,):
-        raise InputError(f"weights: found shape {given.shape}, expected one for each of the {sequences} sequences")
-    bad = np.flatnonzero(~(np.isfinite(given) & (given >= 0)))
+    if numbers.shape != (sequences,):
+        raise InputError(f"weights: found shape {numbers.shape}, expected one for each of the {sequences} sequences")
+    bad = np.flatnonzero(~(np.isfinite(numbers) & (numbers >= 0)))
     if len(bad):
-        raise InputError(f"weights: sequence {bad[0]}: found {given[bad[0]]:g}, expected a finite number, not negative")
-    return given
+        raise InputError(f"weights: sequence {bad[0]}: found {numbers[bad[0]]:g}, expected a finite number, not negative")
+    return numbers
 
 
 def _refuse(readings: np.ndarray, fine: np.ndarray, expected: str, lengths: np.ndarray, what: str) -> None:

@@ -24,11 +24,11 @@ from hindcast.prep.errors import InputError
 
 SAMPLE_STEPS = 20_000
 # What the driver is given: data, and what it is told about them.
-Given = tuple[Any, Mapping[str, Any]]
+DriverInput = tuple[Any, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Known:
+class ReadingsSummary:
     """What a family may know of all readings before it begins.
 
     highest (channels,): the largest reading of each
@@ -38,7 +38,7 @@ class Known:
     highest: np.ndarray
     filled: bool = False
 
-    def of(self, columns: Sequence[int]) -> Known:
+    def of(self, columns: Sequence[int]) -> ReadingsSummary:
         """Of some of the channels."""
         return replace(self, highest=self.highest[list(columns)])
 
@@ -48,9 +48,9 @@ class Training:
     """Sequences for `em.fit_several`.
 
     data        rows in memory, addresses, or what is spread over a cluster
-    how         what the driver is told about them: a session, a reader, threads
+    options     of the driver: a session, a reader, threads
     sample      some of them, to begin with
-    known       of all of them
+    summary     of all of their readings
     origin      what is known of the dataset that they are of, if they are of one
     digest      names them, by what they are and not where they lie; None where they cannot be named
     on_gpus     what the driver is given instead where GPUs take the E-steps of a model of this order; None where they cannot
@@ -60,18 +60,18 @@ class Training:
     """
 
     data: Any
-    how: Mapping[str, Any]
+    options: Mapping[str, Any]
     sample: Spans
-    known: Known
+    summary: ReadingsSummary
     origin: Sequences | None = None
     digest: Callable[[], str] | None = None
-    on_gpus: Callable[[int], AbstractContextManager[Given]] | None = None
+    on_gpus: Callable[[int], AbstractContextManager[DriverInput]] | None = None
     repairs: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cpu_seconds: float = 0.0
 
     @contextmanager
-    def placed(self, model: HiddenMarkov[Any], gpus: bool) -> Iterator[Given]:
+    def placed(self, model: HiddenMarkov[Any], gpus: bool) -> Iterator[DriverInput]:
         """What the driver is given; where `gpus` are asked for, they take the E-steps if they can, and else it is noted.
 
         Raises InputError where none is found.
@@ -80,10 +80,10 @@ class Training:
         if fault:
             self.notes.append(f"E-steps were taken by processors: {fault}")
         if not gpus or fault or self.on_gpus is None:
-            yield self.data, self.how
+            yield self.data, self.options
             return
-        with self.on_gpus(model.emission.order) as given:
-            yield given
+        with self.on_gpus(model.emission.order) as driver_input:
+            yield driver_input
 
     def _not_on_gpus(self, model: HiddenMarkov[Any]) -> str | None:
         from hindcast.classical.hmm.gpu import e_step
@@ -111,13 +111,13 @@ def training(
     if is_frame(X):
         if lengths is not None:
             raise InputError("lengths: a DataFrame has one sequence a row, whose lengths are known")
-        found = packed(X, column, weights, check, SAMPLE_STEPS)
+        sequences = packed(X, column, weights, check, SAMPLE_STEPS)
         try:
-            repairs = [f"sequences without a step: {found.empty}, which say nothing"] if found.empty else []
-            known, seconds = Known(found.highest), found.cpu_seconds
-            yield Training(found.chunks, {}, found.sample, known, repairs=repairs, cpu_seconds=seconds)
+            repairs = [f"sequences without a step: {sequences.empty}, which say nothing"] if sequences.empty else []
+            summary, seconds = ReadingsSummary(sequences.highest), sequences.cpu_seconds
+            yield Training(sequences.chunks, {}, sequences.sample, summary, repairs=repairs, cpu_seconds=seconds)
         finally:
-            found.release()
+            sequences.release()
     elif isinstance(X, SequenceDataset):
         if lengths is not None or weights is not None:
             raise InputError("lengths, weights: the sequences of a dataset are the steps that its rows own, each counting once")
@@ -145,38 +145,38 @@ def _of_dataset(
     if not addresses:
         raise InputError(f"{dataset.location}: the training split has no rows: there is nothing to fit")
     reader = reader_for(dataset)
-    some, cpu_seconds = sample(addresses, reader, SAMPLE_STEPS, spark)
-    _must_be(some, check, dataset)
-    highest = some.values.max(axis=(0, 1), initial=0)
+    spans, cpu_seconds = sample(addresses, reader, SAMPLE_STEPS, spark)
+    _must_be(spans, check, dataset)
+    highest = spans.values.max(axis=(0, 1), initial=0)
     for number, channel in enumerate(dataset.manifest.channels):
         if channel.vocabulary is not None:
             highest[number] = len(channel.vocabulary.words) - 1
     how = {"spark": spark, "reader": reader, "threads": threads} | ({"partitions": partitions} if partitions else {})
     plain = "plain layout: each stored row is one sequence, so steps in several rows count several times"
 
-    def on_gpus(order: int) -> AbstractContextManager[Given]:
+    def on_gpus(order: int) -> AbstractContextManager[DriverInput]:
         from hindcast.classical.hmm.gpu.placing import on_gpus
 
         return on_gpus(dataset, reader, order, spark)
 
-    known = Known(highest, dataset.manifest.spec.grid.fill != "none")
+    summary = ReadingsSummary(highest, dataset.manifest.spec.grid.fill != "none")
     return Training(
-        addresses, how, some, known, Sequences.of(dataset), lambda: dataset.digest, on_gpus,
+        addresses, how, spans, summary, Sequences.of(dataset), lambda: dataset.digest, on_gpus,
         notes=[plain] if reader is read_whole_rows else [], cpu_seconds=cpu_seconds,
     )  # fmt: skip
 
 
-def _must_be(some: Spans, check: Check, dataset: SequenceDataset) -> None:
+def _must_be(spans: Spans, check: Check, dataset: SequenceDataset) -> None:
     """Raises InputError where a reading of a sample is none that the family emits: a mean of counts may be none."""
-    for row, start, stop in zip(some.row, some.start, some.stop, strict=True):
-        readings = some.values[row, start:stop]
+    for row, start, stop in zip(spans.row, spans.start, spans.stop, strict=True):
+        readings = spans.values[row, start:stop]
         fine, expected = check(readings)
-        wrong = ~fine if some.observed is None else ~fine & (some.observed[row, start:stop] > 0)
+        wrong = ~fine if spans.observed is None else ~fine & (spans.observed[row, start:stop] > 0)
         if wrong.any():
             step, channel = np.argwhere(wrong)[0]
-            found = f"channel {dataset.channels[channel]!r}: found {readings[step, channel]:g}, expected {expected}"
+            fault = f"channel {dataset.channels[channel]!r}: found {readings[step, channel]:g}, expected {expected}"
             raise InputError(
-                f"{dataset.location}: {found}: choose another family, or prepare the dataset "
+                f"{dataset.location}: {fault}: choose another family, or prepare the dataset "
                 "anew (a mean of counts is none: see grid.aggregate)"
             )
 
@@ -184,16 +184,16 @@ def _must_be(some: Spans, check: Check, dataset: SequenceDataset) -> None:
 def _of_arrays(spans: Spans, threads: int, pieces: int) -> Training:
     if not spans.lengths.sum():
         raise InputError("X: there is nothing to fit: no sequence has a step")
-    known = Known(spans.values.max(axis=(0, 1), initial=0))
-    some = parts(spans, pieces)
+    summary = ReadingsSummary(spans.values.max(axis=(0, 1), initial=0))
+    part_spans = parts(spans, pieces)
 
-    def on_gpus(order: int) -> AbstractContextManager[Given]:
+    def on_gpus(order: int) -> AbstractContextManager[DriverInput]:
         from hindcast.classical.hmm.gpu.placing import on_gpu
 
-        return on_gpu(some, order)
+        return on_gpu(part_spans, order)
 
     return Training(
-        some, {"threads": threads}, sampled(spans, SAMPLE_STEPS), known, digest=lambda: _digest(spans),
+        part_spans, {"threads": threads}, sampled(spans, SAMPLE_STEPS), summary, digest=lambda: _digest(spans),
         on_gpus=on_gpus, repairs=empty(spans) + unmeasured(spans),
     )  # fmt: skip
 
@@ -201,9 +201,9 @@ def _of_arrays(spans: Spans, threads: int, pieces: int) -> Training:
 def _digest(spans: Spans) -> str:
     """Of sequences in memory: the same for the same numbers, whatever they are stored as."""
     digest = xxhash.xxh3_128()
-    ones = np.ones(spans.values.shape, np.uint8) if spans.observed is None else spans.observed
+    observed = np.ones(spans.values.shape, np.uint8) if spans.observed is None else spans.observed
     often = np.ones(len(spans.row)) if spans.weight is None else spans.weight
-    for array, kind in ((spans.values, np.float64), (ones, np.uint8), (spans.lengths, np.int64), (often, np.float64)):
+    for array, kind in ((spans.values, np.float64), (observed, np.uint8), (spans.lengths, np.int64), (often, np.float64)):
         digest.update(str(array.shape).encode())
         digest.update(np.ascontiguousarray(array, kind).data)
     return digest.hexdigest()

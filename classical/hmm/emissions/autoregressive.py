@@ -118,12 +118,12 @@ class Autoregressive(Emission):
         for name, array in (("intercepts", self.intercepts), ("weights", self.weights), ("variances", self.variances)):
             if array.shape[:2] != self.weights.shape[:2] or array.ndim != (3 if name == "weights" else 2):
                 return f"{name}: found shape {array.shape} for weights of shape {self.weights.shape}"
-            for state, one in enumerate(array):
-                if not np.isfinite(one).all():
-                    return f"{name} of state {state}: expected finite numbers, found {one.tolist()}"
-        for state, one in enumerate(self.variances):
-            if not (one > 0).all():
-                return f"variances of state {state}: expected variances above 0, found {one.tolist()}"
+            for state, values in enumerate(array):
+                if not np.isfinite(values).all():
+                    return f"{name} of state {state}: expected finite numbers, found {values.tolist()}"
+        for state, values in enumerate(self.variances):
+            if not (values > 0).all():
+                return f"variances of state {state}: expected variances above 0, found {values.tolist()}"
         return None
 
     @property
@@ -232,12 +232,12 @@ def regress_through(gram: np.ndarray, centre: np.ndarray, held: np.ndarray) -> t
     tie = np.broadcast_to(centre[:, None], size.shape).copy()
     tie[..., 0] = -1.0
     tie /= size
-    kept = tie * (held / (tie**2).sum(axis=-1))[..., None]
+    fixed_part = tie * (held / (tie**2).sum(axis=-1))[..., None]
     along = np.linalg.qr(tie[..., None], mode="complete")[0][..., 1:]
     A, b = A / size[..., :, None] / size[..., None, :], gram[..., :-1, -1] / size
-    rest = b - np.einsum("...ij,...j->...i", A, kept)
+    rest = b - np.einsum("...ij,...j->...i", A, fixed_part)
     moved = _shortest(along.swapaxes(-1, -2) @ A @ along, np.einsum("...ij,...i->...j", along, rest))
-    solution = (kept + np.einsum("...ij,...j->...i", along, moved)) / size
+    solution = (fixed_part + np.einsum("...ij,...j->...i", along, moved)) / size
     return solution, _squared(gram, solution)
 
 

@@ -18,8 +18,8 @@ def clusters(readings: np.ndarray, count: int, rng: np.random.Generator) -> np.n
     while len(centres) < count:
         distance = _squared_distances(scaled, centres).min(axis=1)
         total = distance.sum()
-        chosen = rng.choice(len(scaled), p=distance / total) if total > 0 else rng.integers(len(scaled))
-        centres = np.concatenate([centres, scaled[[chosen]]])
+        number = rng.choice(len(scaled), p=distance / total) if total > 0 else rng.integers(len(scaled))
+        centres = np.concatenate([centres, scaled[[number]]])
     for _ in range(ROUNDS):
         label = _squared_distances(scaled, centres).argmin(axis=1)
         moved = np.stack([scaled[label == k].mean(axis=0) if (label == k).any() else centres[k] for k in range(count)])

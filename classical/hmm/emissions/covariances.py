@@ -76,8 +76,8 @@ def estimated(
         low = seen & (covars < floor)
         return np.where(seen, np.maximum(covars, floor), before), low.reshape(len(low), -1).sum(axis=1)
     covars, raised = _raise_eigenvalues(scatter / weight[:, None, None], floor)
-    kept = before.reshape(covars.shape)
-    return np.where(seen[:, None, None], covars, kept).reshape(before.shape), np.where(seen, raised, 0)
+    previous = before.reshape(covars.shape)
+    return np.where(seen[:, None, None], covars, previous).reshape(before.shape), np.where(seen, raised, 0)
 
 
 def above(kind: Covariance, covars: np.ndarray, floor: np.ndarray) -> np.ndarray:
@@ -92,17 +92,17 @@ def fault(kind: Covariance, covars: np.ndarray, shape: tuple[int, ...], name: Ca
     """What is wrong with `covars`, in words, where `name` says whose the n-th is; None where nothing is."""
     if covars.shape != shape:
         return f"covars: found shape {covars.shape}, expected {shape} for covariances that are {kind}"
-    for n, one in enumerate(covars[None] if kind == "tied" and covars.ndim == 2 else covars):
-        if not np.isfinite(one).all():
-            return f"covars of {name(n)}: expected finite numbers, found {one.tolist()}"
-        variances = one if independent(kind) else np.diagonal(one)
+    for n, covar in enumerate(covars[None] if kind == "tied" and covars.ndim == 2 else covars):
+        if not np.isfinite(covar).all():
+            return f"covars of {name(n)}: expected finite numbers, found {covar.tolist()}"
+        variances = covar if independent(kind) else np.diagonal(covar)
         if not (variances > 0).all():
             return f"covars of {name(n)}: expected variances above 0, found {variances.tolist()}"
         if independent(kind):
             continue
-        correlations, _ = _correlations(one)
+        correlations, _ = _correlations(covar)
         if not np.allclose(correlations, correlations.T, rtol=0, atol=SYMMETRY):
-            return f"covars of {name(n)}: not symmetric: {one.tolist()}"
+            return f"covars of {name(n)}: not symmetric: {covar.tolist()}"
         least = float(np.linalg.eigvalsh(correlations)[0])
         if not least > 0:
             return f"covars of {name(n)}: not positive definite: the least eigenvalue of its correlations is {least:g}"

@@ -31,13 +31,13 @@ def incomplete_clusters(readings: np.ndarray, seen: np.ndarray, count: int, rng:
     complete = seen.all(axis=1)
     if complete.all() or complete.sum() < ENOUGH * count:
         return clusters(filled(readings, seen, np.zeros(readings.shape[1])), count, rng)
-    found = clusters(readings[complete], count, rng)
+    cluster = clusters(readings[complete], count, rng)
     deviation = readings[complete].std(axis=0)
     scale = np.where(deviation > 0, deviation, 1.0)
     distance = np.full((len(readings), count), np.inf)
-    for k in np.unique(found):
-        away = (readings - readings[complete][found == k].mean(axis=0)) / scale
+    for k in np.unique(cluster):
+        away = (readings - readings[complete][cluster == k].mean(axis=0)) / scale
         distance[:, k] = (np.where(seen, away, 0.0) ** 2).sum(axis=1)
     labels = distance.argmin(axis=1)
-    labels[complete] = found
+    labels[complete] = cluster
     return labels

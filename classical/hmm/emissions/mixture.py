@@ -77,9 +77,9 @@ class Mixture(Emission):
 
         `variance_floor` is relative to the variance of each channel.
         """
-        one = Gaussian.begin(readings, seen, variance_floor=variance_floor, covariance=covariance)
-        many = one.permuted(np.zeros(components, np.int64))
-        return cls(np.full((1, components), 1 / components), many.means[None], many.covars[None], one.floor, covariance)
+        single = Gaussian.begin(readings, seen, variance_floor=variance_floor, covariance=covariance)
+        many = single.permuted(np.zeros(components, np.int64))
+        return cls(np.full((1, components), 1 / components), many.means[None], many.covars[None], single.floor, covariance)
 
     @property
     def states(self) -> int:
@@ -138,9 +138,9 @@ class Mixture(Emission):
         K, M, C = self.means.shape
         if self.covariance not in KINDS:
             return f"covariance: found {self.covariance!r}, expected one of {', '.join(KINDS)}"
-        of_one = shape_of(self.covariance, M, C)
-        if self.covars.shape != (K, *of_one):
-            return f"covars: found shape {self.covars.shape}, expected {(K, *of_one)} for covariances that are {self.covariance}"
+        shape = shape_of(self.covariance, M, C)
+        if self.covars.shape != (K, *shape):
+            return f"covars: found shape {self.covars.shape}, expected {(K, *shape)} for covariances that are {self.covariance}"
         try:
             fine = self.prior is None or (np.asarray(self._prior.weights) >= 1).all()
         except ValueError as error:

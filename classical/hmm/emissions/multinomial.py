@@ -163,8 +163,8 @@ class Multinomial(Emission):
         wrong = whole & (total != self.trials)
         if wrong.any():
             t, lane = np.argwhere(wrong)[0]
-            found = f"the counts add up to {total[t, lane]:g}"
-            raise InputError(f"{group.named(t, lane)}: {found}, expected {self.trials} trials")
+            total_in_words = f"the counts add up to {total[t, lane]:g}"
+            raise InputError(f"{group.label(t, lane)}: {total_in_words}, expected {self.trials} trials")
 
     def _incomplete(self, group: Group) -> tuple[np.ndarray, ...]:
         """Of each step of which some counts are missing, not all: step, lane, counts, which are missing, and their total."""
@@ -177,14 +177,14 @@ class Multinomial(Emission):
         counts = group.values[step, :, lane] * seen
         if self.trials is None and len(step):
             raise InputError(
-                f"{group.named(step[0], lane[0])}: {int((1 - seen[0]).sum())} of {self.channels} counts are "
+                f"{group.label(step[0], lane[0])}: {int((1 - seen[0]).sum())} of {self.channels} counts are "
                 "missing: tell the number of trials, or leave out the whole step"
             )
         rest = (self.trials or 0) - counts.sum(axis=1)
         if (rest < 0).any():
             first = int(np.argmax(rest < 0))
             raise InputError(
-                f"{group.named(step[first], lane[first])}: the counts that are there add up to "
+                f"{group.label(step[first], lane[first])}: the counts that are there add up to "
                 f"{counts[first].sum():g}, expected at most {self.trials} trials"
             )
         return step, lane, counts, 1.0 - seen, rest

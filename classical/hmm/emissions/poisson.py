@@ -143,16 +143,16 @@ class Poisson(Emission):
         return rng.poisson(self.rates[states])
 
     def _not_a_gamma(self, name: str) -> str | None:
-        found, shape = np.asarray(getattr(self, name)), self.rates.shape
-        if found.shape not in ((), shape[1:], shape):
-            return f"{name}: expected a number, or shape {shape[1:]} or {shape}, found shape {found.shape}"
-        fine = np.isfinite(found).all() and (found >= 0).all()
-        return None if fine else f"{name}: expected 0 or more, found {found.tolist()}"
+        prior, shape = np.asarray(getattr(self, name)), self.rates.shape
+        if prior.shape not in ((), shape[1:], shape):
+            return f"{name}: expected a number, or shape {shape[1:]} or {shape}, found shape {prior.shape}"
+        fine = np.isfinite(prior).all() and (prior >= 0).all()
+        return None if fine else f"{name}: expected 0 or more, found {prior.tolist()}"
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def _density(x: Any, observed: Any, rates: Any, log_rates: Any, log_factorials: Any, out: Any) -> None:
-    steps, K, channels, known = out.shape[0], out.shape[1], x.shape[1], len(log_factorials)
+    steps, K, channels, tabulated = out.shape[0], out.shape[1], x.shape[1], len(log_factorials)
     factorials = np.empty((1, LANES))
     for t in range(steps):
         for v in range(LANES):
@@ -160,7 +160,7 @@ def _density(x: Any, observed: Any, rates: Any, log_rates: Any, log_factorials: 
             for c in range(channels):
                 if observed is None or observed[t, c, v] > 0:
                     count = x[t, c, v]
-                    whole = count == np.floor(count) and 0 <= count < known
+                    whole = count == np.floor(count) and 0 <= count < tabulated
                     factorials[0, v] += log_factorials[np.uint32(count)] if whole else lgamma(count + 1.0)
         constant = load(factorials, (0,))
         for k in range(K):

@@ -36,8 +36,8 @@ def not_probabilities(p: np.ndarray) -> str | None:
 
 def not_a_dirichlet(prior: float | np.ndarray, shape: tuple[int, ...]) -> str | None:
     """What is wrong with concentrations for probabilities of a shape, in words."""
-    found = np.asarray(prior)
-    if found.shape not in ((), shape[1:], shape):
-        return f"prior: expected a number, or shape {shape[1:]} or {shape}, found shape {found.shape}"
-    fine = np.isfinite(found).all() and (found >= 1).all()
-    return None if fine else f"prior: expected concentrations of 1 or more, found {found.tolist()}"
+    concentrations = np.asarray(prior)
+    if concentrations.shape not in ((), shape[1:], shape):
+        return f"prior: expected a number, or shape {shape[1:]} or {shape}, found shape {concentrations.shape}"
+    fine = np.isfinite(concentrations).all() and (concentrations >= 1).all()
+    return None if fine else f"prior: expected concentrations of 1 or more, found {concentrations.tolist()}"

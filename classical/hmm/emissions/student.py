@@ -113,12 +113,12 @@ class Student(Emission):
             "dofs": (f"degrees of freedom of {DOF_MIN:g} … {DOF_MAX:g}", (self.dofs >= DOF_MIN) & (self.dofs <= DOF_MAX)),
         }
         shape = self.locations.shape
-        for name, (wanted, fine) in expected.items():
+        for name, (expectation, fine) in expected.items():
             if fine.ndim != 2 or fine.shape != shape:
                 return f"{name}: expected shape (states, channels) as of the others, found {fine.shape} for locations of {shape}"
             if not fine.all():
                 state = int(np.flatnonzero(~fine.all(axis=1))[0])
-                return f"{name} of state {state}: expected {wanted}, found {getattr(self, name)[state].tolist()}"
+                return f"{name} of state {state}: expected {expectation}, found {getattr(self, name)[state].tolist()}"
         return None
 
     @property
@@ -131,8 +131,8 @@ class Student(Emission):
         seen = None if spans.observed is None else stacked(spans.observed, spans) > 0
         low, median, high = _quartiles(readings, seen)
         reach = FENCE * (high - low)
-        drawn = np.clip(readings if seen is None else np.where(seen, readings, median), low - reach, high + reach)
-        return np.split(clusters(drawn, states, rng), np.cumsum(spans.lengths)[:-1])
+        clipped = np.clip(readings if seen is None else np.where(seen, readings, median), low - reach, high + reach)
+        return np.split(clusters(clipped, states, rng), np.cumsum(spans.lengths)[:-1])
 
     def log_density(self, group: Group, out: np.ndarray) -> None:
         dof = self.dofs

@@ -22,14 +22,14 @@ def numbers(values: Any, name: str) -> np.ndarray:
         raise InputError(f"{name}: expected numbers, found {values!r} ({error})") from None
 
 
-def number_or_array(given: float | np.ndarray, name: str = "prior") -> float | np.ndarray:
+def number_or_array(value: float | np.ndarray, name: str = "prior") -> float | np.ndarray:
     """Of a prior: one number for all, or an array, which a file holds as a list."""
-    array = numbers(given, name)
+    array = numbers(value, name)
     return array if array.ndim else float(array)
 
 
-def prior_of(given: float | np.ndarray, shape: tuple[int, ...], name: str) -> float | np.ndarray:
-    prior = number_or_array(given, name)
+def prior_of(value: float | np.ndarray, shape: tuple[int, ...], name: str) -> float | np.ndarray:
+    prior = number_or_array(value, name)
     if isinstance(prior, np.ndarray) and prior.shape != shape:
         raise InputError(f"{name}: found shape {prior.shape}, expected one number or {shape}")
     return prior

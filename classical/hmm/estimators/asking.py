@@ -70,15 +70,15 @@ class Asking(ABC):
         "viterbi"   the likeliest path of each sequence, and its log-probability together with the readings
         "map"       the likeliest state of each step, and the sum of their probabilities (as hmmlearn has it)
         """
-        chosen = self.algorithm if algorithm is None else algorithm
-        if chosen not in ("viterbi", "map"):
-            raise InputError(f"algorithm: found {chosen!r}, expected 'viterbi' or 'map'")
+        method = self.algorithm if algorithm is None else algorithm
+        if method not in ("viterbi", "map"):
+            raise InputError(f"algorithm: found {method!r}, expected 'viterbi' or 'map'")
         spans = self._spans(X, lengths)
         states = np.full(spans.values.shape[1], -1)
-        if chosen == "map":
+        if method == "map":
             posterior = self.predict_proba(X, lengths)
-            said = posterior.any(axis=1)
-            states[said] = posterior[said].argmax(axis=1)
+            scored = posterior.any(axis=1)
+            states[scored] = posterior[scored].argmax(axis=1)
             return float(posterior.max(axis=1).sum()), states
         return laid_out(decoded(self.parameters_, spans), spans, self.parameters_.emission.order, states), states
 

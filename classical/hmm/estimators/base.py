@@ -16,7 +16,7 @@ import numpy as np
 from hindcast.classical import em
 from hindcast.classical.hmm.data.frames import is_frame, with_paths
 from hindcast.classical.hmm.data.sequences import Lengths, sequences_of
-from hindcast.classical.hmm.data.training import Known, Training, training
+from hindcast.classical.hmm.data.training import ReadingsSummary, Training, training
 from hindcast.classical.hmm.emissions import Emission
 from hindcast.classical.hmm.estimators.arguments import is_whole, numbers, prior_of
 from hindcast.classical.hmm.estimators.asking import Asking
@@ -94,8 +94,8 @@ class Estimator(Asking):
         self._must_be("algorithm", self.algorithm in ("viterbi", "map"), "'viterbi' or 'map'")
         self._must_be("implementation", self.implementation in ("log", "scaling"), "'log' or 'scaling'")
         for name in ("params", "init_params"):
-            known = {"s", "t", *self.LETTERS}
-            self._must_be(name, set(getattr(self, name) or "") <= known, f"letters of {''.join(sorted(known))!r}")
+            letters = {"s", "t", *self.LETTERS}
+            self._must_be(name, set(getattr(self, name) or "") <= letters, f"letters of {''.join(sorted(letters))!r}")
         for name in ("startprob_prior", "transmat_prior"):
             prior = numbers(getattr(self, name), name)
             self._must_be(name, bool(np.all(prior >= 1)), "concentrations of 1 (no prior) or more")
@@ -168,20 +168,20 @@ class Estimator(Asking):
                 "prepare a dataset of them"
             )
         how = {"spark": spark, "partitions": partitions, "column": column, "threads": self.n_jobs}
-        with training(X, lengths, weights, check=self._check, **how) as given:
-            begins = self.beginnings(given)
-            saved = None if checkpoint is None else checkpoint_of(self, Path(checkpoint), resume, given, begins[0])
-            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu + given.cpu_seconds
+        with training(X, lengths, weights, check=self._check, **how) as sequences:
+            begins = self.beginnings(sequences)
+            saved = None if checkpoint is None else checkpoint_of(self, Path(checkpoint), resume, sequences, begins[0])
+            wall, cpu = time.perf_counter() - wall, time.process_time() - cpu + sequences.cpu_seconds
             try:
-                with given.placed(begins[0], gpus) as (data, told):
+                with sequences.placed(begins[0], gpus) as (data, options):
                     fits = em.fit_several(
                         begins, data, iterations=self.n_iter, tolerance=self.tol, tolerance_of=self.tol_of,
-                        checkpoint=saved, on_iteration=self._report(on_iteration), **told,
+                        checkpoint=saved, on_iteration=self._report(on_iteration), **options,
                     )  # fmt: skip
             except em.FallingLikelihoodError as error:
                 self.monitor_ = Monitor(error.history.log_likelihood, self.tol, self.n_iter, error.history.stopped_by)
                 raise
-        self.settle(fits, given, wall, cpu)
+        self.settle(fits, sequences, wall, cpu)
         return self
 
     def fit_online(
@@ -199,12 +199,14 @@ class Estimator(Asking):
             raise InputError("X: online EM takes the parts of the data one by one: give arrays or a SequenceDataset")
         if isinstance(X, SequenceDataset):
             self._must_suit(X)
-        with training(X, lengths, weights, check=self._check, spark=spark, threads=self.n_jobs, pieces=batches) as given:
-            begin = self.beginnings(given)[0]
-            model, history = fit_online(begin, given.data, batches=batches, kappa=kappa, seed=self._seed(), **given.how)
+        with training(X, lengths, weights, check=self._check, spark=spark, threads=self.n_jobs, pieces=batches) as sequences:
+            begin = self.beginnings(sequences)[0]
+            model, history = fit_online(
+                begin, sequences.data, batches=batches, kappa=kappa, seed=self._seed(), **sequences.options
+            )
         self.adopt(model.ordered() if self._names_states() else model)
-        self.online_history_, self.fitted_on_ = history, given.origin
-        for repair in (*given.repairs, *model.repairs):
+        self.online_history_, self.fitted_on_ = history, sequences.origin
+        for repair in (*sequences.repairs, *model.repairs):
             log.warning("%s", repair)
         return self
 
@@ -212,15 +214,15 @@ class Estimator(Asking):
         """A Spark DataFrame with another column: the likeliest path of each row's sequence, -1 where a step is conditioned on."""
         if not is_frame(frame):
             raise InputError(f"transform: found a {type(frame).__name__}, expected a Spark DataFrame; `predict` takes arrays")
-        return with_paths(frame, self.parameters_, column, output, self._known)
+        return with_paths(frame, self.parameters_, column, output, self._check_query)
 
     # The kinds of a dataset's channels that the family can emit.
     KINDS: ClassVar[frozenset[str]]
 
     def adopt(self, model: HiddenMarkov[Any]) -> Self:
         """Takes all parameters from a model of the same family, in place of a fit; what an earlier fit said is forgotten."""
-        for said in ("monitor_", "history_", "restarts_", "online_history_", "fitted_on_"):
-            vars(self).pop(said, None)
+        for attribute in ("monitor_", "history_", "restarts_", "online_history_", "fitted_on_"):
+            vars(self).pop(attribute, None)
         self._adopt(model, {"s", "t", *self.LETTERS})
         return self
 
@@ -260,11 +262,11 @@ class Estimator(Asking):
     def arguments(self) -> dict[str, Any]:
         """Those of the constructor, as JSON has them; a seed that is drawn is None."""
         arguments = self.get_params()
-        drawn = {name: None for name, value in arguments.items() if isinstance(value, np.random.RandomState)}
-        return {name: encoded(value) for name, value in (arguments | drawn).items()}
+        seeds = {name: None for name, value in arguments.items() if isinstance(value, np.random.RandomState)}
+        return {name: encoded(value) for name, value in (arguments | seeds).items()}
 
     @abstractmethod
-    def _begin(self, known: Known) -> Begin:
+    def _begin(self, summary: ReadingsSummary) -> Begin:
         """How the family begins, of readings of which this is known."""
 
     @abstractmethod
@@ -275,7 +277,7 @@ class Estimator(Asking):
     def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         """Where readings (steps, channels) are such as the family can emit, and what these are, in words."""
 
-    def _known(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
+    def _check_query(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         """As `_check`, of readings that are asked about: such as the fitted parameters know."""
         return self._check(readings)
 
@@ -289,8 +291,8 @@ class Estimator(Asking):
         """How many earlier steps a density is conditioned on."""
         return 0
 
-    def _letters(self, asked: str | None) -> set[str]:
-        return {"s", "t", *self.LETTERS} if asked is None else set(asked)
+    def _letters(self, letters: str | None) -> set[str]:
+        return {"s", "t", *self.LETTERS} if letters is None else set(letters)
 
     def _array(self, name: str) -> np.ndarray:
         return numbers(getattr(self, self.ATTRIBUTES[name]), self.ATTRIBUTES[name])
@@ -302,18 +304,18 @@ class Estimator(Asking):
         K = self.n_components
         try:
             emission = self._emission(like)
-            found = emission.states
+            states = emission.states
         except (IndexError, ValueError) as error:
             shapes = {name: np.shape(getattr(self, name)) for name in self.ATTRIBUTES.values()}
             raise InputError(f"the shapes of the parameters do not fit each other: found {shapes} ({error})") from None
-        if found != K:
-            raise InputError(f"expected parameters of {K} states, found {found}")
+        if states != K:
+            raise InputError(f"expected parameters of {K} states, found {states}")
         estimated = self._letters(self.params)
-        kept = frozenset(name for letter, name in self.LETTERS.items() if letter not in estimated)
+        fixed = frozenset(name for letter, name in self.LETTERS.items() if letter not in estimated)
         model = HiddenMarkov(
             numbers(self.startprob_, "startprob_"),
             numbers(self.transmat_, "transmat_"),
-            replace(emission if like is None or emission.fault else emission.above_floor(), fixed=kept),
+            replace(emission if like is None or emission.fault else emission.above_floor(), fixed=fixed),
             fixed=frozenset(name for letter, name in (("s", "start"), ("t", "transition")) if letter not in estimated),
             start_prior=prior_of(self.startprob_prior, (K,), "startprob_prior"),
             transition_prior=prior_of(self.transmat_prior, (K, K), "transmat_prior"),
@@ -334,14 +336,14 @@ class Estimator(Asking):
                     f"{' or '.join(sorted(self.KINDS))} channels: choose another family, or prepare the dataset with others"
                 )
 
-    def beginnings(self, given: Training) -> list[HiddenMarkov[Any]]:
+    def beginnings(self, sequences: Training) -> list[HiddenMarkov[Any]]:
         """One for each of `n_init`, of which the first is the one that there would be alone."""
         seed = self._seed()
         begins = []
         for number in range(self.n_init):
             seeds = seed if number == 0 else [seed, number]
             begin = initialise(
-                self._begin(given.known), given.sample, self.n_components,
+                self._begin(sequences.summary), sequences.sample, self.n_components,
                 order=self._order, seed=seeds, structure=self._structure(),
             )  # fmt: skip
             # A copy: where the fit fails, the parameters are those from before.
@@ -350,7 +352,7 @@ class Estimator(Asking):
             begins.append(begun._model(begin.emission))
         return begins
 
-    def settle(self, fits: list[tuple[HiddenMarkov[Any], em.History]], given: Training, seconds: float, cpu: float) -> None:
+    def settle(self, fits: list[tuple[HiddenMarkov[Any], em.History]], sequences: Training, seconds: float, cpu: float) -> None:
         """Keeps the most probable of the fitted models. States that the fit itself has named are put in order.
 
         seconds, cpu    from before the first iteration, of processors the driver's and the tasks' together
@@ -360,7 +362,7 @@ class Estimator(Asking):
         self.restarts_ = tuple(history for _, history in fits)
         if self._names_states():
             model = model.ordered()
-        notes, repairs = list(given.notes), [*given.repairs, *model.repairs]
+        notes, repairs = list(sequences.notes), [*sequences.repairs, *model.repairs]
         if len(fits) > 1:
             with_prior = " with the prior" if any(history.log_prior[-1] for history in self.restarts_) else ""
             last = ", ".join(f"{total:.1f}" for total in sorted(totals))
@@ -372,7 +374,7 @@ class Estimator(Asking):
             self.history_.log_likelihood, self.tol, self.n_iter, self.history_.stopped_by, tuple(repairs), tuple(notes),
             seconds + sum(longest.seconds), cpu + sum(longest.cpu_seconds),
         )  # fmt: skip
-        self.fitted_on_ = given.origin
+        self.fitted_on_ = sequences.origin
         vars(self).pop("online_history_", None)
         self._adopt(model, {"s", "t", *self.LETTERS})
 
@@ -382,13 +384,13 @@ class Estimator(Asking):
         return set() if self.warm_start and hasattr(self, "startprob_") else self._letters(self.init_params)
 
     def _report(self, on_iteration: em.OnIteration | None) -> Callable[[int, dict[int, float]], None]:
-        def told(iteration: int, likelihoods: dict[int, float]) -> None:
+        def listener(iteration: int, likelihoods: dict[int, float]) -> None:
             if self.verbose:
                 report(iteration, likelihoods)
             if on_iteration is not None:
                 on_iteration(iteration, max(likelihoods.values()))
 
-        return told
+        return listener
 
     def _names_states(self) -> bool:
         """Whether nothing that the user gave says which state is which."""
@@ -400,10 +402,10 @@ class Estimator(Asking):
         return everything and ergodic and not self.warm_start and not any(np.ndim(prior) for prior in priors)
 
     def _seed(self) -> int:
-        given = self.random_state
-        if given is None:
+        state = self.random_state
+        if state is None:
             return int(np.random.SeedSequence().generate_state(1)[0])
-        return int(given.randint(2**31)) if isinstance(given, np.random.RandomState) else int(given)
+        return int(state.randint(2**31)) if isinstance(state, np.random.RandomState) else int(state)
 
     def _structure(self) -> Structure:
         return Structure.of(self.structure, self.n_components)
@@ -416,7 +418,7 @@ class Estimator(Asking):
         self._take(model.emission, {name for letter, name in self.LETTERS.items() if letter in letters})
 
     def _spans(self, X: Any, lengths: Lengths, weights: Any = None) -> Spans:
-        return sequences_of(X, lengths, weights, check=self._known)
+        return sequences_of(X, lengths, weights, check=self._check_query)
 
     def _must_be(self, name: str, fine: bool, expected: str) -> None:
         if not fine:

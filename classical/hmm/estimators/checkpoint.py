@@ -21,15 +21,17 @@ if TYPE_CHECKING:
 ASIDE = {"n_iter", "tol", "tol_of", "n_jobs", "verbose", "algorithm", "implementation", "warm_start"}
 
 
-def checkpoint_of(estimator: Estimator, file: Path, resume: bool, given: Training, begin: HiddenMarkov[Any]) -> FileCheckpoint:
+def checkpoint_of(
+    estimator: Estimator, file: Path, resume: bool, sequences: Training, begin: HiddenMarkov[Any]
+) -> FileCheckpoint:
     """Of this fit: of the same sequences, with the same arguments, from the same parameters where these were set."""
-    assert given.digest is not None, "a fit of sequences that have none is refused"
+    assert sequences.digest is not None, "a fit of sequences that have none is refused"
     arguments = {name: value for name, value in estimator.arguments().items() if name not in ASIDE}
     fields = {"s": begin.start, "t": begin.transition}
     fields |= {letter: getattr(begin.emission, name) for letter, name in estimator.LETTERS.items()}
     set_before = {letter: encoded(value) for letter, value in fields.items() if letter not in estimator.begun}
     about = {
-        "data": given.digest(),
+        "data": sequences.digest(),
         "estimator": type(estimator).__name__,
         "states": arguments.pop("n_components"),
         "parameters": xxhash.xxh3_128_hexdigest(json.dumps(set_before, sort_keys=True).encode()),

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hindcast.classical.hmm.data.training import Known
+from hindcast.classical.hmm.data.training import ReadingsSummary
 from hindcast.classical.hmm.emissions.categorical import Categorical
 from hindcast.classical.hmm.emissions.multinomial import Multinomial
 from hindcast.classical.hmm.emissions.poisson import Poisson
@@ -56,7 +56,7 @@ class CategoricalHMM(Estimator):
             ), "a symbol, whole and not negative; n_features says how many there are"
         return self._below(readings, self.n_features)
 
-    def _known(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
+    def _check_query(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         fine, expected = self._check(readings)
         return (
             self._below(readings, self._array("probabilities").shape[-1]) if hasattr(self, "emissionprob_") else (fine, expected)
@@ -65,8 +65,8 @@ class CategoricalHMM(Estimator):
     def _below(self, readings: np.ndarray, symbols: int) -> tuple[np.ndarray, str]:
         return _whole(readings) & (readings < symbols), f"a symbol of 0 … {symbols - 1}"
 
-    def _begin(self, known: Known) -> Begin:
-        symbols = int(known.highest[0]) + 1 if self.n_features is None else self.n_features
+    def _begin(self, summary: ReadingsSummary) -> Begin:
+        symbols = int(summary.highest[0]) + 1 if self.n_features is None else self.n_features
         return partial(Categorical.begin, symbols=symbols, prior=_of_one_state(self.emissionprob_prior))
 
     def _emission(self, like: Any) -> Categorical:
@@ -102,7 +102,7 @@ class MultinomialHMM(Estimator):
     def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         return _whole(readings), "a count, whole and not negative"
 
-    def _begin(self, known: Known) -> Begin:
+    def _begin(self, summary: ReadingsSummary) -> Begin:
         return partial(Multinomial.begin, trials=self.n_trials, prior=_of_one_state(self.emissionprob_prior))
 
     def _emission(self, like: Any) -> Multinomial:
@@ -128,7 +128,7 @@ class PoissonHMM(Estimator):
     def _check(self, readings: np.ndarray) -> tuple[np.ndarray, str]:
         return _whole(readings), "a count, whole and not negative"
 
-    def _begin(self, known: Known) -> Begin:
+    def _begin(self, summary: ReadingsSummary) -> Begin:
         return Poisson.begin
 
     def _emission(self, like: Any) -> Poisson:
@@ -138,14 +138,14 @@ class PoissonHMM(Estimator):
 
 def _of_one_state(prior: float | np.ndarray) -> float | np.ndarray:
     """What a prior of (states, symbols) says on average; another is the same for all states."""
-    given = number_or_array(prior)
-    return given.mean(axis=0) if isinstance(given, np.ndarray) and given.ndim == 2 else given
+    value = number_or_array(prior)
+    return value.mean(axis=0) if isinstance(value, np.ndarray) and value.ndim == 2 else value
 
 
 def _by_state(prior: float | np.ndarray, rates: np.ndarray) -> float | np.ndarray:
     """A prior as hmmlearn takes it, a number or (states,), or (states, channels)."""
-    given = number_or_array(prior)
-    return np.repeat(given[:, None], rates.shape[1], axis=1) if isinstance(given, np.ndarray) and given.ndim == 1 else given
+    value = number_or_array(prior)
+    return np.repeat(value[:, None], rates.shape[1], axis=1) if isinstance(value, np.ndarray) and value.ndim == 1 else value
 
 
 def _whole(readings: np.ndarray) -> np.ndarray:

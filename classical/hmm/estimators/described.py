@@ -78,10 +78,10 @@ def _scaled_as(estimator: Estimator, dataset: SequenceDataset, scaled: bool) -> 
     name, own, theirs = type(estimator).__name__, getattr(estimator, "fitted_on_", None), Sequences.of(dataset)
     if own is not None:
         windows = {field: getattr(theirs, field) for field in ("context", "horizon", "lead")}
-        chosen: Sequences = own.model_copy(update=windows)
+        data: Sequences = own.model_copy(update=windows)
         if not scaled:
-            chosen.check(dataset, name)
-            return chosen, ()
+            data.check(dataset, name)
+            return data, ()
     elif not scaled:
         raise InputError(
             f"{name}: was not fitted on a dataset, and does not know the scale of {dataset.location}: fit it on that, or, where "

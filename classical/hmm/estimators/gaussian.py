@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hindcast.classical.hmm.data.training import Known
+from hindcast.classical.hmm.data.training import ReadingsSummary
 from hindcast.classical.hmm.emissions.covariances import KINDS, Covariance
 from hindcast.classical.hmm.emissions.gaussian import Gaussian
 from hindcast.classical.hmm.emissions.gaussian_prior import GaussianPrior
@@ -64,7 +64,7 @@ class GaussianHMM(Real):
             covars = own
         self._covars = covars
 
-    def _begin(self, known: Known) -> Begin:
+    def _begin(self, summary: ReadingsSummary) -> Begin:
         return lambda readings, seen: _with_floor(
             Gaussian.begin(readings, seen, variance_floor=self.variance_floor, covariance=self.covariance_type), self.min_covar
         )
@@ -119,7 +119,7 @@ class GMMHMM(Real):
         self._must_be("covariance_type", self.covariance_type in KINDS, f"one of {', '.join(KINDS)}")
         self._must_be("min_covar", isinstance(self.min_covar, int | float) and self.min_covar >= 0, "a variance of 0 or more")
 
-    def _begin(self, known: Known) -> Begin:
+    def _begin(self, summary: ReadingsSummary) -> Begin:
         begin = partial(Mixture.begin, components=self.n_mix, variance_floor=self.variance_floor, covariance=self.covariance_type)
         return lambda readings, seen: _with_floor(begin(readings, seen), self.min_covar)
 

@@ -31,7 +31,7 @@ def load(folder: str | Path) -> Estimator:
     card = read(folder)
     model, part = read_model(folder / PARAMETERS), card.part
     try:
-        estimator = _made(part.estimator, part.arguments).adopt(model)
+        estimator = _new_estimator(part.estimator, part.arguments).adopt(model)
         _ = estimator.parameters_  # the model may be right, and not be this estimator's
     except (ValueError, TypeError, AttributeError, IndexError, InputError) as error:
         raise InputError(f"{folder / CARD}: not that of the {PARAMETERS} beside it ({error}): fit the model again") from None
@@ -42,11 +42,11 @@ def load(folder: str | Path) -> Estimator:
     return estimator
 
 
-def _made(name: str, arguments: Any) -> Estimator:
+def _new_estimator(name: str, arguments: Any) -> Estimator:
     if name not in hmm.ESTIMATORS:
         raise ValueError(f"found estimator {name!r}, expected one of {', '.join(hmm.ESTIMATORS)}")
-    made: Estimator = getattr(hmm, name)(**arguments)
-    return made
+    estimator: Estimator = getattr(hmm, name)(**arguments)
+    return estimator
 
 
 def _history(card: Card[HmmPart], stopped_by: em.StoppedBy) -> em.History:
@@ -70,7 +70,7 @@ def _of_file(file: Path) -> Estimator:
             raise ValueError(f"expected an object of format {FORMAT!r}")
         if stored["version"] != 1:
             raise ValueError(f"found version {stored['version']!r}, and this one reads version 1")
-        estimator = _made(stored["estimator"], stored["arguments"]).adopt(model_of(stored["parameters"]))
+        estimator = _new_estimator(stored["estimator"], stored["arguments"]).adopt(model_of(stored["parameters"]))
         _ = estimator.parameters_
         if stored["monitor"] is not None:
             later = {"notes": [], "seconds": 0.0, "cpu_seconds": 0.0}

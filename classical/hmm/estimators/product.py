@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hindcast.classical import hmm
-from hindcast.classical.hmm.data.training import Known
+from hindcast.classical.hmm.data.training import ReadingsSummary
 from hindcast.classical.hmm.emissions.product import Product
 from hindcast.classical.hmm.estimators.base import Estimator
 from hindcast.classical.hmm.initial import Begin
@@ -39,10 +39,10 @@ class ProductHMM(Estimator):
             raise InputError(f"parts: found {self.parts!r}, expected pairs of an estimator and its columns")
         # The argument itself stays as it was given: scikit-learn compares it.
         self._pairs = tuple(self._pair(part) for part in self.parts)
-        found = sorted(c for _, columns in self._pairs for c in columns)
-        if found != list(range(len(found))) or not all(columns for _, columns in self._pairs):
+        columns = sorted(c for _, part_columns in self._pairs for c in part_columns)
+        if columns != list(range(len(columns))) or not all(part_columns for _, part_columns in self._pairs):
             raise InputError(
-                f"parts: expected each of the columns 0 … {len(found) - 1} once, and one a part at least, found {found}"
+                f"parts: expected each of the columns 0 … {len(columns) - 1} once, and one a part at least, found {columns}"
             )
 
     def _pair(self, part: Any) -> tuple[Estimator, tuple[int, ...]]:
@@ -88,8 +88,8 @@ class ProductHMM(Estimator):
     def _order(self) -> int:
         return max(part._order for part, _ in self._pairs)
 
-    def _begin(self, known: Known) -> Begin:
-        begins = [part._begin(known.of(columns)) for part, columns in self._pairs]
+    def _begin(self, summary: ReadingsSummary) -> Begin:
+        begins = [part._begin(summary.of(columns)) for part, columns in self._pairs]
         return lambda readings, seen: Product.begin(readings, seen, parts=begins, columns=[columns for _, columns in self._pairs])
 
     def _emission(self, like: Product | None) -> Product:
@@ -97,8 +97,8 @@ class ProductHMM(Estimator):
         families = []
         for part, restraint in zip(self.parts_, restraints, strict=True):
             estimated = part._letters(part.params)
-            kept = frozenset(name for letter, name in part.LETTERS.items() if letter not in estimated)
-            families.append(replace(part._emission(restraint), fixed=kept))
+            fixed = frozenset(name for letter, name in part.LETTERS.items() if letter not in estimated)
+            families.append(replace(part._emission(restraint), fixed=fixed))
         return Product(tuple(families), tuple(tuple(columns) for _, columns in self._pairs))
 
     def _take(self, emission: Product, names: set[str]) -> None:
@@ -115,5 +115,5 @@ def _estimator(part: Any) -> Estimator:
     name = part.get("class") if isinstance(part, Mapping) else None
     if name not in hmm.ESTIMATORS:
         raise InputError(f"parts: found {part!r}, expected an estimator, such as GaussianHMM()")
-    made: Estimator = getattr(hmm, name)(**{field: value for field, value in part.items() if field != "class"})
-    return made
+    estimator: Estimator = getattr(hmm, name)(**{field: value for field, value in part.items() if field != "class"})
+    return estimator

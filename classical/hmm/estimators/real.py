@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from hindcast.classical.hmm.data.training import Known
+from hindcast.classical.hmm.data.training import ReadingsSummary
 from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
 from hindcast.classical.hmm.emissions.student import Student
 from hindcast.classical.hmm.estimators.arguments import is_whole
@@ -66,8 +66,8 @@ class AutoregressiveHMM(Real):
     def _order(self) -> int:
         return self.order
 
-    def _begin(self, known: Known) -> Begin:
-        return partial(Autoregressive.begin, variance_floor=self.variance_floor, order=self.order, filled=known.filled)
+    def _begin(self, summary: ReadingsSummary) -> Begin:
+        return partial(Autoregressive.begin, variance_floor=self.variance_floor, order=self.order, filled=summary.filled)
 
     def _emission(self, like: Autoregressive | None) -> Autoregressive:
         intercepts, weights, variances = (self._array(name) for name in ("intercepts", "weights", "variances"))
@@ -91,7 +91,7 @@ class StudentHMM(Real):
     LETTERS: ClassVar[Mapping[str, str]] = {"l": "locations", "c": "scales", "d": "dofs"}
     ATTRIBUTES: ClassVar[Mapping[str, str]] = {"locations": "locations_", "scales": "scales_", "dofs": "dofs_"}
 
-    def _begin(self, known: Known) -> Begin:
+    def _begin(self, summary: ReadingsSummary) -> Begin:
         return partial(Student.begin, variance_floor=self.variance_floor)
 
     def _emission(self, like: Student | None) -> Student:

@@ -41,8 +41,8 @@ class Regressions:
     def densities(self, batch: Batch, b: Any, peaks: Any) -> None:
         blocks, threads = rows_of_threads(batch.steps)
         of = batch.values, self._scored(batch), batch.section, batch.begins, batch.ends, self.centre
-        given = self.intercepts, self.weights, self.precision, self.constant
-        _density_kernel(b.shape[1], batch.observed is not None)[blocks, threads](*of, *given, b, peaks)
+        arguments = self.intercepts, self.weights, self.precision, self.constant
+        _density_kernel(b.shape[1], batch.observed is not None)[blocks, threads](*of, *arguments, b, peaks)
 
     def sums(self, batch: Batch, gamma: Any) -> np.ndarray:
         """(states, channels, order + 2, order + 2), on the diagonal and below it"""

@@ -54,9 +54,9 @@ class OnGpu:
         InputError as `model.e_step` does.
         """
         emission, K = model.emission, model.states
-        found, expected = self.spans.values.shape[2], emission.channels
-        if found != expected:
-            raise InputError(f"found readings of {found} channels, and the model has {expected}")
+        channels, expected = self.spans.values.shape[2], emission.channels
+        if channels != expected:
+            raise InputError(f"found readings of {channels} channels, and the model has {expected}")
         kernels = FAMILIES[type(emission)](emission)
         if kernels.needs_complete() and any(batch.observed is not None for batch in self.batches):
             return model.e_step(self.spans)
@@ -79,7 +79,7 @@ class OnGpu:
             return statistics
         # Both count the steps of the sequences that are done again.
         return replace(
-            statistics + model.e_step(_chosen(self.spans, again)), count=statistics.count, sequences=statistics.sequences
+            statistics + model.e_step(_subset(self.spans, again)), count=statistics.count, sequences=statistics.sequences
         )
 
 
@@ -87,8 +87,8 @@ def fault(model: HiddenMarkov[Any]) -> str | None:
     """Why GPUs cannot take E-steps of this model, in words; None where they can."""
     family = type(model.emission)
     if family not in FAMILIES:
-        known = " and ".join(one.__name__ for one in FAMILIES)
-        return f"GPUs have kernels for {known} emissions, and none for {family.__name__}"
+        families = " and ".join(kind.__name__ for kind in FAMILIES)
+        return f"GPUs have kernels for {families} emissions, and none for {family.__name__}"
     if model.states > MOST_STATES:
         return f"GPUs take at most {MOST_STATES} states, and the model has {model.states}"
     return None
@@ -163,6 +163,6 @@ def forget_room() -> None:
 _memory: dict[int, Any] = {}
 
 
-def _chosen(spans: Spans, which: np.ndarray) -> Spans:
+def _subset(spans: Spans, which: np.ndarray) -> Spans:
     parts = {name: getattr(spans, name)[which] for name in ("row", "first", "start", "stop")}
     return replace(spans, **parts, weight=None if spans.weight is None else spans.weight[which])

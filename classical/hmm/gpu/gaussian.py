@@ -19,7 +19,7 @@ class Diagonal:
 
     def __init__(self, emission: Gaussian) -> None:
         self.centre = cuda.to_device(emission.centre)
-        self.standardising = [cuda.to_device(one) for one in emission.standardising]
+        self.standardising = [cuda.to_device(array) for array in emission.standardising]
 
     def needs_complete(self) -> bool:
         return False
@@ -43,7 +43,7 @@ class Full:
 
     def __init__(self, emission: Gaussian) -> None:
         self.centre = cuda.to_device(emission.centre)
-        self.whitening = [cuda.to_device(np.ascontiguousarray(one)) for one in emission.whitening]
+        self.whitening = [cuda.to_device(np.ascontiguousarray(array)) for array in emission.whitening]
 
     def needs_complete(self) -> bool:
         return True

@@ -58,7 +58,7 @@ def forward_kernel(K: int) -> Any:
         for section in range(cuda.blockIdx.x, len(begins), cuda.gridDim.x):
             place, begin = section * WIDTH + lane, begins[section]
             mine, longest = ends[place], ends[section * WIDTH]
-            likelihood, rescaled, found = 0.0, 1.0, 0
+            likelihood, rescaled, rescues = 0.0, 1.0, 0
             for t in range(longest):
                 here, before, row = t & 1, 1 - (t & 1), begin + t
                 for turn in range(turns):
@@ -81,7 +81,7 @@ def forward_kernel(K: int) -> Any:
                     total += ahead[here, k, lane]
                 if t < mine:
                     if not total >= TINY:
-                        found += 1
+                        rescues += 1
                         total = 1.0
                     rescaled = 1.0 / total
                     if first == 0:
@@ -91,7 +91,7 @@ def forward_kernel(K: int) -> Any:
                     b[row, k, lane] *= rescaled
             if first == 0:
                 log_likelihood[place] = likelihood
-                lost[place] = found
+                lost[place] = rescues
             cuda.syncthreads()
 
     return forward

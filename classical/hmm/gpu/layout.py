@@ -63,11 +63,11 @@ class Batch:
 def lay_out(spans: Spans, order: int) -> Iterator[Batch]:
     """The sequences that have a step to score, each conditioned on the `order` steps before it."""
     spans = spans.after_history(order)
-    chosen = np.argsort(-spans.lengths, kind="stable")[: int((spans.lengths > 0).sum())]
+    sequences = np.argsort(-spans.lengths, kind="stable")[: int((spans.lengths > 0).sum())]
     readings = cuda.to_device(np.ascontiguousarray(spans.values))
-    seen = None if spans.observed is None else cuda.to_device(np.ascontiguousarray(spans.observed, np.uint8))
-    for members in _batches(chosen, spans.lengths):
-        yield _batch(spans, members, order, readings, seen)
+    mask = None if spans.observed is None else cuda.to_device(np.ascontiguousarray(spans.observed, np.uint8))
+    for members in _batches(sequences, spans.lengths):
+        yield _batch(spans, members, order, readings, mask)
 
 
 def rows_of_threads(steps: int) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -75,20 +75,20 @@ def rows_of_threads(steps: int) -> tuple[tuple[int, int], tuple[int, int]]:
     return (-(-steps // ROWS), 1), (WIDTH, ROWS)
 
 
-def _batches(chosen: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
+def _batches(sequences: np.ndarray, lengths: np.ndarray) -> Iterator[np.ndarray]:
     """Of sequences that are sorted by length, as many at a time as the GPU has memory for."""
     _, total = cuda.current_context().get_memory_info()
     most = int(min(total / BYTES_A_STEP, MOST_STEPS))
     first = 0
-    while first < len(chosen):
-        sections = max(1, most // (WIDTH * int(lengths[chosen[first]])))
-        yield chosen[first : first + sections * WIDTH]
+    while first < len(sequences):
+        sections = max(1, most // (WIDTH * int(lengths[sequences[first]])))
+        yield sequences[first : first + sections * WIDTH]
         first += sections * WIDTH
 
 
-def _batch(spans: Spans, chosen: np.ndarray, order: int, readings: Any, seen: Any) -> Batch:
-    spare = -len(chosen) % WIDTH
-    members = np.concatenate([chosen, np.full(spare, -1)])
+def _batch(spans: Spans, sequences: np.ndarray, order: int, readings: Any, mask: Any) -> Batch:
+    spare = -len(sequences) % WIDTH
+    members = np.concatenate([sequences, np.full(spare, -1)])
     lengths = np.where(members >= 0, spans.lengths[members], 0)
     weights = np.where(members >= 0, 1.0 if spans.weight is None else spans.weight[members], 0.0)
     longest = lengths[::WIDTH]
@@ -104,7 +104,7 @@ def _batch(spans: Spans, chosen: np.ndarray, order: int, readings: Any, seen: An
         _lay_out[blocks, threads](source, *where, ends, on_gpu, section, order, out)
         return out
 
-    values, observed = laid(readings), None if seen is None else laid(seen)
+    values, observed = laid(readings), None if mask is None else laid(mask)
     if order:
         section = cuda.to_device(np.repeat(np.arange(sections, dtype=np.int32), longest))
     return Batch(members, lengths, weights, steps, on_gpu, ends, section, values, observed)

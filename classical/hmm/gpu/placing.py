@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
 log = logging.getLogger(__name__)
-KEPT = 0.4  # of a GPU's memory, for sequences that stay; the lattice of a batch may take half
-Found = TypeVar("Found")
+RESIDENT_SHARE = 0.4  # of a GPU's memory, for sequences that stay; the lattice of a batch may take half
+Result = TypeVar("Result")
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def on_gpus(
     gpus = int(spark.sparkContext.getConf().get("spark.executor.resource.gpu.amount"))
     addresses = dataset.addresses("train", executors * gpus)
     # Spark remembers where it has computed what it keeps, and sends the next iteration's tasks there.
-    rdd = spark.sparkContext.parallelize(addresses, min(len(addresses), executors)).map(lambda one: one).persist()
+    rdd = spark.sparkContext.parallelize(addresses, min(len(addresses), executors)).map(lambda address: address).persist()
     on_executors = _OnExecutors(rdd.withResources(profile), placed)
     try:
         yield on_executors, {}
@@ -77,14 +77,14 @@ def on_gpu(parts: Sequence[Spans], order: int) -> Iterator[tuple[Any, dict[str, 
     Raises InputError where this process sees none.
     """
     must_see_a_gpu()
-    _held.belong_to(uuid4().hex)
+    _resident.belong_to(uuid4().hex)
     _, total = cuda.current_context().get_memory_info()
-    placed: list[OnGpu | _Sent] = []
+    placed: list[OnGpu | _Transient] = []
     try:
         for part in parts:
             placed.append(OnGpu(part, order))
-            if sum(one.bytes for one in placed if isinstance(one, OnGpu)) > KEPT * total:
-                placed[-1] = _Sent(part, order)
+            if sum(sequences.bytes for sequences in placed if isinstance(sequences, OnGpu)) > RESIDENT_SHARE * total:
+                placed[-1] = _Transient(part, order)
         yield placed, {}
     finally:
         placed.clear()
@@ -92,7 +92,7 @@ def on_gpu(parts: Sequence[Spans], order: int) -> Iterator[tuple[Any, dict[str, 
 
 
 @dataclass(frozen=True)
-class _Sent:
+class _Transient:
     """Sequences that are sent to the GPU for each E-step."""
 
     spans: Spans
@@ -134,19 +134,19 @@ class Placed:
 
     def __call__(self, address: Address, gpu: int = 0) -> OnGpu:
         """On the GPU of this number, which this thread must have chosen."""
-        _held.belong_to(self.fit)
-        found = _held.sequences.get((gpu, address))
-        if found is None:
-            found = OnGpu(owned(self.reader(address)), self.order, gpu)
+        _resident.belong_to(self.fit)
+        sequences = _resident.sequences.get((gpu, address))
+        if sequences is None:
+            sequences = OnGpu(owned(self.reader(address)), self.order, gpu)
             _, total = cuda.current_context().get_memory_info()
             # What came first stays: every pass reads all in the same order, so what was used least lately comes next.
-            if _held.bytes_on(gpu) + found.bytes <= KEPT * total:
-                _held.sequences[gpu, address] = found
-        return found
+            if _resident.bytes_on(gpu) + sequences.bytes <= RESIDENT_SHARE * total:
+                _resident.sequences[gpu, address] = sequences
+        return sequences
 
     def on_all(self, addresses: Iterable[Address], gpus: Sequence[int]) -> Iterator[Elsewhere]:
         """As many at a time as there are GPUs, one on each."""
-        _held.belong_to(self.fit)
+        _resident.belong_to(self.fit)
         rest = iter(addresses)
         while few := list(islice(rest, len(gpus))):
             yield _Together(_on_each(gpus, few, self))
@@ -154,7 +154,7 @@ class Placed:
 
 def let_go() -> None:
     """Gives the memory back that fits have kept in this process."""
-    _held.belong_to("")
+    _resident.belong_to("")
 
 
 @dataclass(frozen=True)
@@ -164,26 +164,26 @@ class _Together:
     parts: Sequence[OnGpu]
 
     def e_step(self, model: HiddenMarkov[Any]) -> Statistics:
-        gpus = [one.gpu for one in self.parts]
-        total: Statistics = pairwise_sum(_on_each(gpus, self.parts, lambda one, gpu: one.e_step(model)))
+        gpus = [part.gpu for part in self.parts]
+        total: Statistics = pairwise_sum(_on_each(gpus, self.parts, lambda part, gpu: part.e_step(model)))
         return total
 
 
-def _on_each(gpus: Sequence[int], given: Sequence[Any], function: Callable[[Any, int], Found]) -> list[Found]:
-    """`function(one, gpu)` of each that is given, in a thread for which its GPU is chosen: the calls of one wait for no other."""
+def _on_each(gpus: Sequence[int], arguments: Sequence[Any], function: Callable[[Any, int], Result]) -> list[Result]:
+    """`function(argument, gpu)` of each, in a thread for which its GPU is chosen: the calls of one wait for no other."""
 
-    def chosen(one: Any, gpu: int) -> Found:
+    def run(argument: Any, gpu: int) -> Result:
         cuda.select_device(gpu)
-        return function(one, gpu)
+        return function(argument, gpu)
 
-    if len(given) == 1:
-        return [chosen(given[0], gpus[0])]
-    with ThreadPoolExecutor(len(given), thread_name_prefix="hindcast-gpu") as pool:
-        return list(pool.map(chosen, given, gpus))
+    if len(arguments) == 1:
+        return [run(arguments[0], gpus[0])]
+    with ThreadPoolExecutor(len(arguments), thread_name_prefix="hindcast-gpu") as pool:
+        return list(pool.map(run, arguments, gpus))
 
 
 @dataclass
-class _Held:
+class _Resident:
     """What this process keeps on its GPUs, and of which fit that is."""
 
     fit: str = ""
@@ -196,10 +196,10 @@ class _Held:
             self.fit = fit
 
     def bytes_on(self, gpu: int) -> int:
-        return sum(one.bytes for (where, _), one in list(self.sequences.items()) if where == gpu)
+        return sum(sequences.bytes for (where, _), sequences in list(self.sequences.items()) if where == gpu)
 
 
-_held = _Held()
+_resident = _Resident()
 
 
 def _gpus_of_task() -> list[int]:
@@ -211,10 +211,10 @@ def _gpus_of_task() -> list[int]:
 
 
 def _numbered(uuid: str) -> int:
-    found = [str(gpu.uuid) for gpu in cuda.gpus]
-    if uuid not in found:
-        raise InputError(f"GPU {uuid}, which Spark gave a task, is none of those that numba sees: {', '.join(found)}")
-    return found.index(uuid)
+    uuids = [str(gpu.uuid) for gpu in cuda.gpus]
+    if uuid not in uuids:
+        raise InputError(f"GPU {uuid}, which Spark gave a task, is none of those that numba sees: {', '.join(uuids)}")
+    return uuids.index(uuid)
 
 
 @dataclass(frozen=True)
@@ -228,8 +228,8 @@ class _OnExecutors:
         placed = self.placed
         with described(self.rdd.context, description), workers_apart(self.rdd.context, placed.fit):
             on_gpus = self.rdd.mapPartitions(lambda addresses: task(placed.on_all(addresses, _gpus_of_task())))
-            found: list[Any] = on_gpus.collect()
-        return found
+            results: list[Any] = on_gpus.collect()
+        return results
 
     def release(self) -> None:
         """Workers that no task comes to any more, Spark ends after a minute."""

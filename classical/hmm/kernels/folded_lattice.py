@@ -103,7 +103,7 @@ def backward(
     largest: Any = None,
 ) -> None:
     """As `lattice.backward`; of `weights` (LANES,) the first is the sequence's. All of `largest` (LANES,) is the same."""
-    K, one = b.shape[1], np.ones(1 + ROWS)
+    K, ones = b.shape[1], np.ones(1 + ROWS)
     matrix, products, density, a, w, beta = _matrix(transition.T, 0.0), _products(K), _rows(K), _rows(K), _rows(K), _rows(K)
     before, runs, vectors, after = np.ones(2 + ROWS), _runs(lengths), a.shape[1], 0
     if largest is not None:
@@ -131,7 +131,7 @@ def backward(
         for row in range(1, steps + 1):
             for vector in range(vectors):
                 store(a, (row, vector), load(a, (row, vector)) * load(beta, (row, vector)))
-        _turn_back(a, one, lane, begin, steps, alpha)
+        _turn_back(a, ones, lane, begin, steps, alpha)
     starts += alpha[0, :, 0]
     xi += products.reshape(K + 1, -1)[:K, :K] * transition
 
@@ -149,17 +149,17 @@ def _retreat(beta: Any, w: Any, before: Any, density: Any, matrix: Any, steps: A
 @njit(cache=True, nogil=True)
 def _largest(beta: Any, counts: Any, first: Any, steps: Any) -> Any:
     """Of the rows of beta from step `first` on, times `counts`; see `lattice.backward`."""
-    numbers, found, K = beta.reshape(len(beta), -1), 0.0, counts.shape[1]
+    numbers, largest, K = beta.reshape(len(beta), -1), 0.0, counts.shape[1]
     for row in range(1, steps + 1):
         for k in range(K):
-            found = max(found, numbers[row, k] * counts[min(first + row - 1, K), k])
-    return found
+            largest = max(largest, numbers[row, k] * counts[min(first + row - 1, K), k])
+    return largest
 
 
 @njit(cache=True, nogil=True, fastmath=FAST)
 def viterbi(log_b: Any, lengths: Any, log_start: Any, log_transition: Any, delta: Any, path: Any, log_probability: Any) -> None:
     """As `lattice.viterbi`; `log_probability` (LANES,) is the path's in the first place, and 0 in the others."""
-    K, one, end = log_b.shape[1], np.ones(1 + ROWS), 0
+    K, ones, end = log_b.shape[1], np.ones(1 + ROWS), 0
     matrix, density, rows = _matrix(log_transition, -np.inf), _rows(K), _rows(K)
     numbers = rows.reshape(len(rows), -1)
     numbers[:] = -np.inf
@@ -173,7 +173,7 @@ def viterbi(log_b: Any, lengths: Any, log_start: Any, log_transition: Any, delta
                 for vector in range(rows.shape[1]):
                     best = _best(numbers, row - 1, matrix, vector)
                     store(rows, (row, vector), best + load(density, (row, vector)))
-        _turn_back(rows, one, lane, begin, steps, delta)
+        _turn_back(rows, ones, lane, begin, steps, delta)
         end = steps
     path[:] = -1
     log_probability[:] = 0.0

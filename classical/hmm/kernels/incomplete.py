@@ -49,7 +49,7 @@ def incomplete_density(x: Any, observed: Any, means: Any, covars: Any, out: Any)
     K = len(means)
     for p in range(len(bounds) - 1):
         here = frames[bounds[p] : bounds[p + 1]]
-        seen = _seen(observed, here[0])
+        seen = _observed_channels(observed, here[0])
         if len(seen) == 0:
             for frame in here:
                 out[frame // LANES, :, frame % LANES] = 0.0
@@ -77,7 +77,7 @@ def incomplete_sums(x: Any, observed: Any, means: Any, covars: Any, gamma: Any, 
     states = np.arange(K)
     for p in range(len(bounds) - 1):
         here = frames[bounds[p] : bounds[p + 1]]
-        seen = _seen(observed, here[0])
+        seen = _observed_channels(observed, here[0])
         o = len(seen)
         if o == 0:
             continue
@@ -100,7 +100,7 @@ def _by_pattern(observed: Any) -> Any:
     while slots < 2 * total:
         slots *= 2
     table, examples, number = np.full(slots, -1), np.empty(total, np.int64), np.empty(total, np.int64)
-    found = 0
+    patterns = 0
     for frame in range(total):
         code = codes[frame]
         slot = np.int64((code * np.uint64(11400714819323198485) >> np.uint64(20)) & np.uint64(slots - 1))  # Knuth's hash
@@ -110,11 +110,11 @@ def _by_pattern(observed: Any) -> Any:
                 break
             slot = (slot + 1) % slots
         if table[slot] < 0:
-            table[slot] = found
-            examples[found] = frame
-            found += 1
+            table[slot] = patterns
+            examples[patterns] = frame
+            patterns += 1
         number[frame] = table[slot]
-    bounds = np.zeros(found + 1, np.int64)
+    bounds = np.zeros(patterns + 1, np.int64)
     for pattern in number:
         bounds[pattern + 1] += 1
     bounds = np.cumsum(bounds)
@@ -140,24 +140,24 @@ def _codes(observed: Any) -> Any:
 
 
 @njit(cache=True, nogil=True)
-def _alike(observed: Any, one: Any, other: Any) -> Any:
+def _alike(observed: Any, frame: Any, other: Any) -> Any:
     for c in range(observed.shape[1]):
-        if (observed[one // LANES, c, one % LANES] > 0) != (observed[other // LANES, c, other % LANES] > 0):
+        if (observed[frame // LANES, c, frame % LANES] > 0) != (observed[other // LANES, c, other % LANES] > 0):
             return False
     return True
 
 
 @njit(cache=True, nogil=True)
-def _seen(observed: Any, frame: Any) -> Any:
+def _observed_channels(observed: Any, frame: Any) -> Any:
     return np.flatnonzero(observed[frame // LANES, :, frame % LANES] > 0)
 
 
 @njit(cache=True, nogil=True)
-def _packed(source: Any, frames: Any, chosen: Any) -> Any:
-    """The `chosen` numbers of each of the `frames`, LANES frames side by side; 0 after the last frame."""
-    packed = np.zeros(((len(frames) + LANES - 1) // LANES, len(chosen), LANES))
+def _packed(source: Any, frames: Any, rows: Any) -> Any:
+    """The `rows` of each of the `frames`, LANES frames side by side; 0 after the last frame."""
+    packed = np.zeros(((len(frames) + LANES - 1) // LANES, len(rows), LANES))
     for n, frame in enumerate(frames):
-        for i, c in enumerate(chosen):
+        for i, c in enumerate(rows):
             packed[n // LANES, i, n % LANES] = source[frame // LANES, c, frame % LANES]
     return packed
 

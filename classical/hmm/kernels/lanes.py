@@ -83,7 +83,7 @@ class Group:
         section = np.searchsorted(self.begins, step, side="right") - 1
         return (step - self.begins[section])[:, None] < self.lengths.reshape(-1, LANES)[section]
 
-    def named(self, step: int, lane: int) -> str:
+    def label(self, step: int, lane: int) -> str:
         """Which step of which sequence is there, in words."""
         section = int(np.searchsorted(self.begins, step, side="right")) - 1
         place = section * LANES + lane
@@ -172,14 +172,17 @@ class _Packer:
     def __init__(self, spans: Spans, order: int, centre: np.ndarray) -> None:
         spans = spans.after_history(order)
         self.sequences = int((spans.lengths > 0).sum())
-        chosen = np.argsort(-spans.lengths, kind="stable")[: self.sequences]
+        order_of_length = np.argsort(-spans.lengths, kind="stable")[: self.sequences]
         weight = np.ones(len(spans.row)) if spans.weight is None else spans.weight.astype(np.float64)
         self.members, self.weights, self.lengths = (
-            _padded(chosen, -1, LANES),
-            _padded(weight[chosen], 0, LANES),
-            _padded(spans.lengths[chosen], 0, LANES),
+            _padded(order_of_length, -1, LANES),
+            _padded(weight[order_of_length], 0, LANES),
+            _padded(spans.lengths[order_of_length], 0, LANES),
         )
-        self.row, self.start = _padded(spans.row[chosen], 0, LANES), _padded(spans.start[chosen] - order, 0, LANES)
+        self.row, self.start = (
+            _padded(spans.row[order_of_length], 0, LANES),
+            _padded(spans.start[order_of_length] - order, 0, LANES),
+        )
         self.order, self.centre, self.nothing = order, np.asarray(centre, np.float64), np.zeros(len(centre))
         self.readings, self.seen = _flat(spans.values), None if spans.observed is None else _flat(spans.observed)
         self.values, self.observed = np.empty((2, 0, len(centre), LANES))

@@ -53,11 +53,11 @@ def forward(
     for section, begin in enumerate(begins):
         lanes = slice(section * LANES, (section + 1) * LANES)
         steps = slice(begin, begin + lengths[lanes.start])
-        given, out = (lengths[lanes], entry, transition, columns), (alpha[steps], scale[steps], log_likelihood[lanes])
+        arguments, out = (lengths[lanes], entry, transition, columns), (alpha[steps], scale[steps], log_likelihood[lanes])
         if peaks is None:
-            rescued[lanes] = forward_of_section(b[steps], None, *given, *out)
+            rescued[lanes] = forward_of_section(b[steps], None, *arguments, *out)
         else:
-            rescued[lanes] = forward_of_section(b[steps], peaks[steps], *given, *out)
+            rescued[lanes] = forward_of_section(b[steps], peaks[steps], *arguments, *out)
     return rescued
 
 
@@ -91,11 +91,11 @@ def backward(
         steps = slice(begin, begin + lengths[lanes.start])
         for v in range(LANES):
             last[:, v] = weights[lanes.start + v] * scale[begin + max(lengths[lanes.start + v] - 1, 0), v]
-        given = b[steps], lengths[lanes], last, columns, alpha[steps], scale[steps], xi_lanes
+        arguments = b[steps], lengths[lanes], last, columns, alpha[steps], scale[steps], xi_lanes
         if largest is None:
-            backward_of_section(*given, None, None)
+            backward_of_section(*arguments, None, None)
         else:
-            backward_of_section(*given, counts, largest[lanes])
+            backward_of_section(*arguments, counts, largest[lanes])
         for k in range(K):
             starts[k] += alpha[begin, k].sum()
     xi += xi_lanes.sum(axis=2) * transition
@@ -243,11 +243,11 @@ def backward_of_section(
                 store(beta, (row + 1, r), at_r)
                 store(beta, (row + 1, s), at_s)
         if largest is not None:
-            found = load(largest, (0,))
+            maximum = load(largest, (0,))
             for row in range(rows):
                 for k in range(K):
-                    found = larger(load(beta, (row, k)) * number(counts, (min(end - row, K), k)), found)
-            store(largest, (0,), found)
+                    maximum = larger(load(beta, (row, k)) * number(counts, (min(end - row, K), k)), maximum)
+            store(largest, (0,), maximum)
         _add_products(alpha, w, end, rows if end - rows >= 0 else rows - 1, xi)
         for row in range(rows):
             for k in range(K):
@@ -347,7 +347,7 @@ def _best(x: Any, t: Any, columns: Any) -> Any:
 def _walk_back(delta: Any, lengths: Any, into: Any, path: Any, log_probability: Any) -> None:
     """From the end of every lane, the first of the states that were best to come from. Branches would be guessed wrong."""
     T, K, numbers = delta.shape[0], delta.shape[1], into.ravel()
-    row, ahead, found = np.full(LANES, np.uint64(K * K)), np.empty((K, LANES)), np.empty((2, LANES))
+    row, ahead, likeliest = np.full(LANES, np.uint64(K * K)), np.empty((K, LANES)), np.empty((2, LANES))
     log_probability[:] = 0.0
     for t in range(T - 1, -1, -1):
         for i in range(np.uint64(K)):
@@ -358,14 +358,14 @@ def _walk_back(delta: Any, lengths: Any, into: Any, path: Any, log_probability: 
             candidate = load(delta, (t, i)) + load(ahead, (i,))
             which = where_larger(candidate, best, splat(float(i)), which)
             best = larger(candidate, best)
-        store(found, (0,), which)
-        store(found, (1,), best)
+        store(likeliest, (0,), which)
+        store(likeliest, (1,), best)
         for v in range(LANES):
             if t < lengths[v]:
-                path[t, v] = int(found[0, v])
+                path[t, v] = int(likeliest[0, v])
                 row[v] = np.uint64(path[t, v] * K)
                 if t == lengths[v] - 1:
-                    log_probability[v] = found[1, v]
+                    log_probability[v] = likeliest[1, v]
 
 
 @njit(cache=True, nogil=True)

@@ -75,15 +75,15 @@ def decode_stretch(
     spans = owned(block).after_history(model.emission.order)
     begin = int(spans.start[row])
     stop = min(int(spans.stop[row]), begin + steps)
-    one = Spans(spans.values, spans.observed, *(np.array([value]) for value in (row, 0, begin, stop)))
-    _, path = next(next(group.each(path)) for group, path, _ in decoded(model, one))
+    span = Spans(spans.values, spans.observed, *(np.array([value]) for value in (row, 0, begin, stop)))
+    _, path = next(next(group.each(path)) for group, path, _ in decoded(model, span))
     centre, scale = dataset.scaling.of(block.series[[row]])
-    drawn = [dataset.channels.index(name) for name in names]
+    columns = [dataset.channels.index(name) for name in names]
     return Stretch(
         series=str(block.series[row]),
         times=block.start[row] + np.arange(begin, stop) * np.timedelta64(dataset.step_micros, "us"),
         channels=names,
-        values=(block.values[row, begin:stop] * scale + centre)[:, drawn],
+        values=(block.values[row, begin:stop] * scale + centre)[:, columns],
         state=path.astype(np.int64),
     )
 

@@ -98,7 +98,7 @@ def test_gpus_fit_what_processors_fit(spark: SparkSession, tmp_path: Path) -> No
     for name, array in arrays(expected).items():
         np.testing.assert_allclose(arrays(found)[name], array, rtol=1e-8, atol=1e-10, err_msg=name)
     assert found.monitor_.notes == expected.monitor_.notes
-    assert not placing._held.sequences
+    assert not placing._resident.sequences
 
 
 def test_processors_take_what_gpus_have_no_kernels_for(dataset: SequenceDataset) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hindcast.classical import hmm
-from hindcast.classical.hmm.data.sequences import sequences_of, some
+from hindcast.classical.hmm.data.sequences import sequences_of, subset
 from hindcast.classical.hmm.emissions.covariances import KINDS
 from hindcast.classical.hmm.forecast import HmmForecaster
 from hindcast.classical.hmm.from_settings import estimator_of
@@ -92,7 +92,7 @@ def test_any_order_and_any_partitioning_of_sequences_say_the_same(case: Case) ->
     model, spans = case.begun().parameters_, spans_of(case, case.readings)
     expected = model.e_step(spans)
     for parts in ([[3, 1, 0, 2]], [[2], [0, 3], [1]], [[0], [1], [2], [3]]):
-        found = reduce(operator.add, (model.e_step(some(spans, np.array(part))) for part in parts))
+        found = reduce(operator.add, (model.e_step(subset(spans, np.array(part))) for part in parts))
         assert_equal(found, expected, rtol=1e-10, atol=1e-10)
 
 

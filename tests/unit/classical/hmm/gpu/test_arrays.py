@@ -24,7 +24,7 @@ def fitted(make: Any, **how: Any) -> Any:
 @pytest.mark.parametrize(
     ("make", "kept", "sent"),
     [
-        (lambda **how: hmm.GaussianHMM(2, **how), placing.KEPT, 1),
+        (lambda **how: hmm.GaussianHMM(2, **how), placing.RESIDENT_SHARE, 1),
         (lambda **how: hmm.AutoregressiveHMM(2, 1, **how), -1.0, 1 + 2),  # the simulated one's memory has no end
     ],
     ids=["kept", "sent each time"],
@@ -32,7 +32,7 @@ def fitted(make: Any, **how: Any) -> Any:
 def test_gpus_fit_arrays_as_processors_do(make: Any, kept: float, sent: int, monkeypatch: pytest.MonkeyPatch) -> None:
     laid: list[int] = []
     lay_out = e_step.lay_out
-    monkeypatch.setattr(placing, "KEPT", kept)
+    monkeypatch.setattr(placing, "RESIDENT_SHARE", kept)
     monkeypatch.setattr(e_step, "lay_out", lambda spans, order: laid.append(1) or lay_out(spans, order))
     found, expected = fitted(make, gpus=True), fitted(make)
     with training(X, LENGTHS, check=make()._check) as given:

@@ -236,7 +236,7 @@ def test_each_sequence_is_in_one_place_whole_less_the_centre() -> None:
             assert sequence not in found
             found[sequence] = part.copy()
         lane = int(np.flatnonzero(group.inside[-1])[0])
-        assert group.named(group.steps - 1, lane).startswith(f"sequence {group.members[-LANES + lane]}, step ")
+        assert group.label(group.steps - 1, lane).startswith(f"sequence {group.members[-LANES + lane]}, step ")
     assert sorted(found) == [sequence for sequence, length in enumerate(lengths) if length]
     for sequence, part in found.items():
         np.testing.assert_array_equal(part, values[spans.start[sequence] : spans.stop[sequence]] - centre)
