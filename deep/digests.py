@@ -1,4 +1,4 @@
-"""What names weights."""
+"""Digests by which weights are identified."""
 
 from __future__ import annotations
 

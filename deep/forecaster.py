@@ -1,4 +1,4 @@
-"""A trained network that forecasts: made from what training gives, saved as a folder, and loaded from one."""
+"""A trained network as a forecaster: made from the result of a training, saved as a folder, and loaded from one."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class LstmForecaster:
         return self.card.parameters
 
     def forecast(self, given: Given) -> Forecast:
-        """What the network's head tells, float32, scaled as what is given.
+        """The forecast of the network's head, float32, in the scaling of the windows.
 
-        Raises InputError where the context, or what stands beside it, has another shape than in the model's own windows.
+        Raises InputError where the context, the covariates or the attributes have another shape than in the model's own windows.
         """
         return head_of(self.settings).forecast(self.raw(self._checked(given)))
 
     def raw(self, given: Given) -> np.ndarray:
-        """What the network says: the head's parameters, (windows, horizon, channels, outputs)."""
+        """The output of the network: the head's parameters, (windows, horizon, channels, outputs)."""
         arrays = self.inputs.arrays(given)
         size = max(1, SEQUENCES_A_CALL // self.inputs.channels)
         slices = [slice(first, first + size) for first in range(0, len(given.context), size)]
@@ -65,7 +65,7 @@ class LstmForecaster:
 
     @property
     def settings(self) -> LstmSettings:
-        """Those that acted."""
+        """The settings that the network was trained with."""
         return self.card.part.settings
 
     @property
@@ -107,12 +107,12 @@ class LstmForecaster:
 
 @dataclass(frozen=True)
 class SeriesForecaster(LstmForecaster):
-    """One network, and for every series the weights of its own model: each window is forecast with those of its series."""
+    """One network, and weights for each series: every window is forecast with the weights of its own series."""
 
     models: Models
 
     def raw(self, given: Given) -> np.ndarray:
-        """Raises InputError, naming it, where a series has no model."""
+        """As `LstmForecaster.raw`. Raises InputError, with the name of the series, where a series has no model."""
         names, which = np.unique(given.series, return_inverse=True)
         keys = np.array([self.models.key_of(str(name)) for name in names], object)[which]
         result = self._empty(len(keys))
@@ -158,7 +158,7 @@ def load(folder: str | Path) -> LstmForecaster:
 def forecaster_of(
     trained: Trained, dataset: SequenceDataset, seconds: float | None = None, cpu_seconds: float | None = None
 ) -> LstmForecaster:
-    """Of what training on `dataset` gave. `seconds` and `cpu_seconds`: of the whole fit, where that is more than the training."""
+    """The forecaster of a training on `dataset`. `seconds` and `cpu_seconds`: of the whole fit; of the training by default."""
     network = build(trained.settings, trained.inputs)
     network.set_weights(list(trained.weights))
     settings = trained.settings

@@ -1,7 +1,7 @@
-"""What is forecast of every step and channel: its parameters, how wrong they are, and the forecast that they make.
+"""Heads: what a network forecasts of every step and channel, as parameters, with their loss and the forecast they make.
 
-A head turns what a network says of a standardised window into parameters in the dataset's scaling, (batch, horizon, channels,
-outputs), which is what the whole model returns. Losses are of one target each, so that they can be weighted and added up.
+A head turns the output of a network for a standardised window into parameters in the dataset's scaling, (batch, horizon,
+channels, outputs): the output of the whole model. Losses are of one target each, so that they can be weighted and added up.
 """
 
 from __future__ import annotations
@@ -26,7 +26,11 @@ LEAST_DOF = 2.0
 
 
 class Head(Protocol):
-    """outputs: numbers for each step and channel; location: which of them says where the distribution lies."""
+    """A kind of forecast.
+
+    outputs     how many parameters each step and channel has
+    location    the number of the parameter that is the location of the distribution
+    """
 
     @property
     def outputs(self) -> int: ...
@@ -35,24 +39,27 @@ class Head(Protocol):
     def location(self) -> int: ...
 
     def parameters(self, raw: Any, centre: Any, scale: Any) -> Any:
-        """`raw` (batch, horizon, channels, outputs) of a window that was standardised by `centre` and `scale` (batch, 1,
-        channels) -> the same shape, in the dataset's scaling."""
+        """Parameters in the dataset's scaling, (batch, horizon, channels, outputs).
+
+        raw             the same shape: the output of the network for windows that were standardised
+        centre, scale   (batch, 1, channels): by these
+        """
         ...
 
     def loss(self, target: Any, parameters: Any) -> Any:
-        """Of each target, from `target` (batch, …, horizon, channels) and `parameters` (batch, …, horizon, channels, outputs)."""
+        """The loss of each target, the shape of `target` (batch, …, horizon, channels); `parameters` have outputs behind that."""
         ...
 
     def together(self, parameters: Any) -> Any:
-        """What several networks say, (batch, members, horizon, channels, outputs), as if one said it: without the members."""
+        """Parameters of several networks, (batch, members, horizon, channels, outputs), combined: without the members."""
         ...
 
     def moved(self, parameters: Any, by: Any) -> Any:
-        """The same distribution, `by` (batch, horizon, channels) further up."""
+        """Parameters of the same distribution, shifted up by `by` (batch, horizon, channels)."""
         ...
 
     def forecast(self, parameters: np.ndarray) -> Forecast:
-        """From (windows, horizon, channels, outputs)."""
+        """The forecast of parameters (windows, horizon, channels, outputs)."""
         ...
 
 
@@ -69,7 +76,7 @@ def head_of(settings: LstmSettings) -> Head:
 
 
 class Located:
-    """Heads of which the first parameter alone says where the distribution lies."""
+    """Heads whose first parameter is the location, and whose others do not depend on it."""
 
     outputs: ClassVar[int]
     location: ClassVar[int] = 0
@@ -80,7 +87,7 @@ class Located:
 
 @dataclass(frozen=True)
 class Point(Located):
-    """One number. Its loss decides what that is: "mse" the mean, "mae" the median, "huber" (1964) something between."""
+    """One number: with the loss "mse" the mean, with "mae" the median, with "huber" (1964) a value between the two."""
 
     kind: str = "mse"
     delta: float = 1.0
@@ -157,7 +164,7 @@ class Student(Located):
 
 @dataclass(frozen=True)
 class QuantileHead:
-    """Quantiles that never cross: the median, and what each one further out is away from the one before it.
+    """Quantiles that never cross: the network gives the median, and the distance of each quantile from its inner neighbour.
 
     The loss is twice the pinball loss (Koenker and Bassett 1978), averaged over the levels: with many of them the continuous
     ranked probability score.

@@ -1,4 +1,4 @@
-"""What a network is told of a window: named arrays, the same ones in training and in forecasting."""
+"""The inputs of a network for a window: named arrays, the same ones in training and in forecasting."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ from hindcast.prep.errors import InputError
 
 
 class Feature(BaseModel):
-    """A column beside the channels. `words`: how many a category has in training, each an input of 0 or 1; 0 for a number, of
-    which `centre` is subtracted before it is divided by `scale`."""
+    """A covariate or an attribute.
+
+    words           of a category: how many words it has in training, each an input of 0 or 1; 0 for a number
+    centre, scale   of a number: `centre` is subtracted from it, and the rest divided by `scale`
+    """
 
     model_config = ConfigDict(frozen=True)
     words: int = 0
@@ -35,7 +38,7 @@ class Inputs(BaseModel):
     covariates  of the context's steps
     known       of the horizon's steps: those covariates whose future is known
     attributes  of the series
-    series      names of series that are told apart: what is another one has number 0
+    series      names of the series that are told apart, numbered from 1 on; any other series has number 0
     mask        whether the observed mask is an input
     """
 
@@ -51,7 +54,7 @@ class Inputs(BaseModel):
     series: tuple[str, ...] = ()
 
     def shapes(self) -> dict[str, tuple[tuple[int, ...], str]]:
-        """Of each input, a window's shape and the dtype."""
+        """The shape of each input for one window, and its dtype."""
         widths = {name: sum(feature.width for feature in getattr(self, name)) for name in ("covariates", "known", "attributes")}
         shapes: dict[str, tuple[tuple[int, ...], str]] = {"context": ((self.context, self.channels), "float32")}
         if self.mask:
@@ -64,7 +67,7 @@ class Inputs(BaseModel):
         return shapes
 
     def arrays(self, given: Given) -> dict[str, np.ndarray]:
-        """Of some windows, (windows, *shape). Covariates and attributes that are missing are 0: of numbers, their mean."""
+        """The inputs of windows, each (windows, *shape). A missing covariate or attribute is 0: of a number, that is its mean."""
         arrays = {"context": given.context.astype(np.float32, copy=False)}
         if self.mask:
             arrays["observed"] = given.observed.astype(np.float32)
@@ -82,16 +85,16 @@ class Inputs(BaseModel):
 
 
 class HasBlocks(Protocol):
-    """Of the training rows, in blocks: at least their series and attributes."""
+    """Training rows in blocks, which have at least `series` and `attributes`."""
 
     @property
     def blocks(self) -> Sequence[Any]: ...
 
 
 def inputs_of(dataset: SequenceDataset, training: HasBlocks, settings: LstmSettings) -> Inputs:
-    """What a network of these settings is told of this dataset's windows: a function of the training split alone.
+    """The inputs of a network of these settings for windows of this dataset: a function of the training split alone.
 
-    Raises InputError where windows are to be mixed that are not of channels alone.
+    Raises InputError where the settings mix windows, and the windows have covariates or attributes.
     """
     layout, manifest = dataset.layout, dataset.manifest
     future_covariates = [column for column in manifest.covariates if column.known]
@@ -113,7 +116,7 @@ def inputs_of(dataset: SequenceDataset, training: HasBlocks, settings: LstmSetti
 
 
 def must_mix(dataset: SequenceDataset, settings: LstmSettings) -> None:
-    """Raises InputError where windows are to be mixed that are not of channels alone."""
+    """Raises InputError where the settings mix windows, and the windows have covariates or attributes."""
     beside = [*dataset.manifest.covariates, *dataset.manifest.attributes]
     if settings.mixing and settings.covariates and beside:
         raise InputError(

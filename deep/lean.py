@@ -1,4 +1,4 @@
-"""Keras imported without the libraries that it only looks for, to know their tables when it is given some."""
+"""The import of Keras without the optional libraries whose tables it would otherwise accept."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ LOOKED_FOR = ("matplotlib", "pandas", "scipy", "sklearn")
 
 
 def import_lean() -> None:
-    """Hides LOOKED_FOR from Keras while it is imported, if that is still to come; all else finds them, then and later.
+    """Hides the modules LOOKED_FOR from Keras during its import, if it is not imported yet; all other code finds them.
 
-    For processes in which nobody else uses Keras, which then takes no tables of pandas': commands, ranks, workers that train. Its
-    import, 3.8 seconds of a processor, takes 2.8.
+    Keras then accepts no tables of pandas. So this is for processes that belong to Hindcast: commands, ranks, workers that train.
+    The import of Keras, 3.8 seconds of a processor, takes 2.8.
     """
     if not any(isinstance(finder, _Hiding) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Hiding())

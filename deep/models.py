@@ -1,4 +1,4 @@
-"""The weights of many models of one network: a file each, without pickles, and an index that says whose they are.
+"""The weights of many models of one network: a file for each, without pickles, and an index of their keys.
 
 Keys are names of series or values of an attribute: they may hold anything. Files are called by numbers.
 """
@@ -23,7 +23,7 @@ MEND = "the model is damaged; fit it again"
 
 
 class Entry(BaseModel):
-    """A model: the name of its file, the SHA-256 of its weights, how many training windows it has seen, and how well it did."""
+    """A model: the file and the SHA-256 of its weights, its training windows and epochs, and its best validation loss."""
 
     model_config = ConfigDict(frozen=True)
     file: Annotated[str, Field(pattern=r"^weights-\d+\.npz$")]
@@ -35,7 +35,12 @@ class Entry(BaseModel):
 
 
 class Index(BaseModel):
-    """models: key → model; key_of: series → key; without: key, or a series without one → why there is no model."""
+    """Which series has which model.
+
+    models      key → model
+    key_of      series → key
+    without     key, or a series without a key → the reason why there is no model
+    """
 
     model_config = ConfigDict(frozen=True)
     format: Literal["hindcast-models"] = "hindcast-models"
@@ -47,13 +52,13 @@ class Index(BaseModel):
 
 @dataclass(frozen=True)
 class Models:
-    """`weights` of each key, in the order of the network's `get_weights`."""
+    """Models by their keys. `weights`: of each, in the order of the network's `get_weights`."""
 
     index: Index
     weights: Mapping[str, Sequence[np.ndarray]]
 
     def key_of(self, series: str) -> str:
-        """Whose weights forecast a series. Raises InputError, naming it, where there are none."""
+        """The key of the model that forecasts a series. Raises InputError, with the name of the series, where there is none."""
         key = self.index.key_of.get(series)
         if key is not None and key in self.index.models:
             return key
@@ -65,14 +70,17 @@ class Models:
         )
 
     def write(self, folder: Path) -> None:
-        """Into a folder that holds no models yet."""
+        """Writes weights and index into a folder that holds no models yet."""
         for key, entry in self.index.models.items():
             np.savez(folder / entry.file, **{f"{number:04d}": weight for number, weight in enumerate(self.weights[key])})
         (folder / INDEX).write_text(self.index.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def read_models(folder: Path, shapes: Sequence[tuple[int, ...]]) -> Models:
-    """Raises InputError, naming the file, where one is missing or damaged, or holds arrays of other shapes than these."""
+    """The models of a folder. `shapes`: of the network's weights.
+
+    Raises InputError, naming the file, where a file is missing or damaged, or its arrays have other shapes.
+    """
     file = folder / INDEX
     try:
         index = Index.model_validate(json.loads(file.read_text(encoding="utf-8")))

@@ -108,7 +108,7 @@ class LstmSettings(BaseModel):
 
     @property
     def member_seeds(self) -> tuple[int, ...]:
-        """Of each member: so far apart that no other seed lies between."""
+        """The seed of each member. They are so far apart that no other seed lies between."""
         return tuple(self.seed + MEMBER_APART * member for member in range(self.members))
 
     @field_validator("levels")
@@ -147,7 +147,7 @@ class LstmSettings(BaseModel):
         return self.line
 
     def windows_a_step(self, channels: int, ranks: int = 1) -> int:
-        """Windows of a step, over all ranks together."""
+        """How many windows a step takes, over all ranks together."""
         of_batch = max(1, round(self.batch / channels)) if self.network == "segment" else self.batch
         return of_batch * (ranks if self.batch_of == "rank" else 1)
 

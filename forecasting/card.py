@@ -1,4 +1,4 @@
-"""What a saved model says of itself: enough to know what it is, and whether a dataset is one that it can forecast."""
+"""The card of a saved model: what the model is, and which datasets it can forecast."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ must_be_model = holds(CARD, "a Hindcast model")
 
 
 class Part(BaseModel):
-    """What a card says that only its kind understands. Each kind has its own, with typed fields."""
+    """The part of a card that belongs to its kind. Each kind has a class of its own, with typed fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     @classmethod
     def of_version_1(cls, settings: dict[str, Any]) -> dict[str, Any]:
-        """The fields of this part, of what a card of version 1 called `settings`. Raises KeyError for one that is missing."""
+        """The fields of this part, from the `settings` of a card of version 1. Raises KeyError for a missing one."""
         raise ValueError("this kind of model has no cards of version 1")
 
     @model_validator(mode="before")
@@ -44,7 +44,7 @@ class Part(BaseModel):
 
 
 class Sequences(BaseModel):
-    """The sequences that a model was fitted on, as far as whoever asks it must know them.
+    """The sequences that a model was fitted on, as far as its forecasts depend on them.
 
     step_micros  of the grid, in microseconds
     context, horizon, lead      in steps; the lead is skipped between the two
@@ -95,10 +95,10 @@ class Sequences(BaseModel):
 
 
 class Gives(BaseModel):
-    """What a model answers with, of each step of the horizon and channel, beside what is expected.
+    """The fields that the forecasts of a model have beside the mean.
 
-    deviation   whether the predictive distribution's
-    levels      of quantiles, rising
+    deviation   whether they have the standard deviation of the predictive distribution
+    levels      of their quantiles, rising; () where they have none
     """
 
     model_config = ConfigDict(frozen=True)
@@ -113,7 +113,7 @@ class Card(BaseModel, Generic[AnyPart]):
     """`model.json` of every model folder.
 
     kind        the name of the kind of models: whose `part` this is
-    data        what it was fitted on; None where that were arrays, of which nothing is known but their numbers
+    data        the sequences that it was fitted on; None where these were arrays, whose grid and scaling are unknown
     gives       None: it forecasts nothing, such as a model of categories
     parameters  how many numbers were estimated, of `bytes` in all
     seed        that the fit drew with
@@ -141,7 +141,7 @@ class Card(BaseModel, Generic[AnyPart]):
         (folder / CARD).write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     def sequences(self, folder: Path | str) -> Sequences:
-        """What it was fitted on. Raises InputError, naming the folder, where nothing is known of that."""
+        """The sequences that the model was fitted on. Raises InputError, naming the folder, where they are unknown."""
         if self.data is None:
             raise InputError(
                 f"{folder}: was fitted on arrays, and knows no grid, windows and scaling to forecast by: fit it on a dataset"
@@ -150,7 +150,10 @@ class Card(BaseModel, Generic[AnyPart]):
 
 
 def must_forecast(card: Card[Any], folder: Path | str) -> Sequences:
-    """What the model was fitted on. Raises InputError, naming the folder, for one that forecasts nothing, or knows no dataset."""
+    """The sequences that the model was fitted on.
+
+    Raises InputError, naming the folder, where the model forecasts no numbers, or was not fitted on a dataset.
+    """
     if card.gives is None:
         raise InputError(
             f"{folder}: forecasts no numbers, as a model of categories, or of counts whose sum is not known: ask it for states"
@@ -194,7 +197,7 @@ def read_card(folder: Path) -> Card[dict[str, Any]]:
 
 
 def typed(card: Card[dict[str, Any]], kind: str, part: type[Typed], folder: Path) -> Card[Typed]:
-    """The same card with the part of this kind as what it is.
+    """The same card, with its part as an instance of `part`.
 
     Raises InputError for a card of another kind, and, naming the field, where the part is none of this kind's.
     """

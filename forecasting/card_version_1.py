@@ -8,7 +8,7 @@ HMM = "hmm"
 
 
 def of_version_1(stored: dict[str, Any], part: str) -> dict[str, Any]:
-    """The same card as one of version 2. What its `settings` are, only its kind knows: they are its part, under the name `part`.
+    """The card as one of version 2. Its `settings`, which only its kind understands, become its part, under the name `part`.
 
     Raises KeyError for a field that is missing.
     """

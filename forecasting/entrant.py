@@ -1,4 +1,4 @@
-"""What enters a comparison: a model with a name that the user gave it, or a baseline."""
+"""Entrants of a comparison: models with names that the user gave them, and baselines."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ NAME = re.compile(r"[^\W_][\w+-]{0,59}")
 
 @dataclass(frozen=True)
 class Entrant:
-    """name         the entrant's own: two models of one kind have two names
-    model        answers as the task asks
+    """A model in a comparison.
+
+    name         the entrant's own: two models of one kind have two names
+    model        has the method that the task names
     description  what it is, in words
     fit_seconds, fit_cpu_seconds    what fitting cost
     parameters   how many numbers were estimated, of `bytes` in all; None where nobody knows
@@ -36,7 +38,7 @@ class Entrant:
 
 
 def must_be_names(names: Iterable[str], reserved: Iterable[str]) -> None:
-    """Raises InputError for a name that is none, that is given twice, or that one of the `reserved` (baselines) has."""
+    """Raises InputError for a name that is not well formed, that appears twice, or that is `reserved` for a baseline."""
     baselines, earlier = set(reserved), set[str]()
     for name in names:
         if not NAME.fullmatch(name):

@@ -1,4 +1,4 @@
-"""What models take of a dataset, and what they leave aside."""
+"""The channels of a dataset that models can be fitted to, and the other columns that some models use."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hindcast.prep.errors import InputError
 NUMBERS = frozenset({"real", "count"})
 # How a channel is called, and what it holds.
 HOLDS = {"real": ("a real number", "numbers"), "count": ("a count", "counts"), "category": ("a category", "categories")}
-# Where in the settings channels are said to be of a kind.
+# The table of the settings, under readings, that names the channels of a kind.
 TABLES = {"count": "counts", "category": "categories"}
 
 
 def must_hold(dataset: SequenceDataset, kinds: Collection[str], who: str) -> None:
-    """Raises InputError where a channel is of none of these kinds. `who`: what takes no others, in words, with its verb."""
+    """Raises InputError where a channel is of none of these kinds. `who`: subject and verb of the reason in the message."""
     channels = dataset.manifest.channels
     others = [channel for channel in channels if channel.kind not in kinds]
     if not others:
@@ -42,7 +42,7 @@ def must_be_numbers(dataset: SequenceDataset) -> None:
 
 
 def exclusive_inputs(dataset: SequenceDataset, takers: Sequence[str]) -> str:
-    """In a sentence, what of the dataset these models alone look at; empty where there is nothing. Labels are no input anyway."""
+    """A sentence about the covariates and attributes of a dataset, which of all models `takers` alone use; "" without any."""
     manifest = dataset.manifest
     columns_by_use = {"covariates": manifest.covariates, "attributes": manifest.attributes}
     phrases = [f"{what} ({', '.join(column.name for column in used)})" for what, used in columns_by_use.items() if used]

@@ -1,7 +1,7 @@
-"""What a kind of models is, and what it is asked to do: a record that the package of its family owns.
+"""A kind of models as a record of its properties and verbs, which the package of the kind owns.
 
-Whoever fits, loads, compares or describes models reads these records, and knows no kind by its name. Callables import what they
-need when they are called, so that a list of kinds costs nothing.
+Code that fits, loads, compares or describes models reads these records, and knows no kind by its name. Their callables import
+what they need when they are called, so that a list of kinds costs nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Tables = Mapping[str, Any]
 
 
 class Watch(Protocol):
-    """Is told how far a fit is."""
+    """Receives the progress of a fit."""
 
     def stage(self, name: str, spark: Any = None, about: str = "") -> AbstractContextManager[None]:
         """A part of the work, as long as a `with` lasts."""
@@ -53,7 +53,7 @@ class Watch(Protocol):
 
 @dataclass(frozen=True)
 class Where:
-    """What there is to fit on.
+    """The machines to fit on.
 
     session          a Spark session: started when it is first asked for, and the same from then on
     on               of trainings by ranks: "horovod" on Spark, Spark's "partitions", or "local", this process
@@ -92,7 +92,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Takes:
-    """What models of a kind can be fitted on, as their settings have it.
+    """The inputs that models of a kind take, with these settings.
 
     channels     kinds of channels: of "real", "count", "category"
     covariates   whether they look at covariates and attributes, where there are any
@@ -104,7 +104,7 @@ class Takes:
     forecasts: bool = True
 
     def refuse(self, dataset: SequenceDataset, who: str) -> None:
-        """Raises InputError, naming the channel, where one is of another kind. `who`: in words, whose limits these are."""
+        """Raises InputError, naming the channel, where one is of another kind. `who`: the model, for the message."""
         if self.channels == NUMBERS:
             must_be_numbers(dataset)
         contents = " or ".join(plural for kind, (_, plural) in HOLDS.items() if kind in self.channels)
@@ -121,7 +121,7 @@ class Option:
 
 
 class Outcome(Protocol):
-    """How a trial of a search went: `hindcast.deep.search.trials.Outcome`."""
+    """The result of a trial of a search, as `hindcast.deep.search.trials.Outcome`."""
 
     trial: int
     losses: tuple[float, ...]
@@ -156,7 +156,7 @@ class Tuning:
 
 @dataclass(frozen=True)
 class Probe:
-    """Something that trainings may use on a machine, and why they do not; `why_not` None: they do."""
+    """A feature of a machine that trainings may use. `why_not`: why they do not use it here; None where they do."""
 
     what: str
     why_not: str | None
@@ -166,7 +166,9 @@ class Probe:
 
 @dataclass(frozen=True)
 class Kind:
-    """name        the word after `hindcast fit`, the table in the settings, the word in `model.json`
+    """A kind of models.
+
+    name        the word after `hindcast fit`, the table in the settings, the word in `model.json`
     title       in words, singular: "LSTM"; `plural` likewise
     summary     for `hindcast fit --help`
     tables      of settings, by name; the first, of the kind's own name, is its own
@@ -176,7 +178,7 @@ class Kind:
     fit         (job) -> a model with a card, or None on a rank that only helps to fit it
     save        (model, folder, overwrite)
     load        (folder) -> the model. Raises InputError, naming the file, where it is missing or damaged
-    sound       (folder, card): finds what is damaged as far as that can be found without heavy imports
+    sound       (folder, card): raises InputError for damage, as far as it can be found without heavy imports
     part        () -> the class of the kind's part of the card
     describe    (card) -> a line on the model
     sections    (entrants of the kind, dataset, what is known of simulated data) -> what the page shows of them

@@ -44,7 +44,7 @@ class Errors:
 
 
 def errors(mean: np.ndarray, target: np.ndarray, observed: np.ndarray) -> Errors:
-    """Of forecasts (windows, horizon, channels) against `target`, of the same shape; only targets that were measured count."""
+    """Errors of a forecast's mean (windows, horizon, channels) against `target`, of that shape, where it was `observed`."""
     measured = observed.astype(bool)
     difference = np.where(measured, mean.astype(np.float64) - target, 0.0)
     return Errors(measured.sum(axis=0), (difference**2).sum(axis=0), np.abs(difference).sum(axis=0))

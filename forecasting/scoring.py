@@ -1,4 +1,4 @@
-"""Asks every entrant for the same test windows, and scores what it says."""
+"""The forecasts of all entrants for the same test windows, and their scores."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Example:
-    """One test window in sensor units, and what every entrant said of it."""
+    """One test window in sensor units, and the forecast of every entrant for it."""
 
     number: int
     batch: WindowBatch
@@ -80,7 +80,7 @@ def examples(entrants: Sequence[Entrant], dataset: SequenceDataset, count: int) 
 
 
 def try_out(entrant: Entrant, dataset: SequenceDataset) -> None:
-    """Asks for a few windows of the validation split, or of the training split: a model that cannot answer shows it at once.
+    """Forecasts a few windows of the validation split, or of the training split, so that a faulty model is found at once.
 
     Raises InputError as `forecast_of` does.
     """
@@ -92,11 +92,11 @@ def try_out(entrant: Entrant, dataset: SequenceDataset) -> None:
 
 
 def forecast_of(entrant: Entrant, batch: WindowBatch, layout: Layout) -> Forecast:
-    """What an entrant says of some windows: it is handed copies, so that it sees nothing beside them, and changes nothing that
-    others see.
+    """The forecast of an entrant for the windows of a batch. It gets copies of these: it can neither see the targets nor change
+    what other entrants see.
 
-    Raises InputError where that is no Forecast or one of another shape and, of a model of the user's own, where it
-    raises, or what comes is not finite: a fitted one that has failed is listed as that.
+    Raises InputError where the answer is no Forecast, or has another shape. Of a model of the user's own also where it raises, or
+    a number is not finite; a fitted model whose numbers are not finite is listed as failed.
     """
     given = batch.given.copied()
     if entrant.card is not None:
@@ -117,7 +117,7 @@ def forecast_of(entrant: Entrant, batch: WindowBatch, layout: Layout) -> Forecas
 
 
 def in_a_line(error: BaseException) -> str:
-    """What was raised, of whatever library."""
+    """The type and the message of an exception, in one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a model. A task owns what is the same for every kind that can do it: protocol, baselines, scores, rows."""
+"""Tasks of models. A task owns what is the same for every kind that can do it: protocol, baselines, scores, rows."""
 
 from __future__ import annotations
 
@@ -31,7 +31,11 @@ class Measure:
 
 @dataclass(frozen=True)
 class Result:
-    """What a comparison came to. `rows`: of each entrant, its numbers by the keys of `measures` and more; `parts` of the page."""
+    """The result of a comparison.
+
+    rows    of each entrant, its numbers by the keys of `measures`, and more
+    parts   of the page
+    """
 
     rows: dict[str, dict[str, Any]]
     parts: Parts
@@ -39,7 +43,9 @@ class Result:
 
 @dataclass(frozen=True)
 class Task:
-    """name            the word for it
+    """A task of models.
+
+    name            the word for it
     verb            the method that a model answers with: `forecast(given) -> Forecast`
     channels        kinds of channels that it can be about
     baselines       names of those that are in every comparison
@@ -62,7 +68,7 @@ class Task:
     columns: Callable[[Gives | None], tuple[tuple[str, pa.DataType], ...]]
 
     def must_answer(self, model: Any, where: str) -> None:
-        """Raises InputError for a model without the method that is asked."""
+        """Raises InputError for a model without the method `verb`."""
         if not callable(getattr(model, self.verb, None)):
             raise InputError(
                 f"{where}: found {type(model).__name__}, which has no method {self.verb}(given): it is what a comparison asks for"

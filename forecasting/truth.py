@@ -1,4 +1,4 @@
-"""What is known of simulated data, and of no others: the regime behind every step."""
+"""The true regime of every step, which is known of simulated data alone."""
 
 from __future__ import annotations
 
@@ -16,5 +16,5 @@ class Truth:
     names: tuple[str, ...]
 
     def along(self, series: str, times: np.ndarray) -> np.ndarray:
-        """(steps,) the true regime of a series at some of the times."""
+        """(steps,) the true regime of a series at these of its times."""
         return self.regimes[series][np.searchsorted(self.times, times)]

@@ -13,11 +13,13 @@ from hindcast.prep.errors import InputError
 
 
 def forecast_values(model: Forecaster, card: Card[Any], values: np.ndarray, series: str = "") -> Forecast:
-    """What a saved model expects after each context of `values`, (context, channels) or (windows, context, channels), in the
-    units of the sensor; `series` says whose scaling is theirs, where each series has its own.
+    """The forecast of a saved model after each context, in the units of the sensor.
 
-    The forecast has a window for a single context too. Raises InputError for another number of steps or channels than the model
-    was fitted on, and for values that are missing or infinite.
+    values  (context, channels), or (windows, context, channels), in the units of the sensor
+    series  whose scaling to use, where each series has its own
+
+    A single context is one window. Raises InputError for another number of steps or channels than the model was fitted on, and
+    for values that are missing or infinite.
     """
     values, data = np.asarray(values, np.float64), card.sequences("the model")
     expected = (data.context, len(data.channels))

@@ -20,9 +20,10 @@ MEMBER = "member_{}"
 
 
 def build(settings: LstmSettings, inputs: Inputs, seed: int | None = None) -> keras.Model:
-    """{name: (batch, …)} as `Inputs` says -> (batch, horizon, channels, outputs) float32, for settings whose segment is decided.
+    """The network of settings whose segment is decided: {name: (batch, …)} as `Inputs` -> (batch, horizon, channels, outputs)
+    float32.
 
-    `seed` overrides the settings' for dropout alone (ranks drop differently); initial weights always follow the settings'.
+    `seed` replaces the settings' seed for dropout alone, so that ranks drop differently; initial weights follow the settings'.
     """
     tensors = {name: keras.Input(shape, name=name, dtype=dtype) for name, (shape, dtype) in inputs.shapes().items()}
     standard, centre, scale = Standardise(settings.normalise)(tensors["context"], tensors.get("observed"))
@@ -40,14 +41,14 @@ def build(settings: LstmSettings, inputs: Inputs, seed: int | None = None) -> ke
 
 
 def members_of(network: keras.Model, count: int) -> list[keras.Model]:
-    """The same inputs, the same weights, but what one member says, before a line has its share: (batch, horizon, channels,
-    outputs)."""
+    """Each of the `count` members as a network of its own, with the same inputs and weights -> (batch, horizon, channels,
+    outputs), before a line has its share."""
     tensors = {tensor.name: tensor for tensor in network.inputs}
     return [keras.Model(tensors, network.get_layer(MEMBER.format(number)).output) for number in range(count)]
 
 
 def body(settings: LstmSettings, inputs: Inputs, seed: int, dropout_seed: int) -> keras.layers.Layer:
-    """{name: …}, the context standardised -> (batch, horizon, channels, outputs)."""
+    """The recurrent part of one member: {name: …}, the context standardised -> (batch, horizon, channels, outputs)."""
     common: dict[str, Any] = {
         "horizon": inputs.horizon, "outputs": head_of(settings).outputs, "units": settings.units, "dropout": settings.dropout,
         "quiet": settings.skip == "linear",

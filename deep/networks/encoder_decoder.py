@@ -14,8 +14,8 @@ from hindcast.deep.networks.parts import Body, along, lstm, width_along
 class EncoderDecoder(Body):
     """LSTM layers read the context; as many more go on from their states through the horizon (Sutskever et al. 2014).
 
-    The decoder is told of each step what is known of it and which one it is, by a learnt embedding, and not what was forecast of
-    the step before: so that training and forecasting are one and the same, and an error is not fed back.
+    The inputs of the decoder at a step are its known covariates and a learnt embedding of its position. The forecast of the step
+    before is none of them: training and forecasting are the same computation, and no error is fed back.
     """
 
     def __init__(self, depth: int, **common: Any) -> None:

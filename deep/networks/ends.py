@@ -1,4 +1,4 @@
-"""The ends that all networks share: windows are standardised, a head's parameters put back, and those of several made one."""
+"""The first and last layers of all networks: windows are standardised, parameters are put back, and members are combined."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Standardise(layers.Layer):
 
 
 class OfHead(layers.Layer):
-    """Layers that compute what a head says, in float32. They keep no more of the settings than they are made from."""
+    """Layers that compute parameters of a head, in float32. They keep the settings of the head alone."""
 
     def __init__(self, settings: LstmSettings | dict[str, Any], **options: Any) -> None:
         super().__init__(**{"dtype": "float32", **options})
@@ -59,10 +59,10 @@ class OfHead(layers.Layer):
 
 @saving.register_keras_serializable(package="hindcast")
 class Answer(OfHead):
-    """What a network says of a standardised window -> parameters of the head, in the dataset's scaling and float32."""
+    """The output of a network for a standardised window -> parameters of the head, in the dataset's scaling, float32."""
 
     def call(self, raw: Any, centre: Any, scale: Any, path: Any = None) -> Any:
-        """`path` (batch, horizon, channels), where there is one, is added to where the head says that its distribution lies."""
+        """`path` (batch, horizon, channels), where there is one, is added to the location of the head's distribution."""
         raw = ops.cast(raw, "float32")
         if path is not None:
             raw = raw + ops.expand_dims(path, -1) * ops.one_hot(self.head.location, self.head.outputs)
@@ -71,9 +71,9 @@ class Answer(OfHead):
 
 @saving.register_keras_serializable(package="hindcast")
 class Together(OfHead):
-    """Parameters that members say, (batch, members, horizon, channels, outputs), as if one network said them.
+    """Parameters of members, (batch, members, horizon, channels, outputs), combined: without the members.
 
-    Where the settings give a line its share, what it says is moved that far towards `path` (batch, horizon, channels).
+    Where the settings give a line its share, the location is moved by that share towards `path` (batch, horizon, channels).
     """
 
     def call(self, members: Any, centre: Any, scale: Any, path: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""What the networks are made of."""
+"""Parts that the networks share."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ QUIET = 0.1
 
 
 class Body(layers.Layer):
-    """{name: input of a window, its context standardised} -> (batch, horizon, channels, outputs). The options of all networks.
+    """A network: {name: input of a window, its context standardised} -> (batch, horizon, channels, outputs).
 
-    quiet   whether it says next to nothing before it is trained: what it is added to is right already
+    quiet   whether its output is near 0 before it is trained, because it is added to a line that is fitted already
     """
 
     def __init__(
@@ -40,12 +40,12 @@ class Body(layers.Layer):
             self.embed_series = layers.Embedding(series + 1, series_embedding, embeddings_initializer=normal, name="series")
 
     def projection(self, width: int, seed: int) -> layers.Dense:
-        """The last layer, of so many numbers."""
+        """The last layer, with `width` outputs."""
         initial = initializers.VarianceScaling(QUIET**2, "fan_avg", "uniform", seed) if self.quiet else glorot(seed)
         return layers.Dense(width, kernel_initializer=initial, name="project")
 
     def static(self, inputs: Mapping[str, Any]) -> Any | None:
-        """What does not change along a window, (batch, width): attributes and the series' embedding."""
+        """Inputs that are the same for all steps of a window, (batch, width): attributes and the series' embedding."""
         parts = [inputs["attributes"]] if "attributes" in inputs else []
         if self.embed_series is not None:
             parts.append(self.embed_series(inputs["series"]))
@@ -61,7 +61,7 @@ class Body(layers.Layer):
 
 
 def along(inputs: Mapping[str, Any], static: Any | None, steps: int, dtype: str) -> Any:
-    """All that is known of each step of the context, (batch, steps, width): values, mask, covariates, and what never changes."""
+    """The inputs of each step of the context, (batch, steps, width): values, mask, covariates, and the `static` inputs."""
     parts = [ops.cast(inputs[name], dtype) for name in ("context", "observed", "covariates") if name in inputs]
     if static is not None:
         parts.append(ops.repeat(ops.expand_dims(static, 1), steps, axis=1))

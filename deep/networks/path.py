@@ -1,4 +1,4 @@
-"""The straight way from a context to its horizon, which an LSTM may go beside."""
+"""A linear path from the context to the horizon, beside an LSTM."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from hindcast.prep.dataset.windows import Windows
 class LinearPath(layers.Layer):
     """(batch, context, channels), the last value subtracted -> (batch, horizon, channels): a linear function that channels share.
 
-    It is not trained: `closed_form` gives its weights (context + 1, horizon), the last row the intercept. What is left for an
-    LSTM beside it to learn is what a straight line cannot say; where there is nothing of the kind, its forecast stays the line's.
+    It is not trained: `closed_form` gives its weights (context + 1, horizon), the last row the intercept. An LSTM beside it
+    learns what is not linear; where nothing is, the forecast stays that of the line.
     """
 
     def __init__(self, horizon: int, **options: Any) -> None:
@@ -35,5 +35,5 @@ class LinearPath(layers.Layer):
 
 
 def closed_form(windows: Windows, ridge: float) -> np.ndarray:
-    """(context + 1, horizon) float32: what the linear baseline fits, with a ridge; 0 for a step that no window measured."""
+    """(context + 1, horizon) float32: weights of the linear baseline, with a ridge; 0 for a step that no window measured."""
     return least_squares(windows.rows(), windows.layout, ridge).weights

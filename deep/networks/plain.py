@@ -12,8 +12,10 @@ from hindcast.deep.networks.parts import Body, along, glorot, lstm, width_along
 
 @saving.register_keras_serializable(package="hindcast")
 class PlainLstm(Body):
-    """LSTM layers over the steps of all channels (Hochreiter and Schmidhuber 1997); one dense layer gives the whole horizon, and
-    another adds what covariates that are known of a step of it say of that step."""
+    """LSTM layers over the steps of all channels (Hochreiter and Schmidhuber 1997); one dense layer gives the whole horizon.
+
+    Another dense layer adds, to each step of the horizon, a function of the covariates that are known of that step.
+    """
 
     def __init__(self, depth: int, **common: Any) -> None:
         super().__init__(**common)

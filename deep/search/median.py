@@ -1,12 +1,12 @@
 """Median stopping (Golovin et al. 2017, "Google Vizier", section 3.2), as a function of the trials' losses alone.
 
-A trial is stopped after an epoch if its best loss so far is worse than the median of what the trials before it had come to: the
-means of their losses up to that epoch, of those that came so far and of those that are complete. For trials that run one after
-another this is Vizier's rule.
+A trial is stopped after an epoch if its best loss so far is worse than the median over the trials before it. Of each of these the
+mean of its losses up to that epoch counts, if it came so far or is complete. For trials that run one after another this is
+Vizier's rule.
 
-Trials that run side by side get the same verdicts, whichever of them is quicker. Where a trial before is not as far yet, this one
-is stopped at once if no loss that may still come can save it, and goes on otherwise, without waiting; the verdict on that epoch
-follows when it is certain, and epochs past it do not count.
+Trials that run side by side get the same verdicts, whichever of them is quicker. Where an earlier trial has not reached the epoch
+yet, the later one does not wait: it is stopped at once if no loss that may still come can save it, and goes on otherwise. The
+verdict on that epoch follows when it is certain; if it is to stop, the epochs after it do not count.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LEAST_OTHERS = 2
 
 @dataclass
 class Course:
-    """What is known of one trial.
+    """The progress of one trial.
 
     losses   of its epochs, validation
     ended    no more of them will come; `complete`: because it had come to its own end
@@ -67,7 +67,7 @@ class Race:
         self.courses, self._lock = [Course(epochs) for epochs in self.epochs], threading.Lock()
 
     def report(self, trial: int, losses: Sequence[float]) -> bool:
-        """Takes all losses of a trial so far; whether it is to stop."""
+        """Records all losses of a trial so far. Returns whether the trial is to stop."""
         with self._lock:
             course = self.courses[trial]
             if len(losses) > len(course.losses):

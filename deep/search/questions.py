@@ -1,11 +1,10 @@
-"""A trial asks the driver, after each epoch, whether it is to go on: one connection, one line each way, and both are signed.
+"""The question of a trial to the driver, after each epoch, whether it is to go on: a signed line each way on one connection.
 
     {"trial": 3, "losses": [0.52, 0.48], "end": "", "nonce": …}⇥HMAC-SHA256 of that⏎
     go⇥HMAC-SHA256 of "go" and the question⏎              or "stop"
 
-The last question says how the trial ended, "complete" or "failed". The token that signs does not travel. Each question says all
-that those before it said, so one that was lost does no harm. Every wait has a limit, at either end: a trial that gets no answer
-goes on.
+The last question says how the trial ended, "complete" or "failed". The token that signs does not travel. Each question holds all
+losses so far, so a lost one does no harm. Every wait has a limit, at either end: a trial that gets no answer goes on.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ ENDS = ("", "complete", "failed")
 
 
 def ask(address: Address, trial: int, losses: Sequence[float], end: str = "", seconds: float = ANSWER_SECONDS) -> bool | None:
-    """Whether the trial is to stop; None where there is no answer of the driver's after some seconds. `end`: one of ENDS."""
+    """Whether the trial is to stop; None where the driver has not answered within `seconds`. `end`: one of ENDS."""
     until = time.monotonic() + seconds
     question = json.dumps({"trial": trial, "losses": list(losses), "end": end, "nonce": secrets.token_hex(16)}).encode()
     try:
@@ -71,7 +70,8 @@ class Desk:
         self._server.stop()
 
     def answer(self, line: bytes) -> bytes | None:
-        """The answer to a question; None to what is none. Raises ValueError, KeyError, TypeError for nonsense that is signed."""
+        """The answer to a line; None where it is no signed question. Raises ValueError, KeyError or TypeError where a signed
+        question has other contents than these."""
         question, _, mark = line.removesuffix(b"\n").rpartition(b"\t")
         if not line.endswith(b"\n") or not hmac.compare_digest(mark, _mark(self.address.token, question)):
             return None

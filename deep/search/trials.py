@@ -1,7 +1,7 @@
 """A search over settings: one training for each, side by side as Spark tasks, the hopeless ones stopped early.
 
 A trial is trained in a task by one process with one TensorFlow thread, on the training split, and judged by its validation loss.
-Tasks are given the dataset without its test split: they know of no file of it.
+Tasks get the dataset without its test split, whose files they cannot find.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ OnReport = Callable[[int, Sequence[float]], None]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial went.
+    """The result of a trial.
 
     losses   validation losses of the epochs that count
     epochs   how many were trained: of a trial that was stopped, some may not count
@@ -54,7 +54,7 @@ class Outcome:
 
     @property
     def loss(self) -> float:
-        """The best one; infinite where the trial is no candidate."""
+        """The smallest loss; infinite where the trial failed."""
         return math.inf if self.ended == "failed" else min(self.losses, default=math.inf)
 
 
@@ -65,7 +65,7 @@ def search(
     grace: int = 1,
     on_report: OnReport | None = None,
 ) -> list[Outcome]:
-    """Trains each of `trials`, a Spark task each; how they went, in the same order.
+    """Trains each of `trials` in a Spark task of its own. Returns their outcomes, in the same order.
 
     After `grace` epochs or later a trial may be stopped as search/median.py says. Which ones are, and after which epoch, is a
     function of the losses: not of how many run at once, nor of which is quicker. `on_report(trial, losses)` is called after each
@@ -111,7 +111,7 @@ def must_be_searchable(dataset: SequenceDataset, trials: Sequence[LstmSettings])
 
 
 def run_trial(trial: int, settings: LstmSettings, dataset: SequenceDataset, address: Address) -> Outcome:
-    """In a task. What it raises is the task's failure, and not the trial's: Spark repeats it, to the same losses."""
+    """One trial, in a Spark task. An exception is the failure of the task, not of the trial: Spark repeats the task."""
     outcome = _trained(trial, settings, dataset, address)
     if outcome.ended != "median":  # of that the driver knows
         ask(address, trial, outcome.losses, "complete" if outcome.ended in COMPLETE else "failed")

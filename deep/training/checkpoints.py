@@ -22,8 +22,9 @@ FORMAT = "hindcast-training-1"
 
 @dataclass
 class State:
-    """epoch (from 1) and how many of its steps are done; everything else as it was after them.
+    """A training after some steps.
 
+    epoch, step         the epoch (from 1), and how many of its steps are done
     weights, optimiser  arrays of the network and of its optimiser, in their own order
     best                the weights with the least validation loss so far, if an epoch has ended
     total, count        sums of the epoch's losses and of the targets that they are of
@@ -48,7 +49,7 @@ class State:
         return self.epoch <= settings.epochs and self.waited < settings.patience
 
     def end_epoch(self, record: dict[str, float], weights: list[np.ndarray]) -> None:
-        """Goes over to the next epoch. `weights` are kept if `record` says that they are the best, or nothing of validation."""
+        """Goes over to the next epoch. `weights` become the best if `record` has the least validation loss so far, or none."""
         best = min((past["validation_loss"] for past in self.history if "validation_loss" in past), default=math.inf)
         if record.get("validation_loss", -math.inf) < best:
             self.best, self.waited = weights, 0
@@ -59,13 +60,13 @@ class State:
 
     @property
     def best_epoch(self) -> int:
-        """Whose weights `best` are, of those that have ended."""
+        """The epoch whose weights `best` are."""
         if "validation_loss" not in self.history[-1]:
             return len(self.history)
         return 1 + int(np.argmin([record["validation_loss"] for record in self.history]))
 
     def to_bytes(self, of: dict[str, Any]) -> bytes:
-        """An .npz file, of arrays alone. `of`: what was trained on what, so that nothing else goes on from it."""
+        """The state as an .npz file, of arrays alone. `of`: the identity of the training, which alone may go on from it."""
         numbers = {name: getattr(self, name) for name in ("epoch", "step", "total", "count", "history", "waited", "dropout")}
         header = json.dumps({"format": FORMAT, "of": of, **numbers}).encode()
         arrays = {f"{name}_{i:04d}": array for name in LISTS for i, array in enumerate(getattr(self, name))}
@@ -75,7 +76,7 @@ class State:
 
     @classmethod
     def from_bytes(cls, data: bytes, of: dict[str, Any], file: str) -> State:
-        """Raises InputError, naming `file`, where it is no checkpoint, is damaged, or is of another training."""
+        """The state in the file. Raises InputError, naming `file`, where it is no checkpoint, damaged, or of another training."""
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as stored:
                 header = json.loads(stored["said"].tobytes())
@@ -122,7 +123,10 @@ class TrainingFile:
         self.write(state.to_bytes(self.of))
 
     def read(self) -> bytes | None:
-        """What to go on from, found to be of this training; None where it begins anew. Raises InputError if it is of no use."""
+        """The checkpoint to go on from; None where the training begins anew.
+
+        Raises InputError where there is no checkpoint, or it is damaged or of another training.
+        """
         if not self.resume:
             return None
         try:
@@ -140,7 +144,10 @@ class TrainingFile:
 
 
 def identity(dataset: SequenceDataset, settings: LstmSettings) -> dict[str, Any]:
-    """Of a training: of the same rows with the same settings, but for when to stop. A cosine ends with the last epoch."""
+    """The identity of a training: the dataset and the settings, but for those that only decide when it stops.
+
+    With a cosine schedule, which ends with the last epoch, the number of epochs belongs to it.
+    """
     free = {"max_seconds", "silence_seconds", "checkpoint_steps", "patience", "precision"}
     free |= set() if settings.schedule == "cosine" else {"epochs"}
     return {"dataset": dataset.digest, **settings.model_dump(mode="json", exclude=free)}

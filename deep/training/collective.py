@@ -1,4 +1,4 @@
-"""What ranks do together, behind one small interface: Horovod's ranks, or a single process."""
+"""Operations over all ranks, behind one small interface: for Horovod's ranks, and for a single process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CYCLE_ON_CORES = "3"
 
 
 class Collective(Protocol):
-    """Every method is called by every rank, in the same order."""
+    """Operations over all ranks. Every rank must call the same methods in the same order."""
 
     @property
     def rank(self) -> int: ...
@@ -37,7 +37,7 @@ class Collective(Protocol):
 
 
 class OneProcess:
-    """A single process: everything together is what it has itself."""
+    """A single process as the only rank: a sum is its own tensor, a gathered list has its own value alone."""
 
     rank, size = 0, 1
 

@@ -18,7 +18,7 @@ OPTIONS = ("activation", "recurrent_activation", "recurrent_dropout", "unroll", 
 
 
 def why_no_cudnn(settings: LstmSettings) -> str | None:
-    """What keeps a training of these settings from cuDNN's kernel in this process; None where every LSTM layer runs in it.
+    """The reason why a training of these settings does not run in cuDNN's kernel here; None where every LSTM layer does.
 
     The kernel is looked for in the very step that training compiles, here for windows of zeros, and the step is taken once.
     Raises InputError where TensorFlow cannot take it.

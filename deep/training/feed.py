@@ -1,4 +1,4 @@
-"""Which windows a rank takes at each step, and the batches themselves.
+"""The windows of each rank at each step, and the batches of these.
 
 The order is a pure function of (seed, epoch), and a step's windows are a pure function of the order: the same for any number
 of ranks. A step's windows are shared out evenly; where that leaves a rank fewer (or none), its batch is padded with windows of
@@ -29,7 +29,7 @@ AT_A_TIME = 4
 
 @dataclass(frozen=True)
 class Share:
-    """How the windows of an epoch are shared out: `step` windows a step, over `ranks` ranks; this is rank `rank`'s share."""
+    """The share of rank `rank`, of `ranks`, in the windows of an epoch, of which each step takes `step`."""
 
     windows: int
     step: int
@@ -47,12 +47,12 @@ class Share:
         return -(-min(self.step, self.windows) // self.ranks)
 
     def places(self, step: int) -> tuple[int, int]:
-        """[start, stop) in the epoch's order: what this rank takes at a step. At most `size`, possibly nothing."""
+        """[start, stop) in the epoch's order: the windows of this rank at a step. At most `size`, possibly none."""
         first, count = self.of_all(step)
         return first + count * self.rank // self.ranks, first + count * (self.rank + 1) // self.ranks
 
     def of_all(self, step: int) -> tuple[int, int]:
-        """What all ranks together take at a step: the first place in the epoch's order, and how many."""
+        """The windows of a step, over all ranks: the first place in the epoch's order, and their number."""
         first = step * self.step
         return first, min(self.step, self.windows - first)
 
@@ -97,7 +97,7 @@ class Epoch:
         return np.stack([order(self.share.windows, seed, self.epoch) for seed in self.seeds])
 
     def rows(self, step: int) -> Rows:
-        """(members · size,): at a step (from 0)."""
+        """The rows at a step (from 0), (members · size,)."""
         start, stop = self.share.places(step)
         padding = (0, 0), (0, self.share.size - (stop - start))
 
@@ -119,7 +119,7 @@ Batch = tuple[dict[str, Any], Any, Any]
 
 
 def take(windows: Windows, inputs: Inputs, rows: Rows) -> Batch:
-    """What `inputs` says; target (rows, horizon, channels) float32; its weight, uint8 of that shape.
+    """A batch: the arrays of `inputs`; the target (rows, horizon, channels) float32; its weight, uint8 of that shape.
 
     Weight is 0 where a target was filled rather than measured, and in rows that do not count.
     """

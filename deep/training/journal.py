@@ -1,4 +1,4 @@
-"""What a training tells while it goes on, epoch by epoch: to TensorBoard, and to MLflow where the environment names a server."""
+"""The journal of a training, epoch by epoch: in TensorBoard, and in MLflow where the environment names a server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Write = Callable[[Mapping[str, float]], None]
 
 @contextmanager
 def journal(name: str, about: Mapping[str, Any], tensorboard: Path | None = None) -> Iterator[Write]:
-    """Takes the record of each epoch: numbers by their names, `epoch` among them.
+    """Gives the function that writes the record of an epoch: numbers by their names, `epoch` among them.
 
     tensorboard  a folder for event files
     about        what is trained: the parameters of an MLflow run, which is `name`d and made where MLFLOW_TRACKING_URI is set

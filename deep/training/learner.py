@@ -24,8 +24,12 @@ from hindcast.deep.training.spectrum import cosines
 
 
 class Step(NamedTuple):
-    """total and count: sums of losses and of targets over all ranks; late: whether a rank's time is up; of_windows
-    (rows,): the losses of this rank's windows."""
+    """The result of a training step.
+
+    total, count    sums of losses, and of the targets that they are of, over all ranks
+    late            above 0 where the time is up
+    of_windows      (rows,): the losses of this rank's windows
+    """
 
     total: Any
     count: Any
@@ -34,7 +38,7 @@ class Step(NamedTuple):
 
 
 class Learner:
-    """`steps`: of an epoch."""
+    """A network with its optimiser and its compiled steps. `steps`: of an epoch."""
 
     def __init__(self, network: keras.Model, settings: LstmSettings, collective: Collective, steps: int) -> None:
         self.network, self.collective, self.head = network, collective, head_of(settings)
@@ -89,7 +93,8 @@ class Learner:
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """Within: the moving average, as far as it has come, in the place of the weights. Training goes on from these."""
+        """As long as the `with` lasts, the moving average of the weights stands in their place. Training goes on from the
+        weights."""
         trained = self.network.get_weights()
         self.optimiser.finalize_variable_values(self.network.trainable_variables)
         try:
@@ -108,7 +113,7 @@ class Learner:
         return [np.asarray(variable).tolist() for variable in self._generators()]
 
     def restore(self, state: State) -> None:
-        """Everything of `state` that is a network's or an optimiser's. Of another number of ranks, dropout begins anew."""
+        """Restores network and optimiser from `state`. Where that is of another number of ranks, dropout begins anew."""
         self.network.set_weights(state.weights)
         for variable, array in zip(self.optimiser.variables, state.optimiser, strict=True):
             variable.assign(array)
@@ -122,7 +127,7 @@ class Learner:
 
 
 def optimiser_of(settings: LstmSettings, steps: int) -> keras.optimizers.Optimizer:
-    """Adam. A moving average of the weights is kept beside them, where it is one of more than a step: `Learner.average`."""
+    """Adam, with a moving average of the weights where that is over more than one step: see `Learner.averaged`."""
     options: dict[str, Any] = {"weight_decay": settings.weight_decay or None}
     momentum = momentum_of(settings, steps)
     if momentum > 0:
@@ -131,6 +136,6 @@ def optimiser_of(settings: LstmSettings, steps: int) -> keras.optimizers.Optimiz
 
 
 def momentum_of(settings: LstmSettings, steps: int) -> float:
-    """Of the moving average, where an epoch has so many steps; 0: there is none."""
+    """The momentum of the moving average, where an epoch has `steps` steps; 0: there is no average."""
     averaged = settings.averaging * steps
     return 1 - 1 / averaged if averaged > 1 else 0.0

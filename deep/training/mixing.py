@@ -1,4 +1,4 @@
-"""Training windows that were never measured: two, turned into each other by an angle.
+"""New training windows, each a mixture of two measured ones by an angle.
 
 A window about its last value is cos a · itself + sin a · another. Where values are normal the result is distributed as they are,
 whatever the angle, so second moments stay what they were, and there is no end of windows to learn them from: a relative of mixup
@@ -15,13 +15,14 @@ from hindcast.prep.dataset.windows import WindowBatch
 
 
 def partners(windows: int, count: int, seed: int, epoch: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """With which window each of a step's is mixed, (count,), and by which angle, (count,): the same for any number of ranks."""
+    """The partner of each of a step's windows, (count,), and the angle, (count,): the same for any number of ranks."""
     rng = np.random.default_rng((seed, epoch, step, 1))
     return rng.integers(windows, size=count), rng.uniform(-np.pi, np.pi, count)
 
 
 def mixed(batch: WindowBatch, other: WindowBatch, angle: np.ndarray) -> WindowBatch:
-    """Each window of `batch` turned towards that of `other`; measured is what both have measured. All else stays `batch`'s."""
+    """Each window of `batch` mixed with that of `other` by `angle` (rows,). A value of the mixture is observed where both are.
+    Covariates, attributes and names stay those of `batch`."""
     cosine, sine = (turn(angle).astype(np.float32)[:, None] for turn in (np.cos, np.sin))
     last, others = batch.context[:, -1], other.context[:, -1]
     level = last - cosine * last - sine * others

@@ -16,7 +16,7 @@ NO_GPU = "TensorFlow sees no GPU"
 
 @contextmanager
 def precision(setting: Literal["auto", "float32", "mixed"]) -> Iterator[None]:
-    """Layers made meanwhile compute in it."""
+    """Layers that are made as long as the `with` lasts compute in this precision."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32" if why_float32(setting) else "mixed_bfloat16")
     try:
@@ -26,7 +26,7 @@ def precision(setting: Literal["auto", "float32", "mixed"]) -> Iterator[None]:
 
 
 def why_float32(setting: Literal["auto", "float32", "mixed"]) -> str | None:
-    """What keeps layers from computing in bfloat16 in this process; None where nothing does."""
+    """The reason why layers compute in float32 in this process; None where they compute in bfloat16."""
     if setting != "auto":
         return "the settings ask for it" if setting == "float32" else None
     gpus = tf.config.list_physical_devices("GPU")

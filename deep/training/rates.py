@@ -8,7 +8,7 @@ from hindcast.deep.settings import LstmSettings
 
 
 def rate(settings: LstmSettings, step: int, steps: int, ranks: int) -> float:
-    """Of step `step` (from 0) over the whole training, where an epoch has `steps` of them.
+    """The learning rate of step `step` (from 0) of the whole training, where an epoch has `steps` steps.
 
     Where each rank brings a batch of its own, the full rate is the settings' times the number of ranks, and the warm-up rises to
     it from the rate of one rank (Goyal et al. 2017); otherwise from 0.

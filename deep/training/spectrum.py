@@ -1,4 +1,4 @@
-"""Errors of a horizon seen as waves along it.
+"""Errors along a horizon as a sum of cosine waves.
 
 Neighbouring steps err together, so a sum over steps counts one and the same error many times; the cosines of a horizon's errors
 hang together far less (Wang et al. 2025, arXiv:2402.02399, who take Fourier's, which join a horizon's end to its beginning).

@@ -1,4 +1,4 @@
-"""What training gives. TensorFlow is not imported here: this travels from ranks to the driver."""
+"""The result of a training. TensorFlow is not imported here: this travels from ranks to the driver."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from hindcast.deep.settings import LstmSettings
 
 @dataclass(frozen=True)
 class Trained:
-    """Equal on all ranks.
+    """The result of a training, equal on all ranks.
 
     settings       as used, the segment decided
-    inputs         what the network is told of a window
+    inputs         of the network
     weights        of the best epoch, in the order of the network's `get_weights`
     history        an epoch each: epoch (from 1), loss, validation_loss (the head's, scaled), learning_rate at its end, seconds
     best_epoch     whose weights these are

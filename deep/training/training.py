@@ -1,7 +1,7 @@
 """The one training function, for all ways to run.
 
-All that decides anything (loss, stop, best weights) is a sum over ranks, so it is equal on all of them, bit for bit, and they
-decide alike. A run that goes on from a checkpoint takes the very steps that the first one would have taken.
+Every number that decides something (loss, stop, best weights) is a sum over ranks. So it is equal on all of them, bit for bit,
+and they decide alike. A training that goes on from a checkpoint takes the same steps as one that was never interrupted.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ def train(
 
     Called by every rank with the same arguments. `on_epoch(record)` and `on_checkpoint(state)` are called on rank 0, after each
     epoch, and after `settings.checkpoint_steps` and each epoch; `on_step(epoch, step)` on every rank before each step (validation
-    too). Where `on_epoch` returns True, training ends with that epoch. `resume`: goes on from there. `make`: gives the network at
-    its beginning, where it is not `new_learner`. Without validation windows the last epoch's weights are kept.
+    too). Where `on_epoch` returns True, training ends with that epoch. `resume`: the state to go on from. `make`: makes the
+    learner; `new_learner` by default. Without validation windows the last epoch's weights are kept.
 
     Raises InputError where there are no training windows, or the loss ceases to be finite (it names a window), RuntimeError where
     ranks have unequal weights after an epoch.
@@ -108,14 +108,14 @@ def new_learner(settings: LstmSettings, inputs: Inputs, collective: Collective, 
 
 
 def straighten(network: Any, training: Windows, settings: LstmSettings) -> None:
-    """Gives the network's straight path, if it has one, what is known in closed form of these windows."""
+    """Sets the weights of the network's linear path, if it has one, to the closed form of these windows."""
     if settings.has_line:
         path = next(layer for layer in network.layers if isinstance(layer, LinearPath))
         path.set_weights([closed_form(training, settings.ridge)])
 
 
 class Trainer:
-    """What stays the same from epoch to epoch."""
+    """Trains and validates a network, epoch by epoch; the state of the training is handed to each method."""
 
     def __init__(
         self,
@@ -135,7 +135,7 @@ class Trainer:
         self.began = time.perf_counter()
 
     def epoch(self, state: State, on_checkpoint: OnCheckpoint | None) -> bool:
-        """All steps of an epoch that are still to be taken; whether the time was up before."""
+        """Takes the remaining steps of an epoch. Returns whether the time was up before its end."""
         self.epoch_began = time.perf_counter()
         epoch = Epoch(self.share, self.settings.member_seeds, state.epoch - 1, self.settings.mixing)
         for batch in training_feed(self.training, self.inputs, epoch, state.step):

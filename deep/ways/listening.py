@@ -1,4 +1,4 @@
-"""How other processes reach the driver: where it listens, the token that lets them, and the server that hears them."""
+"""How other processes reach the driver: its address, the token that admits them, and its server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Listening = TypeVar("Listening")
 
 @dataclass(frozen=True)
 class Address:
-    """Where a process reports to, and the token that lets it."""
+    """The address that a process reports to, and the token that admits it."""
 
     host: str
     port: int
@@ -29,7 +29,7 @@ class Address:
 
 
 def ports_of(text: str | None) -> Sequence[int]:
-    """The ports that "47000-47031" means, both ends with it; without a text, any. Raises InputError for what is no range."""
+    """The ports of a range such as "47000-47031", with both ends; any port without a text. Raises InputError for another one."""
     if text is None:
         return ANY
     match = re.fullmatch(r"(\d+)-(\d+)", text)
@@ -40,7 +40,10 @@ def ports_of(text: str | None) -> Sequence[int]:
 
 
 def bound(make: Callable[[tuple[str, int]], Listening], bind: str, ports: Sequence[int] = ANY) -> Listening:
-    """What `make` gives for the first address that is free. Raises InputError where none of several is, and OSError else."""
+    """The result of `make((bind, port))` for the first of `ports` that is free.
+
+    Raises InputError where none of several ports is free, and OSError where `make` fails for another reason.
+    """
     for port in ports:
         try:
             return make((bind, port))
@@ -72,4 +75,4 @@ class Server(socketserver.ThreadingTCPServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A stranger may say what it will; what the end of a line means is for its handler to say."""
+        """Prints nothing: any process may connect and send anything, and a broken connection is the handler's concern."""

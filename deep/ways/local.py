@@ -27,7 +27,7 @@ from hindcast.prep.errors import InputError
 def fit(
     dataset: SequenceDataset, settings: LstmSettings, on_epoch: OnEpoch | None = None, checkpoint: TrainingFile | None = None
 ) -> LstmForecaster | None:
-    """Under horovodrun `fit_rank`, otherwise `fit_local`: what a script calls that may be started either way."""
+    """`fit_rank` under horovodrun, otherwise `fit_local`: for scripts that may be started either way."""
     return (fit_rank if started_by_horovod() else fit_local)(dataset, settings, on_epoch, checkpoint)
 
 
@@ -82,7 +82,7 @@ def train_on(
     on_block: Callable[[], None] = lambda: None,
     **progress: Any,
 ) -> Trained:
-    """`train` on a dataset's windows; `on_block` is called after each row group that was read.
+    """`train` on the windows of a dataset. `on_block` is called after each row group that is read.
 
     Raises InputError where a channel is a category, and as `train` does.
     """

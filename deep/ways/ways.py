@@ -31,7 +31,7 @@ class Way:
 
 
 def way_of(job: Job) -> Way:
-    """Where horovodrun started this process it is a rank, whatever the settings say."""
+    """The way that a job takes. Where horovodrun started this process it is "horovodrun", whatever the settings say."""
     return WAYS["horovodrun" if started_by_horovod() else job.where.on]
 
 

@@ -103,7 +103,7 @@ class NormalEquations:
 
 
 def normal_equations(block: Block, layout: Layout) -> Iterator[NormalEquations]:
-    """Of the windows that start in a block, some thousands at a time, and so many that they take 512 MB, or a single one."""
+    """Normal equations of the windows that start in a block, by a few thousand windows: no more than fit into 512 MB, or one."""
     context, future = layout.context, layout.look_back
     size = max(1, min(PIECE, PIECE_BYTES // (8 * layout.window * block.values.shape[2])))
     for row in range(len(block.windows)):

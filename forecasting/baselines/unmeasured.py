@@ -64,8 +64,8 @@ class Holes:
         return cls(block, *(numbers[inside].astype(np.int32) for numbers in (row, at, channel)))
 
     def windows(self, layout: Layout, step: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-        """Of the windows that lack a step, some thousands at a time: differences of successive values (windows, context - 1)
-        float64, and whether each is the first, and the last, of its row."""
+        """The windows that lack a step, by a few thousand: differences of successive values (windows, context - 1) float64, and
+        whether each window is the first, and the last, of its row."""
         start = self.at - (layout.look_back + step)
         number, between = np.divmod(start, layout.stride)
         last = self.block.windows[self.row] - 1

@@ -62,11 +62,11 @@ class Components(ABC):
         """A draw (count, windows, horizon, channels) from `component` (count, windows, horizon), numbers of components."""
 
     def subset(self, channels: slice, components: np.ndarray) -> Self:
-        """Some of the channels and, by their numbers, some of the components, of those that are the same for all windows."""
+        """These channels and components (by their numbers), of parameters that are the same for all windows."""
         return self._with({name: values[channels][:, components] for name, values in self._parameters().items()})
 
     def of(self, windows: slice) -> Self:
-        """The components of some windows."""
+        """The components of these windows."""
         own = {name: values[windows] for name, values in self._parameters().items() if values.ndim == 4}
         return self._with(own) if own else self
 
@@ -78,7 +78,7 @@ class Components(ABC):
 
 
 class Continuous(Components):
-    """With a centre and a size, where a quantile is looked for."""
+    """Distributions of real numbers, with a location and a scale: the search for quantiles begins there."""
 
     discrete = False
     location: np.ndarray
@@ -93,7 +93,7 @@ class Continuous(Components):
 
 
 class Discrete(Components):
-    """On whole numbers from 0 on."""
+    """Distributions of whole numbers from 0 on."""
 
     discrete = True
 

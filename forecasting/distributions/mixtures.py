@@ -27,14 +27,14 @@ Verb = Callable[[Any, np.ndarray, np.ndarray], np.ndarray]  # of a part, weights
 
 @dataclass(frozen=True)
 class Mixture:
-    """Marginal distributions of what comes: of each step by itself, and of each channel by itself.
+    """Marginal distributions of future values: of each step by itself, and of each channel by itself.
 
     weights         (windows, horizon, N): of the components, adding up to 1; the same for all channels
     parts           components, N at a time of a kind, of some channels each, in the order of the channels
-    centre, scale   numbers, (channels,) or (windows, channels): a value is scale · (what the components tell of) + centre
+    centre, scale   numbers, (channels,) or (windows, channels): a value is scale · (a value of the components) + centre
 
-    Values `x` are of shape (windows, horizon, channels), with more dimensions before these if there are many of each, or of one
-    that broadcasts to such; and what is said of them has that shape. Of x that is NaN, NaN is said.
+    Values `x` are of shape (windows, horizon, channels), with more dimensions before these for several values of each, or of a
+    shape that broadcasts to such. Results have the broadcast shape, and are NaN where x is NaN.
     """
 
     weights: np.ndarray
@@ -100,7 +100,7 @@ class Mixture:
         return self._outside(np.concatenate([part.sample(component, rng) for part in self.parts], axis=-1))
 
     def in_units(self, centre: np.ndarray, scale: np.ndarray) -> Mixture:
-        """That of value · scale + centre; both (windows, channels), scale above 0."""
+        """The distribution of value · scale + centre; both (windows, channels), scale above 0."""
         return replace(self, centre=self.centre * scale + centre, scale=self.scale * scale)
 
     def _mean(self) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What the page is drawn from: plain numbers, filled in by whoever compared the models.
+"""The contents of the page: plain numbers, filled in by the comparison.
 
 Numbers "in sensor units" are in the units of the readings, each channel in its own; "scaled" ones are errors on values scaled
 with training statistics. A number that was not measured is None (a whole field) or NaN (inside an array), and is shown as a dash.
@@ -27,7 +27,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Setup:
-    """What was compared on what, and how to do it again."""
+    """The dataset of a comparison, its windows, and the command that repeats it."""
 
     dataset: str
     """Path or address of the dataset, as the user gave it."""
@@ -105,7 +105,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Line:
-    """What one model forecast for one window, in sensor units."""
+    """The forecast of one model for one window, in sensor units."""
 
     model: str
     """`Model.name`."""

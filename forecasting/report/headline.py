@@ -42,7 +42,7 @@ class _Field:
 
 
 def headline(contents: Contents) -> Headline:
-    """What the numbers say, whatever they are."""
+    """The headline of a comparison."""
     ranked = tuple(sorted((model for model in contents.models if math.isfinite(model.mse)), key=lambda model: model.mse))
     field = _Field(
         ranked=ranked,

@@ -72,7 +72,7 @@ def duration(seconds: float | None) -> str:
 
 
 def span(seconds: float) -> str:
-    """A length of time that was chosen: `4 days`, `36 h`, `15 min`."""
+    """A length of time of the settings: `4 days`, `36 h`, `15 min`."""
     if not math.isfinite(seconds):
         return "for ever"
     for unit, scale in _UNITS:

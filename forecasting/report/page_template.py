@@ -17,14 +17,14 @@ _NUMBERS = ("count", "fixed", "listed", "memory", "percent", "short", "span")
 
 @contextmanager
 def own_style() -> Iterator[None]:
-    """Figures look the same everywhere: a matplotlibrc that happens to lie about is not part of what a page shows."""
+    """As long as the `with` lasts, figures have Matplotlib's defaults: no matplotlibrc of the machine changes a page."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         yield
 
 
 def rendered(template: str, functions: Mapping[str, Callable[..., Any]], /, **variables: Any) -> str:
-    """The page as text, with everything in it; `functions` are filters of the template and what it calls."""
+    """The page as text, complete in itself. `functions`: filters and functions of the template; `variables`: its other names."""
     environment = Environment(
         loader=PackageLoader("hindcast.forecasting", "report"),
         autoescape=True,

@@ -79,7 +79,7 @@ def _figures(contents: Contents, number: int, channels: int, past: int, looks: d
 
 
 def horizon(contents: Contents, looks: dict[str, Style]) -> tuple[str, str] | None:
-    """For wide and for narrow screens: shrunk, the wide one could not be read."""
+    """The figure of errors by step ahead, for wide and for narrow screens; None where there is nothing to draw."""
     models = [model for model in contents.models if np.isfinite(model.step_mse).any()]
     if not models or contents.setup.horizon < 2:
         return None
@@ -148,7 +148,7 @@ class StatesView:
 
 
 def states(contents: Contents) -> list[StatesView]:
-    """Of each model that has hidden states."""
+    """The view of each model that has hidden states."""
     return [_states_view(number, of_model, contents.setup.channels) for number, of_model in enumerate(contents.states)]
 
 

@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"-?\d+\.\d{2,}")
 def inline(figure: Figure, name: str, label: str) -> str:
     """The figure as one `<svg>` element.
 
-    `name` is unique on the page and free of spaces: ids start with it. `label` is what a reader who cannot see it is told.
+    `name` is unique on the page and free of spaces: ids start with it. `label` is the text for readers who cannot see it.
     An artist whose gid is `model-3` becomes a group of class `model-3`, which the page can hide.
     """
     settings: Any = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False, "path.simplify_threshold": 0.25}

@@ -1,4 +1,4 @@
-"""The tables of the page as rows of cells: what stands in each, which is the best of its column, how long its bar is."""
+"""The tables of the page as rows of cells: their text, the best of each column, the length of bars."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def ranking(models: Sequence[Model]) -> list[Model]:
 
 
 def quality(ranked: Sequence[Model]) -> list[Column]:
-    """How good: one cell a model, in the order given. A metric that no model has is left out."""
+    """Columns of quality, one cell a model, in this order. A metric that no model has is left out."""
     columns = [_column(metric, ranked) for metric in _QUALITY if any(is_finite(metric.value(model)) for model in ranked)]
     baselines = [model.mse for model in ranked if model.role == "baseline" and math.isfinite(model.mse)]
     if baselines:
@@ -102,7 +102,7 @@ def quality(ranked: Sequence[Model]) -> list[Column]:
 
 
 def cost(ranked: Sequence[Model]) -> list[Column]:
-    """At what price: one cell a model, in the order given."""
+    """Columns of cost, one cell a model, in this order. A metric that no model has is left out."""
     return [_column(metric, ranked) for metric in _COST if any(is_finite(metric.value(model)) for model in ranked)]
 
 

@@ -33,7 +33,7 @@ OnEpoch = Callable[[dict[str, float]], None]
 
 @dataclass(frozen=True)
 class Share:
-    """Of partition `number`: windows [start, stop) of training, and of validation."""
+    """The windows of partition `number`: [start, stop) of training, and of validation."""
 
     number: int
     training: tuple[int, int]
@@ -42,8 +42,13 @@ class Share:
 
 @dataclass(frozen=True)
 class PartitionEpoch:
-    """What a partition's epoch gave. weights: the last; smooth: their moving average; total, count: sums of losses and of targets
-    that they are of; cpu_seconds of the task."""
+    """The result of an epoch in one partition.
+
+    windows             how many it has
+    weights, smooth     the last weights, and their moving average
+    total, count        sums of losses, and of the targets that they are of
+    cpu_seconds         of the task
+    """
 
     windows: int
     weights: list[np.ndarray]
@@ -58,7 +63,7 @@ class PartitionEpoch:
 
 @dataclass(frozen=True)
 class Job:
-    """What is the same in every round."""
+    """Arguments of a task that are the same in every round."""
 
     location: str
     digest: str
@@ -125,8 +130,8 @@ def shares_of(dataset: SequenceDataset, count: int) -> list[Share]:
 
 
 def averaged(parts: Sequence[tuple[int, Sequence[np.ndarray]]]) -> list[np.ndarray]:
-    """(windows, arrays) of each partition -> the mean of each array, weighted by windows. Counters, which are whole numbers, are
-    those of the first."""
+    """(windows, arrays) of each partition -> the mean of each array, weighted by windows. Arrays of whole numbers, which are
+    counters, are those of the first partition."""
     windows = sum(count for count, _ in parts)
 
     def mean(arrays: Sequence[np.ndarray]) -> np.ndarray:

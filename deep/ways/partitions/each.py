@@ -29,7 +29,7 @@ OnModels = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Work:
-    """What one model is trained on: these series of these row groups. `windows`: of training."""
+    """The data of one model: series, the row groups that hold them, and the number of their training `windows`."""
 
     key: str
     series: tuple[str, ...]
@@ -40,7 +40,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of a key: what was trained, or why nothing was."""
+    """The result for a key: a training, or the reason why there is none."""
 
     key: str
     windows: int
@@ -50,8 +50,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Plan:
-    """works: of keys that have training windows. key_of: series → key, of all splits. without: key, or a series without one → why
-    there is no model."""
+    """The models to train.
+
+    works       one for each key with enough training windows
+    key_of      series → key, for the series of all splits
+    without     key, or a series without a key → the reason why there is no model
+    """
 
     works: tuple[Work, ...]
     key_of: dict[str, str]
@@ -59,7 +63,10 @@ class Plan:
 
 
 def plan(dataset: SequenceDataset, survey: Survey, settings: PartitionSettings) -> Plan:
-    """Raises InputError where there is no attribute to group by, or not one key with enough windows."""
+    """The plan for a dataset whose row groups are in `survey`.
+
+    Raises InputError where the attribute to group by does not exist, or no key has enough windows.
+    """
     key_of, without = _keys(dataset, survey, settings)
     series: dict[str, set[str]] = defaultdict(set)
     windows: dict[str, int] = defaultdict(int)
@@ -114,7 +121,7 @@ def train_each(
     settings: LstmSettings,
     on_models: OnModels | None = None,
 ) -> Iterator[Outcome]:
-    """An outcome for each work. `on_models(trained, total)` is called meanwhile.
+    """An outcome for each of `works`. `on_models(trained, total)` is called meanwhile.
 
     Outcomes wait on the disks of Spark's executors until all are there, and then come here a task at a time.
     """
@@ -142,7 +149,10 @@ def train_each(
 
 
 def train_works(location: str, digest: str, works: Iterable[Work], inputs: Inputs, settings: LstmSettings) -> Iterator[Outcome]:
-    """In one process, one after the other. What is wrong with a series' data is its outcome; a defect is raised, with its key."""
+    """Trains `works` in this process, one after the other. An InputError about the data of a series becomes its outcome.
+
+    Raises RuntimeError, with the key, for any other exception.
+    """
     from hindcast.deep.training.collective import OneProcess
     from hindcast.deep.training.training import train
     from hindcast.deep.ways.partitions.reused_learner import reused_learner

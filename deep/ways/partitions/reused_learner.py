@@ -23,8 +23,10 @@ MANY_STEPS = 10**9
 
 
 def reused_learner(settings: LstmSettings, inputs: Inputs, collective: Collective, steps: int) -> Learner:
-    """As `new_learner` (deep/training/training.py) of one process, which is its `make`: whoever had the network before must be
-    done with it."""
+    """A learner as `new_learner` (deep/training/training.py) makes it in one process, by reuse of an earlier one's network.
+
+    The training that had the network before must have ended.
+    """
     learner, beginning = _traced_learner(settings, inputs)
     learner.restore(beginning)
     if learner.optimiser.use_ema:

@@ -16,7 +16,7 @@ from hindcast.prep.spark.workers import settle
 
 @dataclass(frozen=True)
 class RowGroup:
-    """series, windows (rows,) and attributes (rows, attributes), as in the row group's Block."""
+    """The rows of a row group: series and windows, (rows,) each, and attributes, (rows, attributes), as in its Block."""
 
     split: str
     address: Address
@@ -27,7 +27,7 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Survey:
-    """Of all splits, in the order of `SequenceDataset.addresses`. `blocks`: those of training, as `inputs_of` asks for them."""
+    """The row groups of all splits, in the order of `SequenceDataset.addresses`. `blocks`: those of training, for `inputs_of`."""
 
     row_groups: tuple[RowGroup, ...]
 
@@ -37,7 +37,7 @@ class Survey:
 
 
 def survey(spark: SparkSession, dataset: SequenceDataset) -> Survey:
-    """Raises InputError's text in Spark's own exception where a row group cannot be read."""
+    """Reads every row group in Spark's tasks. Raises Spark's exception, with an InputError's text, where one cannot be read."""
     places = places_of(dataset)
     if not places:
         return Survey(())
@@ -47,12 +47,12 @@ def survey(spark: SparkSession, dataset: SequenceDataset) -> Survey:
 
 
 def places_of(dataset: SequenceDataset) -> list[tuple[str, Address]]:
-    """The addresses of all splits."""
+    """The split and the address of every row group."""
     return [(split, address) for split in SPLITS for address in dataset.addresses(split)]
 
 
 def look(place: tuple[str, Address]) -> RowGroup:
-    """What is at an address of a split."""
+    """The row group at an address of a split."""
     settle()
     split, address = place
     block = read(address)

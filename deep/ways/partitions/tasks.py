@@ -1,4 +1,4 @@
-"""What a Spark task does before it trains, and how the driver waits for tasks."""
+"""Preparation of a Spark task that trains, and the driver's wait for such tasks."""
 
 from __future__ import annotations
 

@@ -38,10 +38,12 @@ def run_elastic(
     on_record: OnRecord | None = None,
     on_checkpoint: OnCheckpoint | None = None,
 ) -> list[Any]:
-    """`function(line, checkpoint, *arguments)` by `run_on_ranks`; again, from the last checkpoint told, where a rank fails.
+    """`function(line, checkpoint, *arguments)` by `run_on_ranks`. Where a rank fails, it runs again, from the last checkpoint.
 
-    At first on `ranks` ranks, and then on as many of them as Spark has slots for. Raises what `run_on_ranks` does; the RankError
-    of a run that ends twice without a new checkpoint between, or where fewer slots than `least_ranks` are left.
+    At first it runs on `ranks` ranks, and then on as many of them as Spark has slots for.
+
+    Raises what `run_on_ranks` raises. A RankError ends it where two runs end without a new checkpoint between, or where fewer
+    slots than `least_ranks` are left.
     """
     last, count, failed_from = checkpoint, ranks, object()
     profile = gpus_a_task(spark, 1) if gpu_each else None

@@ -1,4 +1,4 @@
-"""Which rank a run fails by, and how that is said."""
+"""Faults that end a run: the ranks that caused them, and the message about them."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ LOGS = 4  # of so many ranks at most
 
 
 class RankError(RunError):
-    """A rank raised, died, or went silent; the message says which, where, after which step, and what it said last.
+    """A rank raised, died, or went silent. The message names the rank, its host, its last step and the last lines it printed.
 
-    `host_lost`: a rank's host does not answer.
+    `host_lost`: whether the host of a rank does not answer.
     """
 
     def __init__(self, message: str, host_lost: bool = False) -> None:
@@ -40,11 +40,15 @@ class RankError(RunError):
 
 @dataclass(frozen=True)
 class Fault:
-    """Why a run is ended, and the ranks that it is ended for.
+    """The reason why a run is ended, and the ranks that caused it.
 
-    raised: by an exception. ended: its process is gone. unreachable: its host is. damaged: what it sent is not what ranks send.
-    stopped: its process lives no more, though its host does. silent: no rank moves, and the others wait for these. absent: it
-    never came.
+    raised          the function raised an exception
+    ended           the process is gone
+    unreachable     the host, or the network to it, is gone
+    damaged         the messages are not those of a rank
+    stopped         the process gives no sign of life, though its host answers
+    silent          no rank takes a step, and the others wait for these
+    absent          the rank never reported
     """
 
     how: Literal["raised", "ended", "unreachable", "damaged", "stopped", "silent", "absent"]
@@ -57,8 +61,8 @@ def find(
 ) -> Fault | None:
     """The fault that a run is to be ended for, or None.
 
-    `since`: the time (monotonic) from which the driver has listened without a break. `over`: the run has ended, so that nothing
-    more is to be waited for.
+    `since`: the time (monotonic) from which the driver has listened without a break. `over`: the run has ended, so there is
+    nothing more to wait for.
     """
     return (
         _raised_or_broken(watch, processes, over)
@@ -126,7 +130,7 @@ def _silent(watch: Watch, ranks: int, silence_seconds: float, since: float) -> F
 
 
 def behind(places: dict[int, Place]) -> list[int]:
-    """The ranks that the others wait for: with the fewest steps, and among these not waiting themselves.
+    """The ranks that the others wait for: those with the fewest steps, and among these the ones that do not wait themselves.
 
     Where one stops before it tells its step, the others wait one step ahead; where it stops after that, all are at the same step,
     and only those that the others wait for do not stand in a collective.
@@ -138,7 +142,7 @@ def behind(places: dict[int, Place]) -> list[int]:
 
 
 def explained(fault: Fault | None, watch: Watch, processes: Processes, failure: str, log: deque[str]) -> Exception:
-    """The error that a run ends with. `failure` and `log`: what Horovod and Spark themselves said."""
+    """The error that a run ends with. `failure` and `log`: the messages of Horovod and Spark themselves."""
     if fault is None:
         return RankError(f"Horovod on Spark failed: {failure}" + _log_text("its log", list(log)))
     if fault.how == "raised":

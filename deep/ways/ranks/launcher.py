@@ -44,7 +44,7 @@ OnCheckpoint = Callable[[bytes], None]
 
 @dataclass
 class HorovodCall:
-    """One run of `horovod.spark.run`, in a thread of its own."""
+    """A call of `horovod.spark.run`, in a thread of its own; its results, or the exception that it ended with."""
 
     call: Callable[[], list[Any]]
     results: list[Any] | None = None
@@ -72,12 +72,14 @@ def run_on_ranks(
     on_record: OnRecord | None = None,
     on_checkpoint: OnCheckpoint | None = None,
 ) -> list[Any]:
-    """`function(line, *arguments)` on each of `ranks` Spark tasks; what it returned, by rank.
+    """Runs `function(line, *arguments)` on each of `ranks` Spark tasks. Returns the results, by rank.
 
-    The function tells its progress by `line.step`, `line.record` and `line.checkpoint`; `on_record` and `on_checkpoint` are
+    The function reports its progress by `line.step`, `line.record` and `line.checkpoint`; `on_record` and `on_checkpoint` are
     called with each record and each whole checkpoint, in order, in this thread. With `gpu_each` a rank sees one GPU, its own
-    (prep/spark/gpus.py). Raises InputError where Spark has fewer task slots or GPUs than ranks, gave a rank no GPU where it was
-    asked for one, or a rank raised one; RankError for all else that ends a run.
+    (prep/spark/gpus.py).
+
+    Raises InputError where Spark has fewer task slots or GPUs than ranks, where a rank gets none of the GPUs that Spark was asked
+    for, or where a rank raised an InputError; RankError for all else that ends a run.
     """
     conf, local = spark.sparkContext.getConf(), is_local(spark)
     profile = gpus_a_task(spark, 1) if gpu_each else None

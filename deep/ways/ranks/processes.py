@@ -1,4 +1,4 @@
-"""The processes of ranks as their launcher sees them: what each printed last, and how it ended."""
+"""The processes of ranks as their launcher sees them: their last lines and their exit codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PREFIX = re.compile(r"^\[\d+\]<std(?:out|err)>:")
 
 
 class Tail:
-    """A stream that keeps the last lines written to it. Two streams may share their lines: they mix as they come."""
+    """A stream that keeps the last lines written to it. Two streams may share the deque of lines, in the order of writing."""
 
     def __init__(self, lines: deque[str]) -> None:
         self.lines, self.over, self._rest = lines, threading.Event(), ""
@@ -33,7 +33,13 @@ class Tail:
 
 @dataclass
 class Processes:
-    """Of each rank: its streams, exit code (None: it could not be learnt), host. `abandoned`: for whom nobody waits any more."""
+    """The processes of ranks.
+
+    tails       of each rank, its two streams
+    exits       of each rank, its exit code; None where that is unknown
+    hosts       of each rank
+    abandoned   ranks that the launcher does not wait for any more
+    """
 
     tails: dict[int, tuple[Tail, Tail]] = field(default_factory=dict)
     exits: dict[int, int | None] = field(default_factory=dict)

@@ -24,10 +24,10 @@ EXIT_STATUS = 75
 def run_rank(
     address: Address, function: Callable[..., Any], arguments: tuple[Any, ...], gpus: str | None, own_gpus: list[str] | None
 ) -> Any:
-    """`function(line, *arguments)`; what it raises is told to the driver.
+    """Runs `function(line, *arguments)` in the process of a rank, and reports its exception to the driver.
 
-    `gpus`: how many Spark was asked for a task, if any. `own_gpus`: of all ranks, where Spark gives none and all are on one
-    machine.
+    gpus        how many GPUs Spark was asked for a task, if any
+    own_gpus    the GPU of each rank, where Spark gives none and all ranks are on one machine
     """
     import_lean()
     rank = int(os.environ["HOROVOD_RANK"])
@@ -58,7 +58,10 @@ def _follows(error: BaseException) -> bool:
 
 
 def see_gpus(amount: str | None, addresses: list[str], environment: MutableMapping[str, str]) -> None:
-    """Limits this process to the GPUs that Spark gave its task. Raises InputError where some were asked for and none given."""
+    """Limits this process to the GPUs at `addresses`, which Spark gave its task. `amount`: how many Spark was asked for.
+
+    Raises InputError where Spark was asked for GPUs and gave none.
+    """
     if addresses:
         environment["CUDA_VISIBLE_DEVICES"] = visible_devices(addresses, environment.get("CUDA_VISIBLE_DEVICES"))
     elif amount is not None and float(amount) > 0:

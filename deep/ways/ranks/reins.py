@@ -1,4 +1,4 @@
-"""Horovod on Spark held back: what it does to the whole process, and to the network, undone for the length of a run."""
+"""Limits on Horovod on Spark: its effects on the whole process and on the network, replaced for the length of a run."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Context:
 
 
 class Sockets:
-    """In the place of `socket` where Horovod's clients connect: a thread that waits for a host that is gone ends."""
+    """In the place of `socket` where Horovod's clients connect: a wait for a lost host ends with an error."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(socket, name)

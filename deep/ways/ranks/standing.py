@@ -1,6 +1,6 @@
-"""What the Python of this process does: where it stands, whether it only waits for others, whether it works.
+"""The state of this process's Python: the stack of its main thread, whether it waits for other ranks, whether it works.
 
-The first two tell who stopped from whom it stops; the third, who prepares for long from who has stopped.
+The first two distinguish the rank that stopped from those that wait for it; the third, a long preparation from a stop.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WORK_SHARE = 0.05
 
 
 class Work:
-    """Whether the main thread works. Others do not count: Horovod's turn around while they wait for a rank that has stopped."""
+    """Whether the main thread works. Other threads do not count: Horovod's are busy even while they wait for a stopped rank."""
 
     def __init__(self) -> None:
         # Where a thread's time cannot be learnt, it is taken to work.
@@ -31,7 +31,7 @@ class Work:
         self._when, self._spent = time.monotonic(), self._cpu_seconds()
 
     def worked(self) -> bool:
-        """Since this was last asked."""
+        """Whether the main thread has worked since the last call."""
         when, spent = time.monotonic(), self._cpu_seconds()
         worked = self._clock is None or spent - self._spent > WORK_SHARE * (when - self._when)
         self._when, self._spent = when, spent

@@ -1,4 +1,4 @@
-"""Ranks tell the driver where they are, outside of the collective: so that a run that went quiet can be ended and explained.
+"""Reports of ranks to the driver, outside of the collective, so that a silent run can be ended and explained.
 
 A rank opens one connection to the driver and writes JSON lines; the first carries a random token.
 
@@ -51,7 +51,7 @@ WHERE, END = b"?", b"!"
 
 @dataclass(frozen=True)
 class Raised:
-    """What a rank raised: its traceback, whether it was an InputError, and whether it only follows another rank's end."""
+    """An exception of a rank: its traceback, whether it was an InputError, and whether it only follows another rank's end."""
 
     rank: int
     host: str
@@ -63,12 +63,18 @@ class Raised:
 
 @dataclass
 class Place:
-    """Where a rank was last heard. Times are of the driver's monotonic clock.
+    """The last report of a rank. Times are of the driver's monotonic clock.
 
-    `steps` counts those it told, `at` is (epoch, step); `done`: its function has returned; `closed`: and then its process ended;
-    `broken`: how its line broke otherwise, "ended" (the process), "unreachable" (its host) or "damaged"; `stack` is where its
-    Python stood when it was last asked, and `waits` whether that was inside a collective; `idle`: seconds for which it had not
-    moved or, while it was starting, worked (under horovodrun).
+    steps           how many it has reported
+    at              (epoch, step) of the last one
+    done            whether its function has returned
+    closed          whether its process has ended after that
+    heard           when its last message came
+    broken          how its line broke otherwise: "ended" (the process), "unreachable" (its host) or "damaged"
+    broken_when     when that was
+    stack           its Python stack in its last answer
+    waits           whether it then was inside a collective
+    idle            seconds without a step and, while it was starting, without work (under horovodrun)
     """
 
     host: str
@@ -97,8 +103,8 @@ class Place:
 
 
 class Line:
-    """A rank's end. A thread of its own says every second that this process lives, and calls `on_end(ended)` once the driver
-    is gone, or ends the run (`ended` is true)."""
+    """The rank's end of the connection. A thread of its own reports every second that this process lives. It calls
+    `on_end(ended)` once the driver is gone, or ends the run (`ended` is true)."""
 
     def __init__(self, address: Address, rank: int, on_end: Callable[[bool], None] = lambda ended: None) -> None:
         self._token, self._on_end, self._closed, self._lock = address.token.encode(), on_end, threading.Event(), threading.Lock()
@@ -131,7 +137,8 @@ class Line:
         self._send({"error": text[-LONGEST_LINE // 8 :], "input": input, "follows": follows})
 
     def done(self) -> None:
-        """The function has returned; the line stands until this process ends, for its host may still be lost with the result."""
+        """Reports that the function has returned. The line stays open until this process ends: its host may still be lost, and
+        the result with it."""
         self._send({"done": True})
 
     def close(self) -> None:
@@ -164,11 +171,13 @@ class Line:
 
 @dataclass
 class Watch:
-    """The driver's end: listens on `bind`, on one of `ports`, tells ranks to report to `host`. Records and checkpoints come in
-    `messages`, in order.
+    """The driver's end: listens on `bind`, on one of `ports`; ranks report to `host`.
 
-    moved   when a rank last came, took a step, read, told something
-    worked  when one that is starting last did, or its main thread worked
+    messages    records and checkpoints, in order
+    errors      exceptions of ranks, in order
+    places      of each rank, its last report
+    moved       when a rank last connected, took a step, read a row group, or reported anything else
+    worked      when the main thread of a rank that is starting last worked
     """
 
     bind: str
@@ -200,19 +209,19 @@ class Watch:
                 continue
 
     def enter(self, hello: dict[str, Any], line: socket.socket) -> int:
-        """A rank that knows the token; its number."""
+        """Admits a rank that knows the token. Returns its number."""
         rank, now = int(hello["rank"]), time.monotonic()
         self.places[rank], self._lines[rank] = Place(str(hello["host"]), int(hello["pid"])), line
         self.moved, self.first_heard = now, min(now, self.first_heard)
         return rank
 
     def at_work(self, ranks: int) -> bool:
-        """Whether ranks have come, and are not all done."""
+        """Whether ranks have reported, and not all of them are done."""
         places = list(self.places.values())
         return bool(places) and not (len(places) == ranks and all(place.done for place in places))
 
     def take(self, rank: int, message: dict[str, Any]) -> None:
-        """One line of a rank. Raises KeyError, TypeError or ValueError where it is none of those above."""
+        """Takes a message of a rank. Raises KeyError, TypeError or ValueError where it is none of those above."""
         place = self.places[rank]
         place.heard = time.monotonic()
         if "alive" in message:
@@ -296,7 +305,7 @@ def _handler(watch: Watch) -> type[socketserver.StreamRequestHandler]:
 
 
 def probed(connection: socket.socket) -> socket.socket:
-    """Has the kernel find out that the other host is gone: reading then raises OSError, and not for ever waits."""
+    """The connection, whose other host the kernel now probes: where that is lost, reading raises OSError, and does not wait."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in (("TCP_KEEPIDLE", PROBE_AFTER), ("TCP_KEEPINTVL", PROBE_EVERY), ("TCP_KEEPCNT", PROBES)):
         if hasattr(socket, name):

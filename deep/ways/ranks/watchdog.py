@@ -147,7 +147,7 @@ def _where(place: Place) -> str:
 
 @dataclass(frozen=True)
 class Board:
-    """Where ranks leave word: JSON under /hindcast/RANK."""
+    """The store of the ranks' reports: JSON under /hindcast/RANK."""
 
     host: str
     port: int
@@ -169,7 +169,7 @@ class Board:
             return None
 
     def read(self, rank: int) -> tuple[int, Place] | None:
-        """How often a rank has left word, and the last; None where it left none. Raises OSError or HTTPException."""
+        """How many reports a rank has left, and the last of them; None where it left none. Raises OSError or HTTPException."""
         text = self._ask("GET", rank)
         try:
             word = json.loads(text or "")

@@ -16,20 +16,20 @@ LEVELS = 20
 
 @dataclass(frozen=True)
 class Axis:
-    """From where to where pictures that are to be compared are drawn."""
+    """The range of values that several pictures share, so that they can be compared."""
 
     low: float
     high: float
 
     @classmethod
     def over(cls, statistics: Iterable[Numbers]) -> Axis:
-        """That of the boxes and whiskers of all of them."""
+        """The axis that holds the boxes, whiskers and bins of all these channels."""
         ends = [end for numbers in statistics for end in (*numbers.whiskers, numbers.quartiles[0], numbers.quartiles[2])]
         ends += [edge for numbers in statistics for edge in (numbers.edges[0], numbers.edges[-1])]
         return cls(min(ends), max(ends))
 
     def percent(self, value: float) -> float:
-        """How far along it a value lies. Halves, lest the difference of two huge values be infinite."""
+        """The place of a value, in percent of the axis. Of halves, since the difference of huge values may be infinite."""
         width = self.high / 2 - self.low / 2
         return 100 * ((value / 2 - self.low / 2) / width) if width > 0 else 50.0
 
@@ -48,7 +48,7 @@ def strip(numbers: Numbers, axis: Axis) -> str:
 
 
 def box_label(numbers: Numbers) -> str:
-    """What a reader who cannot see the box is told."""
+    """The box in words, for readers who cannot see it."""
     low, middle, high = map(short, numbers.quartiles)
     start, stop = map(short, numbers.whiskers)
     return f"quartiles {low}, {middle} and {high}; outliers aside, from {start} to {stop}"
@@ -67,7 +67,7 @@ def _bars(numbers: Numbers, axis: Axis) -> str:
 
 
 def heat_map(matrix: Correlations) -> str:
-    """A square a pair of channels, in their order; the diagonal is left out, and what cannot be said is empty."""
+    """A square for each pair of channels, in their order. The diagonal is left out; an undefined correlation is empty."""
     squares: dict[int, list[str]] = {}
     for row, values in enumerate(matrix.values):
         for column, value in enumerate(values):

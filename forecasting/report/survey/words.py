@@ -14,7 +14,7 @@ STEP_NAMES = {1: "every second", 60: "every minute", 3600: "hourly", 86_400: "da
 
 
 def lead(findings: Findings) -> str:
-    """What the readings are, and the worst that is wrong with them, in a sentence."""
+    """A sentence on the readings and their worst faults."""
     overall = findings.overall
     if not overall.readings:
         rows = findings.bad_rows
@@ -80,7 +80,7 @@ def reason_words(reason: str) -> str:
 
 
 def moment(micros: int | None) -> str:
-    """A time to the minute where that is all there is to it, else as far as it goes."""
+    """A time to the minute, or to the second or microsecond where it has such."""
     if micros is None:
         return "–"
     unit = "m" if micros % 60_000_000 == 0 else "s" if micros % 1_000_000 == 0 else "us"
@@ -88,7 +88,7 @@ def moment(micros: int | None) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """A percentage, which is 0 for nothing alone and 100 for all alone."""
+    """A percentage. Only nothing is written as 0 %, and only the whole as 100 %."""
     if part in (0, whole):
         return f"{100 if part else 0}\u00a0%"
     return f">\u00a0{percent(0.99)}" if part / whole >= 0.995 else percent(part / whole)
