@@ -1,4 +1,4 @@
-"""A fit on its way, saved every few iterations, so that one that was killed goes on where it was, digit for digit."""
+"""Checkpoints of a fit, every few iterations. A fit that was killed goes on from the last one, to the same digits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMAT = "hindcast-fit"
 
 @dataclass(frozen=True)
 class FileCheckpoint:
-    """One file, replaced as a whole each time it is written.
+    """A checkpoint in one file, replaced as a whole each time.
 
     about       what is fitted, to what: a fit goes on only from a checkpoint that says the same
     classes     of the models, by name

@@ -37,7 +37,11 @@ KAPPA = 0.6  # as in the paper's experiments: noisier than 1 / n, and sooner fre
 
 @dataclass(frozen=True)
 class OnlineHistory:
-    """log_likelihood: of a step, one number a batch, by the model from before that batch; count: steps that were seen."""
+    """The course of an online fit.
+
+    log_likelihood  of a step, one number a batch, under the model before that batch
+    count           how many steps there were
+    """
 
     log_likelihood: tuple[float, ...]
     count: float

@@ -15,7 +15,7 @@ CLASS = "class"
 
 
 def encoded(value: Any) -> Any:
-    """What `json` writes; a dataclass becomes its fields and the name of its class."""
+    """The value as `json` can write it. A dataclass becomes its fields and the name of its class."""
     if is_dataclass(value) and not isinstance(value, type):
         return {CLASS: type(value).__name__} | {f.name: encoded(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, np.ndarray | np.generic):
@@ -28,7 +28,7 @@ def encoded(value: Any) -> Any:
 
 
 def decoded(stored: Any, classes: Mapping[str, type], kind: str = "") -> Any:
-    """What was encoded. `kind`: the annotation of the field that it is of.
+    """The value of which `encoded` made `stored`. `kind`: the annotation of its field.
 
     Raises ValueError for a class that is not among `classes`, a field that it does not have, or one that is missing.
     """

@@ -1,4 +1,4 @@
-"""What a hidden Markov model expects next: it filters what it is given, never smooths it, and propagates the state.
+"""Forecasts of a hidden Markov model: it filters the context, never smooths it, and propagates the state.
 
 All families give the exact mean and standard deviation of the predictive distribution; an autoregressive model whose deviations
 would need more memory than MOST_BYTES gives the mean alone. The distribution itself is a mixture. Of a family without memory it
@@ -36,8 +36,12 @@ MOST_BYTES = 2**30
 
 @dataclass(frozen=True)
 class HmmForecaster:
-    """A fitted model, how many steps it is asked for, and how many of those after the context it skips: a
-    `hindcast.forecasting.forecast.Forecaster`. `card`: of a model of a dataset."""
+    """A fitted model as a `hindcast.forecasting.forecast.Forecaster`.
+
+    horizon     how many steps it forecasts
+    card        None where the model was not fitted on a dataset
+    lead        how many steps after the context it skips
+    """
 
     model: HiddenMarkov[Any]
     horizon: int
@@ -66,7 +70,7 @@ class HmmForecaster:
 
 
 def gives_deviation(emission: Emission, horizon: int) -> bool:
-    """Whether a forecast has deviations: for one of these so many numbers are kept that there is a limit."""
+    """Whether a forecast has deviations. Those of an autoregressive model need memory, which MOST_BYTES limits."""
     if not isinstance(emission, Autoregressive):
         return True
     pairs = (emission.order + 1) * (emission.order + 2) // 2
@@ -74,9 +78,9 @@ def gives_deviation(emission: Emission, horizon: int) -> bool:
 
 
 def after(model: HiddenMarkov[Any], spans: Spans, horizon: int) -> Forecast:
-    """What comes in the `horizon` steps after each sequence, which begins as the model says that sequences begin.
+    """The forecast of the `horizon` steps after each sequence, which begins in the start probabilities of the model.
 
-    Raises InputError where a reading that an autoregressive model goes on from is missing, or was never there.
+    Raises InputError where an autoregressive model lacks one of the last readings that it goes on from.
     """
     if horizon < 1:
         raise InputError(f"horizon: found {horizon}, expected 1 or more")

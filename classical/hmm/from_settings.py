@@ -1,4 +1,4 @@
-"""Hidden Markov models by settings: what the command line asks for, as the estimator that Python's users know."""
+"""Hidden Markov models of settings: the estimators that the command line fits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def fit_hmm(dataset: SequenceDataset, settings: HmmSettings, **how: Any) -> Esti
 
 
 def estimator_of(settings: HmmSettings, **more: Any) -> Estimator:
-    """The estimator that fits what the settings say, until the settings say. `more`: other arguments of it, such as `n_jobs`."""
+    """The estimator of these settings. `more`: other arguments of it, such as `n_jobs`."""
     name, arguments = arguments_of(settings)
     estimator: Estimator = getattr(hmm, name)(**arguments, **more)
     return estimator

@@ -1,4 +1,4 @@
-"""What a model says of sequences: states filtered, smoothed and decoded, LANES sequences at a time."""
+"""The states of sequences under a model: filtered, smoothed and decoded, LANES sequences at a time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Parameters(Protocol):
 
 
 def filtered(model: Parameters, spans: Spans, start: np.ndarray | None = None) -> Iterator[tuple[Group, np.ndarray, np.ndarray]]:
-    """Of some sequences at a time: the group, alpha (steps, states, LANES), and log-likelihoods (places,).
+    """Of each group of sequences: the group, alpha (steps, states, LANES), and log-likelihoods (places,).
 
     alpha is P(state | readings up to the step). Of a folded group the first place has the log-likelihood of the sequence, and the
     others 0, so that log-likelihoods may be added up. The arrays are reused for the next group.
@@ -42,7 +42,7 @@ def filtered(model: Parameters, spans: Spans, start: np.ndarray | None = None) -
 
 
 def scored(model: Parameters, spans: Spans) -> Iterator[tuple[Group, np.ndarray]]:
-    """As `filtered`, with the log-likelihoods alone, which are sooner there."""
+    """As `filtered`, faster, with the log-likelihoods alone."""
     work = _Workspace(model, spans)
     for group in work.groups():
         arrays = work.filter(group, model.start) if work.sparse else work.forward(group, model.start)
@@ -88,8 +88,8 @@ def decoded(model: Parameters, spans: Spans) -> Iterator[tuple[Group, np.ndarray
 
 
 def laid_out(passes: Iterator[tuple[Group, np.ndarray, np.ndarray]], spans: Spans, order: int, out: np.ndarray) -> float:
-    """Writes what passes say of the sequences of one row into `out` (steps, ...), where it is said of. The sum of what they are
-    told by: log-likelihoods, or log-probabilities."""
+    """Writes the results of passes over the sequences of one row into `out` (steps, ...), at the steps that have any. Returns the
+    sum of their log-likelihoods, or log-probabilities."""
     scored, total = spans.after_history(order), 0.0
     for group, of_lanes, logarithms in passes:
         total += float(logarithms.sum())

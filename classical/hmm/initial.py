@@ -1,4 +1,4 @@
-"""Where EM begins: labels that the emission family finds on a sample, and one M-step from them. One seed, one beginning."""
+"""The beginning of EM: labels that the emission family finds on a sample, and one M-step. One seed gives one beginning."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def sample(
 ) -> tuple[Spans, float]:
     """About `steps` owned steps, in whole rows or beginnings of rows, from a few blocks evenly spaced over the data.
 
-    `spark`: a session, whose tasks then read the blocks. Also how many processor seconds these took.
+    `spark`: a session, whose tasks then read the blocks. Returns the sample, and the processor seconds of these tasks.
     """
     sampled = [addresses[i] for i in np.unique(np.linspace(0, len(addresses) - 1, BLOCKS).round().astype(int))]
     share = max(1, steps // len(sampled))
@@ -67,7 +67,7 @@ def initialise(
     seed: int | list[int] | None = 0,
     structure: Structure | None = None,
 ) -> HiddenMarkov[Any]:
-    """A model to begin with, from a sample: `begin` says of what family, `order` how many steps it is conditioned on.
+    """The model that EM begins with, from a sample. `begin` makes the family; `order`: how many steps it is conditioned on.
 
     Raises InputError where no sequence is longer than `order`, or there are fewer steps than states.
     """

@@ -19,8 +19,13 @@ AnyEmission = TypeVar("AnyEmission", bound=Emission)
 
 @dataclass(frozen=True)
 class Statistics(Additive):
-    """Of some sequences, each counted as often as its weight says: expected starts (states,) and transitions (states, states),
-    what the emission family sums, the log-likelihood, and how many steps and sequences they are of."""
+    """Additive statistics of sequences, each counted as often as its weight says.
+
+    starts, transitions     expected, (states,) and (states, states)
+    emission                the statistics of the emission family
+    log_likelihood          of all sequences
+    count, sequences        how many steps and sequences they are of
+    """
 
     starts: np.ndarray
     transitions: np.ndarray
@@ -31,8 +36,8 @@ class Statistics(Additive):
 
 
 @runtime_checkable
-class Elsewhere(Protocol):
-    """Sequences that lie where this process's kernels do not reach, on a GPU, and are smoothed there."""
+class RemoteSequences(Protocol):
+    """Sequences outside of this process's memory, on a GPU, which take their E-steps there."""
 
     def e_step(self, model: HiddenMarkov[Any]) -> Statistics: ...
 
@@ -89,13 +94,13 @@ class HiddenMarkov(Generic[AnyEmission]):
 
     @property
     def log_prior(self) -> float:
-        """Up to a constant."""
+        """The logarithm of the prior density, up to a constant."""
         chain = log_dirichlet(self.start, self.start_prior) + log_dirichlet(self.transition, self.transition_prior)
         return chain + self.emission.log_prior
 
-    def e_step(self, block: Block | Spans | Elsewhere) -> Statistics:
+    def e_step(self, block: Block | Spans | RemoteSequences) -> Statistics:
         """Expected counts, by forward-backward. Of a block every row is one sequence: the steps that it owns."""
-        if isinstance(block, Elsewhere):
+        if isinstance(block, RemoteSequences):
             return block.e_step(self)
         spans, K = block if isinstance(block, Spans) else owned(block), self.states
         starts, transitions, sums, log_likelihood = np.zeros(K), np.zeros((K, K)), self.emission.no_sums(), 0.0
@@ -131,7 +136,8 @@ class HiddenMarkov(Generic[AnyEmission]):
         return statistics.log_likelihood
 
     def anchored(self) -> Self:
-        """The same, whose statistics add up with those of every model that M-steps make of it (`hindcast.classical.online`)."""
+        """The same model, with statistics that add up with those of all models that M-steps make of it
+        (`hindcast.classical.online`)."""
         return replace(self, emission=self.emission.anchored())
 
     def released(self) -> Self:

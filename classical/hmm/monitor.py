@@ -1,4 +1,4 @@
-"""How a fit went, and why it ended: what `monitor_` of an estimator is."""
+"""The course of a fit and the reason of its end: `monitor_` of an estimator."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ REASONS = {
 
 @dataclass(frozen=True)
 class Monitor:
-    """The names that users of hmmlearn know, and some more.
+    """The course of a fit, by the names that users of hmmlearn know, and some more.
 
-    history     log-likelihood, one an iteration, of the parameters that it began with
-    tol, n_iter what was asked for
+    history     log-likelihood, one an iteration, of the parameters at its beginning
+    tol, n_iter arguments of the estimator
     reason      "tolerance", "iterations" or "falling"
-    repairs     what was done beyond maximum likelihood, in words
-    notes       how the fit was done, where that needs to be known, in words
-    seconds     of the whole fit, what it began with included, and what came before it was resumed
+    repairs     changes beyond maximum likelihood, in words
+    notes       on how the fit was done, in words
+    seconds     of the whole fit, with its beginning, and with the part before it was resumed
     cpu_seconds the same of processors: the driver's and the tasks' together
     """
 

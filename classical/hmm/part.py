@@ -1,4 +1,4 @@
-"""What the card of a hidden Markov model says that only these understand. Nothing is compiled here."""
+"""The part of a card that belongs to hidden Markov models. Nothing is compiled here."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from hindcast.forecasting.card import Part
 
 
 class HmmPart(Part):
-    """estimator   of the estimators in `hindcast.classical.hmm`
-    arguments   what it was made with, as JSON has them: those that acted, the order may have been lowered
-    stopped_by  why EM ended; None where the parameters do not come of a fit in several passes
-    steps       that were scored
-    repairs     of the card's notes the last: what the fit did beyond maximum likelihood
+    """The part of a hidden Markov model's card.
+
+    estimator   the name of a class in `hindcast.classical.hmm`
+    arguments   of its constructor, as JSON has them, with the order that was used
+    stopped_by  why EM ended; None where the parameters do not come from a fit in several passes
+    steps       how many were scored
+    repairs     changes of the fit beyond maximum likelihood: the last of the card's notes
     """
 
     estimator: str

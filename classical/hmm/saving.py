@@ -20,7 +20,7 @@ PARAMETERS = "parameters.json"
 
 
 class Saveable(Protocol):
-    """An estimator, or a forecaster that one has made. Without a card, it is not known what it was fitted on."""
+    """An estimator, or a forecaster of one. It has no card where the data of its fit are unknown."""
 
     @property
     def model(self) -> HiddenMarkov[Any]: ...
@@ -30,7 +30,7 @@ class Saveable(Protocol):
 
 
 def save(model: Saveable, folder: str | Path, overwrite: bool = False) -> None:
-    """Writes beside the folder, then renames: a folder is whole or not there.
+    """Writes a model as a folder: first beside it, then renamed, so that a folder is whole or not there.
 
     Raises InputError where the folder is taken (with `overwrite`: taken by anything but a model), ValueError without a card.
     """

@@ -1,4 +1,4 @@
-"""How many states: models of several sizes, fitted side by side on the same passes, and what each criterion says."""
+"""A search for the number of states: models of several sizes, fitted side by side on the same passes, and their criteria."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CRITERIA = ("bic", "aic")
 
 @dataclass(frozen=True)
 class Candidate:
-    """A fitted model and what it is worth: `bic` and `aic` are the smaller the better, `steps` those that were scored."""
+    """A fitted model with its criteria. `bic`, `aic`: the smaller the better; `steps`: how many were scored."""
 
     model: Estimator
     log_likelihood: float
@@ -43,7 +43,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Search:
-    """One candidate for each number of states, in the order they were asked for."""
+    """One candidate for each number of states, in the order of the call."""
 
     candidates: tuple[Candidate, ...]
     criterion: str

@@ -120,7 +120,7 @@ class HmmSettings(BaseModel):
 
 
 def channel_kinds(settings: HmmSettings) -> frozenset[str]:
-    """Of which kinds the channels of a dataset may be that such a model is fitted to: some of "real", "count" and "category"."""
+    """The kinds of channels that such a model can be fitted to, out of "real", "count" and "category"."""
     return KINDS.get(settings.emission, NUMBERS)
 
 

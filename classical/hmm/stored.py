@@ -41,7 +41,7 @@ CLASSES: dict[str, type] = {
 
 
 def read_model(file: Path) -> HiddenMarkov[Any]:
-    """The parameters in a file. Raises InputError, naming it, where it is missing, damaged, or holds what cannot be."""
+    """The parameters in a file. Raises InputError, naming it, where it is missing or damaged, or the parameters are invalid."""
     try:
         return model_of(json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -51,7 +51,7 @@ def read_model(file: Path) -> HiddenMarkov[Any]:
 
 
 def model_of(stored: Any) -> HiddenMarkov[Any]:
-    """What `encoded` made of a model. Raises ValueError where it is none, or cannot be."""
+    """The model that `encoded` wrote. Raises ValueError where `stored` is no model, or has invalid parameters."""
     model = decoded(stored, CLASSES)
     if not isinstance(model, HiddenMarkov) or not isinstance(model.emission, Emission):
         raise ValueError("expected a hidden Markov model with emissions")

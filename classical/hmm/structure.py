@@ -1,4 +1,4 @@
-"""Which starts and transitions are possible at all: a probability that begins as 0 stays 0 in every EM iteration."""
+"""The possible starts and transitions of a chain. A probability that begins as 0 stays 0 in every EM iteration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Structure:
 
     @classmethod
     def of(cls, description: Any, states: int) -> Structure:
-        """Of what a user asks for.
+        """The structure of a `description`:
 
         "ergodic"       everything is possible
         "left-right"    begins in state 0, and never goes back (Bakis; Rabiner 1989, equations 45-47)

@@ -1,1 +1,1 @@
-"""What a model is fitted to, wherever it lies."""
+"""The sequences that a model is fitted to: in memory, in a dataset, or in a DataFrame."""

@@ -43,9 +43,9 @@ def with_paths(frame: DataFrame, model: HiddenMarkov[Any], column: str | None, o
 
 
 def sequence_column(frame: DataFrame, name: str | None = None) -> str:
-    """The column that is named, or else the only one of arrays of numbers, or of arrays of these.
+    """The column `name`; without a name, the only column of arrays of numbers, or of arrays of such arrays.
 
-    Raises InputError where there is none, or several, or the one that is named is no such column.
+    Raises InputError where `name` is no such column, or, without a name, where there is none or more than one.
     """
     columns = [field.name for field in frame.schema.fields if _is_sequence(field.dataType)]
     if name is not None:
@@ -70,7 +70,7 @@ def _is_sequence(kind: DataType) -> bool:
 
 
 def must_be_weights(frame: DataFrame, name: Any) -> None:
-    """Raises InputError where that is not the name of a column of numbers."""
+    """Raises InputError where `name` is not that of a column of numbers."""
     from pyspark.sql.types import NumericType
 
     kind = frame.schema[_present(frame, name, "weights")].dataType
@@ -85,12 +85,12 @@ def _present(frame: DataFrame, name: Any, argument: str) -> str:
 
 
 def quoted(column: str) -> str:
-    """For Spark, to which a dot would be a field of a struct."""
+    """The name of a column quoted for Spark, which would read a dot in it as a field of a struct."""
     return "`" + column.replace("`", "``") + "`"
 
 
 def spans_of(column: pa.Array, weights: np.ndarray | None, check: Check, where: str) -> Spans:
-    """Some rows of a column of sequences. Raises InputError that names a row that cannot be, after `where`."""
+    """The sequences of some rows of a column. Raises InputError that names `where` and the row for one that is no sequence."""
     if column.null_count:
         row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
         raise InputError(f"{where}: sequence {row} is null: drop such rows, or give an empty array")

@@ -1,4 +1,4 @@
-"""Sequences of a Spark DataFrame, packed once for fitting, and kept by the nodes that packed them.
+"""Sequences of a Spark DataFrame, packed once for a fit, and stored on the nodes that packed them.
 
 What Spark keeps for Python, Java reads anew in every pass and pushes through a socket, and Python unpickles it: on 50 million
 steps that takes 0.2 seconds of every core. So a chunk of sequences becomes an entry of its node's cache
@@ -45,10 +45,10 @@ REMOVALS = 3
 
 @dataclass(frozen=True)
 class Packed:
-    """Sequences of a DataFrame, kept by the nodes until `release`.
+    """Sequences of a DataFrame, stored on the nodes until `release`.
 
-    chunks      of some hundred thousand steps each; what has no step is not among them
-    sample      about as many steps as were asked for, drawn by the tasks from all over the data
+    chunks      of some hundred thousand steps each, without the sequences that have no step
+    sample      about as many steps as `packed` was asked for, drawn by the tasks from all parts of the data
     highest     (channels,): the largest reading of each
     empty       how many sequences have no step
     cpu_seconds processor time that the tasks took
@@ -104,7 +104,7 @@ def packed(frame: DataFrame, column: str | None, weights: str | None, check: Che
 
 
 class Chunks:
-    """A DataFrame's sequences, some hundred thousand steps at a time: a `Spread`, where an entry that has gone ends nothing."""
+    """The sequences of a DataFrame in chunks of some hundred thousand steps: a `Spread` that packs lost entries again."""
 
     def __init__(self, frame: DataFrame, check: Check) -> None:
         self._frame, self._check = frame, check
@@ -116,7 +116,7 @@ class Chunks:
         self._nodes: set[str] = set()
 
     def pack(self) -> list[Row]:
-        """Packs everything, anew where it was packed before; what is told of each chunk beside its sequences.
+        """Packs all sequences, also where they were packed before. Returns the row of facts of each chunk: see `_KINDS`.
 
         Raises InputError where a row cannot be packed.
         """
@@ -148,7 +148,7 @@ class Chunks:
         return chunk_facts
 
     def through(self, task: Task, description: str) -> list[Any]:
-        """What `task` yields, in the order of the chunks. Chunks of which the entries have gone are packed anew."""
+        """The results that `task` yields, in the order of the chunks. Where entries are lost, all chunks are packed again."""
         while True:
             try:
                 with described(self._context, description):
@@ -158,7 +158,8 @@ class Chunks:
                 self.pack()
 
     def release(self) -> None:
-        """Removes all entries from the nodes that can be reached; from others they go in time, as all does that is not used."""
+        """Removes all entries from the nodes that can be reached; on others the cache drops them in time, as it drops all that
+        is not used."""
         names, count, nodes = self._names, self._context.defaultParallelism, self._nodes
         try:
             self._unpersist()
@@ -202,7 +203,7 @@ class Chunks:
 
 
 def joined(parts: list[Spans]) -> Spans:
-    """Sequences that each fill a row of their own part, in one."""
+    """The sequences of all parts, each of which has one row, as one."""
     values = np.concatenate([part.values[0] for part in parts])
     observed = None
     if any(part.observed is not None for part in parts):
@@ -212,7 +213,7 @@ def joined(parts: list[Spans]) -> Spans:
 
 
 def compact(spans: Spans) -> Spans:
-    """Whole numbers in as few bytes as they need: what is kept is read again in every pass."""
+    """The same sequences, with whole numbers in as few bytes as they need: every pass reads them again."""
     values = spans.values
     if values.dtype.kind in "iu" and values.size:
         lowest, highest = int(values.min()), int(values.max())
@@ -220,8 +221,8 @@ def compact(spans: Spans) -> Spans:
     return replace(spans, values=values)
 
 
-# What is told of a chunk, and its sequences where they are no entry. `weighted`: a weight is above 0; `counts`: of a sequence
-# with steps.
+# The facts of a chunk, and its sequences where they are no entry. `weighted`: a weight is above 0; `counts`: of a sequence with
+# steps.
 _KINDS = {
     "fault": pa.string(),
     "place": pa.string(),

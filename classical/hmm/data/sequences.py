@@ -69,7 +69,7 @@ def must_count(weighted: bool, steps: bool, both: bool) -> None:
 
 
 def empty(spans: Spans) -> list[str]:
-    """In words, how many sequences have no step, if any: they say nothing."""
+    """A note on how many sequences have no step; no note where all have steps."""
     none = np.flatnonzero(spans.lengths == 0)
     if not len(none):
         return []
@@ -79,7 +79,7 @@ def empty(spans: Spans) -> list[str]:
 
 
 def unmeasured(spans: Spans) -> list[str]:
-    """In words, which channels have no reading in any sequence, if there are some: nothing is learned of them."""
+    """A note on each channel that has no reading in any sequence."""
     if spans.observed is None:
         return []
     never = np.ones(spans.values.shape[2], bool)
@@ -97,13 +97,13 @@ def parts(spans: Spans, least: int = 1) -> list[Spans]:
 
 
 def subset(spans: Spans, which: Any) -> Spans:
-    """Sequences of `spans`: a slice, or their numbers."""
+    """The sequences `which` of `spans`: a slice, or their numbers."""
     fields = {name: getattr(spans, name)[which] for name in ("row", "first", "start", "stop")}
     return replace(spans, **fields, weight=None if spans.weight is None else spans.weight[which])
 
 
 def sampled(spans: Spans, steps: int) -> Spans:
-    """About `steps` steps: whole sequences, evenly spaced over all; of longer ones the beginning."""
+    """A sample of about `steps` steps: whole sequences, evenly spaced over all; of longer ones the beginning."""
     present = np.flatnonzero(spans.lengths > 0)
     many = max(1, int(np.ceil(steps / max(1.0, float(spans.lengths[present].mean()))))) if len(present) else 0
     numbers = present[np.unique(np.linspace(0, len(present) - 1, min(many, len(present))).round().astype(int))]
@@ -136,7 +136,7 @@ def _numbers(X: Any, what: str) -> np.ndarray:
 
 
 def weights_of(weights: Any, sequences: int) -> np.ndarray:
-    """(sequences,), each checked by itself."""
+    """The weights as an array (sequences,). Raises InputError for one that is not finite, or is negative."""
     try:
         numbers = np.asarray(weights, np.float64)
     except (TypeError, ValueError) as error:

@@ -1,4 +1,4 @@
-"""What a model is fitted to, wherever it lies: arrays in memory, a prepared dataset, or a Spark DataFrame."""
+"""The sequences of a fit: of arrays in memory, of a prepared dataset, or of a Spark DataFrame."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.errors import InputError
 
 SAMPLE_STEPS = 20_000
-# What the driver is given: data, and what it is told about them.
+# The data and the options of `em.fit_several`.
 DriverInput = tuple[Any, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class ReadingsSummary:
-    """What a family may know of all readings before it begins.
+    """Facts about all readings that a family may need before it begins.
 
     highest (channels,): the largest reading of each
-    filled  whether holes were filled with care, so that what stands there may be regressed on
+    filled  whether missing values were filled by a rule, so that regressions may use them
     """
 
     highest: np.ndarray
     filled: bool = False
 
     def of(self, columns: Sequence[int]) -> ReadingsSummary:
-        """Of some of the channels."""
+        """The summary of these channels."""
         return replace(self, highest=self.highest[list(columns)])
 
 
@@ -51,11 +51,11 @@ class Training:
     options     of the driver: a session, a reader, threads
     sample      some of them, to begin with
     summary     of all of their readings
-    origin      what is known of the dataset that they are of, if they are of one
-    digest      names them, by what they are and not where they lie; None where they cannot be named
-    on_gpus     what the driver is given instead where GPUs take the E-steps of a model of this order; None where they cannot
-    repairs     what was left out by a stated rule, in words
-    notes       how sequences were made of the data, in words
+    origin      the card's description of their dataset; None where they are of none
+    digest      () -> a digest of their contents, wherever they lie; None where there is none
+    on_gpus     (order of the model) -> other input for the driver, with which GPUs take the E-steps; None where they cannot
+    repairs     data that were left out by a rule, in words
+    notes       on how sequences were made of the data, in words
     cpu_seconds processor time that tasks took before the first pass
     """
 
@@ -72,9 +72,9 @@ class Training:
 
     @contextmanager
     def placed(self, model: HiddenMarkov[Any], gpus: bool) -> Iterator[DriverInput]:
-        """What the driver is given; where `gpus` are asked for, they take the E-steps if they can, and else it is noted.
+        """The input of the driver. With `gpus`, GPUs take the E-steps where they can; a note says where they cannot.
 
-        Raises InputError where none is found.
+        Raises InputError where no GPU is found.
         """
         fault = self._not_on_gpus(model) if gpus else None
         if fault:
@@ -104,7 +104,7 @@ def training(
     threads: int = 1,
     pieces: int = 1,
 ) -> Iterator[Training]:
-    """See the `fit` of estimators for what X may be. What a DataFrame's sequences were packed into is released at the end.
+    """The sequences of X, as `Estimator.fit` takes it. The packed sequences of a DataFrame are released at the end.
 
     pieces  in how many parts the data should come, at least, where they can
     """
@@ -127,7 +127,7 @@ def training(
 
 
 def reader_for(dataset: SequenceDataset) -> Reader:
-    """What makes sequences of a dataset's rows. In the plain layout a row owns next to nothing, so there it is taken whole."""
+    """The reader of a dataset's rows as sequences. In the plain layout, where a row owns few steps, each row is taken whole."""
     return read_whole_rows if dataset.layout.windows_per_row == 1 else read
 
 

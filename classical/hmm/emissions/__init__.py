@@ -1,4 +1,4 @@
-"""Emission families: what a hidden state says about a reading. One family a file, all with the verbs of `Emission`."""
+"""Emission families: the densities of readings, given the hidden state. One family a file, all with the verbs of `Emission`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What arguments of estimators may be: whole numbers, arrays, priors."""
+"""Checks of the arguments of estimators: whole numbers, arrays, priors."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hindcast.prep.errors import InputError
 
 
 def is_whole(value: Any, least: int) -> bool:
-    """Whether it is a whole number of at least so much."""
+    """Whether `value` is a whole number of at least `least`."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= least)
 
 
 def numbers(values: Any, name: str) -> np.ndarray:
-    """As float64. Raises InputError for what is not an array of numbers."""
+    """The values as an array of float64. Raises InputError where they are no numbers."""
     try:
         return np.asarray(values, np.float64, order="C")
     except (TypeError, ValueError) as error:
@@ -23,7 +23,7 @@ def numbers(values: Any, name: str) -> np.ndarray:
 
 
 def number_or_array(value: float | np.ndarray, name: str = "prior") -> float | np.ndarray:
-    """Of a prior: one number for all, or an array, which a file holds as a list."""
+    """A prior as one number for all, or as an array. Files hold arrays as lists."""
     array = numbers(value, name)
     return array if array.ndim else float(array)
 

@@ -1,4 +1,4 @@
-"""What all estimators share: the arguments that users of hmmlearn know, and fitting by EM."""
+"""The base of all estimators: the arguments that users of hmmlearn know, and fitting by EM."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from hindcast.classical.hmm.data.sequences import Lengths, sequences_of
 from hindcast.classical.hmm.data.training import ReadingsSummary, Training, training
 from hindcast.classical.hmm.emissions import Emission
 from hindcast.classical.hmm.estimators.arguments import is_whole, numbers, prior_of
-from hindcast.classical.hmm.estimators.asking import Asking
 from hindcast.classical.hmm.estimators.checkpoint import checkpoint_of
 from hindcast.classical.hmm.estimators.described import card_of, forecaster_of
+from hindcast.classical.hmm.estimators.queries import Queries
 from hindcast.classical.hmm.forecast import HmmForecaster
 from hindcast.classical.hmm.initial import Begin, initialise
 from hindcast.classical.hmm.kernels.lanes import Spans
@@ -41,8 +41,8 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
-class Estimator(Asking):
-    """What all families share.
+class Estimator(Queries):
+    """The base of the estimators of all families.
 
     n_components    hidden states
     startprob_prior, transmat_prior     concentrations of Dirichlet priors, 1 or more; 1, the default, is none
@@ -106,7 +106,7 @@ class Estimator(Asking):
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def set_params(self, **values: Any) -> Self:
-        """Other arguments. Raises InputError for one that there is not."""
+        """Sets arguments of the constructor. Raises InputError for an unknown or an invalid one."""
         before = self.get_params()
         unknown = sorted(values.keys() - before.keys())
         if unknown:
@@ -220,7 +220,7 @@ class Estimator(Asking):
     KINDS: ClassVar[frozenset[str]]
 
     def adopt(self, model: HiddenMarkov[Any]) -> Self:
-        """Takes all parameters from a model of the same family, in place of a fit; what an earlier fit said is forgotten."""
+        """Takes all parameters from a model of the same family, in place of a fit. The results of an earlier fit are deleted."""
         for attribute in ("monitor_", "history_", "restarts_", "online_history_", "fitted_on_"):
             vars(self).pop(attribute, None)
         self._adopt(model, {"s", "t", *self.LETTERS})
@@ -228,17 +228,17 @@ class Estimator(Asking):
 
     @property
     def cannot_forecast(self) -> str | None:
-        """Why numbers cannot be forecast, in words; None where they can."""
+        """The reason why the model cannot forecast numbers, in words; None where it can."""
         return None
 
     def forecaster(self, dataset: SequenceDataset, scaled: bool = False) -> HmmForecaster:
-        """What forecasts the windows of a dataset, and joins a comparison on it, with a card.
+        """The model as a forecaster of the windows of a dataset, with a card, as a comparison on it needs one.
 
-        dataset     that the model was fitted on, or one of the same channels, step and scaling, whatever its windows are
-        scaled      the readings that the model was fitted on were scaled as those of the dataset are: arrays do not say
+        dataset     that the model was fitted on, or one of the same channels, step and scaling, with any windows
+        scaled      whether arrays that the model was fitted on were scaled as the readings of the dataset are
 
-        Raises InputError for another dataset, where it is not known how the readings were scaled, and where no numbers can be
-        forecast.
+        Raises InputError for another dataset, where the scaling of the fitted readings is unknown, and where the model cannot
+        forecast numbers.
         """
         return forecaster_of(self, dataset, scaled)
 
@@ -249,7 +249,7 @@ class Estimator(Asking):
 
     @property
     def card(self) -> Card[HmmPart]:
-        """What the model says of itself: what it was fitted with and on, how the fit went, and what it cost."""
+        """The card of the model: its arguments and data, the course of the fit, and its cost."""
         return card_of(self, getattr(self, "fitted_on_", None))
 
     def save(self, folder: str | Path, overwrite: bool = False) -> None:
@@ -260,7 +260,7 @@ class Estimator(Asking):
         save(self, folder, overwrite)
 
     def arguments(self) -> dict[str, Any]:
-        """Those of the constructor, as JSON has them; a seed that is drawn is None."""
+        """The arguments of the constructor, as JSON has them; a RandomState becomes None."""
         arguments = self.get_params()
         seeds = {name: None for name, value in arguments.items() if isinstance(value, np.random.RandomState)}
         return {name: encoded(value) for name, value in (arguments | seeds).items()}
@@ -337,7 +337,7 @@ class Estimator(Asking):
                 )
 
     def beginnings(self, sequences: Training) -> list[HiddenMarkov[Any]]:
-        """One for each of `n_init`, of which the first is the one that there would be alone."""
+        """The beginnings of `n_init` fits. The first is the same for any `n_init`."""
         seed = self._seed()
         begins = []
         for number in range(self.n_init):
@@ -353,7 +353,7 @@ class Estimator(Asking):
         return begins
 
     def settle(self, fits: list[tuple[HiddenMarkov[Any], em.History]], sequences: Training, seconds: float, cpu: float) -> None:
-        """Keeps the most probable of the fitted models. States that the fit itself has named are put in order.
+        """Takes the parameters of the most probable of the fitted models. States that the fit itself numbered are put in order.
 
         seconds, cpu    from before the first iteration, of processors the driver's and the tasks' together
         """
@@ -380,7 +380,7 @@ class Estimator(Asking):
 
     @property
     def begun(self) -> set[str]:
-        """The letters of what a fit begins by itself."""
+        """The letters of the parameters that a fit initialises."""
         return set() if self.warm_start and hasattr(self, "startprob_") else self._letters(self.init_params)
 
     def _report(self, on_iteration: em.OnIteration | None) -> Callable[[int, dict[int, float]], None]:

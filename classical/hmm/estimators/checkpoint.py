@@ -1,4 +1,4 @@
-"""What the checkpoint of an estimator's fit says that it is of."""
+"""The identity of an estimator's fit, in its checkpoint."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from hindcast.classical.hmm.estimators.base import Estimator
     from hindcast.classical.hmm.model import HiddenMarkov
 
-# Arguments that do not change where a fit goes, but when it ends, what is told of it, or what is asked later.
+# Arguments that do not change the iterations, but when they end, what is printed, or how queries are answered.
 ASIDE = {"n_iter", "tol", "tol_of", "n_jobs", "verbose", "algorithm", "implementation", "warm_start"}
 
 
 def checkpoint_of(
     estimator: Estimator, file: Path, resume: bool, sequences: Training, begin: HiddenMarkov[Any]
 ) -> FileCheckpoint:
-    """Of this fit: of the same sequences, with the same arguments, from the same parameters where these were set."""
+    """The checkpoint of this fit. Its identity: the sequences, the arguments, and the parameters that were set before."""
     assert sequences.digest is not None, "a fit of sequences that have none is refused"
     arguments = {name: value for name, value in estimator.arguments().items() if name not in ASIDE}
     fields = {"s": begin.start, "t": begin.transition}

@@ -1,4 +1,4 @@
-"""An estimator as others know it: by its card, and as a forecaster that joins a comparison."""
+"""The card of an estimator, and the forecaster that it makes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def forecaster_of(estimator: Estimator, dataset: SequenceDataset, scaled: bool) 
 
 
 def card_of(estimator: Estimator, data: Sequences | None, notes: tuple[str, ...] = ()) -> Card[HmmPart]:
-    """What an estimator says of itself. `data`: whose scale its readings have."""
+    """The card of an estimator. `data`: the sequences whose scaling its readings have."""
     model, monitor = estimator.parameters_, getattr(estimator, "monitor_", None)
     history, online = getattr(estimator, "history_", None), getattr(estimator, "online_history_", None)
     deviation = gives_deviation(model.emission, 1 if data is None else data.horizon)

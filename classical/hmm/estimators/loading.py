@@ -21,7 +21,7 @@ FORMAT = "hindcast-hmm"
 
 
 def load(folder: str | Path) -> Estimator:
-    """What `save` of an estimator wrote, or `hindcast fit hmm`.
+    """The estimator in a folder that `save` of an estimator wrote, or `hindcast fit hmm`.
 
     Raises InputError, naming the file, where it is missing or damaged.
     """

@@ -1,4 +1,4 @@
-"""What estimators of real readings share."""
+"""Estimators of real readings."""
 
 from __future__ import annotations
 

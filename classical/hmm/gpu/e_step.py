@@ -30,7 +30,7 @@ class Kernels(Protocol):
     """Of one emission, with its parameters on the GPU."""
 
     def needs_complete(self) -> bool:
-        """Whether it can only take sequences of which everything was measured."""
+        """Whether the kernels only take sequences without missing readings."""
 
     def densities(self, batch: Batch, b: Any, peaks: Any) -> None:
         """Of a batch, into `b` (steps, states, WIDTH) and `peaks` (steps, WIDTH): see `lattice.forward_kernel`."""
@@ -84,7 +84,7 @@ class OnGpu:
 
 
 def fault(model: HiddenMarkov[Any]) -> str | None:
-    """Why GPUs cannot take E-steps of this model, in words; None where they can."""
+    """The reason why GPUs cannot take E-steps of this model, in words; None where they can."""
     family = type(model.emission)
     if family not in FAMILIES:
         families = " and ".join(kind.__name__ for kind in FAMILIES)

@@ -1,4 +1,4 @@
-"""What kernels of all families share."""
+"""Parts that the kernels of all families share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a dataset's sequences lie while GPUs take the E-steps of a fit: each in the memory of the GPU it was first sent to."""
+"""The places of sequences while GPUs take the E-steps of a fit: each in the memory of the GPU it was first sent to."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hindcast.classical.hmm.gpu import e_step
 from hindcast.classical.hmm.gpu.e_step import OnGpu
 from hindcast.classical.hmm.gpu.layout import SIMULATED
 from hindcast.classical.hmm.kernels.lanes import Spans, owned
-from hindcast.classical.hmm.model import Elsewhere, HiddenMarkov, Statistics
+from hindcast.classical.hmm.model import HiddenMarkov, RemoteSequences, Statistics
 from hindcast.classical.passing import Reader, Task
 from hindcast.prep.dataset.blocks import Address
 from hindcast.prep.errors import InputError
@@ -41,13 +41,13 @@ Result = TypeVar("Result")
 def on_gpus(
     dataset: SequenceDataset, reader: Reader, order: int, spark: SparkSession | None
 ) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """The training split for `em.fit_several`, and what to tell it: on the GPUs of Spark's executors, or, without these, on the
-    first one that this process sees. They are let go at the end.
+    """The data and options of `em.fit_several` for a training split: on the GPUs of Spark's executors, or, without these, on the
+    first one that this process sees. Their memory is freed at the end.
 
     Raises InputError where Spark's executors have no GPUs, or this process sees none.
     """
     profile = None if spark is None else gpus_a_task(spark)
-    placed = Placed(reader, order, uuid4().hex)
+    placed = ResidentReader(reader, order, uuid4().hex)
     if spark is None or profile is None:
         must_see_a_gpu()
         try:
@@ -71,8 +71,8 @@ def on_gpus(
 
 @contextmanager
 def on_gpu(parts: Sequence[Spans], order: int) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """Sequences in memory for `em.fit_several`, on the first GPU that this process sees: as many as there is room for stay there,
-    the others are sent in every pass. They are let go at the end.
+    """The data and options of `em.fit_several` for sequences in memory, on the first GPU that this process sees. As many as it
+    has room for stay there, the others are sent in every pass. Its memory is freed at the end.
 
     Raises InputError where this process sees none.
     """
@@ -112,7 +112,7 @@ def must_see_a_gpu() -> None:
 
 
 def why_no_gpu() -> str | None:
-    """In words; None where numba sees one."""
+    """The reason why numba sees no GPU, in words; None where it sees one."""
     try:
         return None if cuda.is_available() else "numba sees none here"
     except Exception as error:  # whatever a driver that does not fit raises
@@ -120,12 +120,12 @@ def why_no_gpu() -> str | None:
 
 
 @dataclass(frozen=True)
-class Placed:
+class ResidentReader:
     """A reader whose blocks stay on a GPU of this process, as long as there is room.
 
-    reader  what makes a block of an address
+    reader  (address) -> block
     order   how many steps before it each step is conditioned on
-    fit     whose they are: those of another are let go
+    fit     the name of the fit that the blocks belong to: those of another fit are dropped
     """
 
     reader: Reader
@@ -133,7 +133,7 @@ class Placed:
     fit: str
 
     def __call__(self, address: Address, gpu: int = 0) -> OnGpu:
-        """On the GPU of this number, which this thread must have chosen."""
+        """The sequences at an address, on the GPU of this number, which must be the current one of this thread."""
         _resident.belong_to(self.fit)
         sequences = _resident.sequences.get((gpu, address))
         if sequences is None:
@@ -144,8 +144,8 @@ class Placed:
                 _resident.sequences[gpu, address] = sequences
         return sequences
 
-    def on_all(self, addresses: Iterable[Address], gpus: Sequence[int]) -> Iterator[Elsewhere]:
-        """As many at a time as there are GPUs, one on each."""
+    def on_all(self, addresses: Iterable[Address], gpus: Sequence[int]) -> Iterator[RemoteSequences]:
+        """The sequences at the addresses, as many at a time as there are GPUs, one on each."""
         _resident.belong_to(self.fit)
         rest = iter(addresses)
         while few := list(islice(rest, len(gpus))):
@@ -153,7 +153,7 @@ class Placed:
 
 
 def let_go() -> None:
-    """Gives the memory back that fits have kept in this process."""
+    """Frees the GPU memory of all fits in this process."""
     _resident.belong_to("")
 
 
@@ -222,7 +222,7 @@ class _OnExecutors:
     """An RDD of addresses, with a task for each executor, whose one process keeps what it reads: a `Spread`."""
 
     rdd: Any
-    placed: Placed
+    placed: ResidentReader
 
     def through(self, task: Task, description: str) -> list[Any]:
         placed = self.placed
@@ -232,7 +232,7 @@ class _OnExecutors:
         return results
 
     def release(self) -> None:
-        """Workers that no task comes to any more, Spark ends after a minute."""
+        """Frees the memory of the executors' GPUs. Spark ends workers that have had no task for a minute."""
         try:
             with described(self.rdd.context, "GPUs' memory is given back"), workers_apart(self.rdd.context, self.placed.fit):
                 self.rdd.foreachPartition(lambda _: let_go())

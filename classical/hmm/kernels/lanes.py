@@ -84,14 +84,14 @@ class Group:
         return (step - self.begins[section])[:, None] < self.lengths.reshape(-1, LANES)[section]
 
     def label(self, step: int, lane: int) -> str:
-        """Which step of which sequence is there, in words."""
+        """The sequence and the step at this place, in words."""
         section = int(np.searchsorted(self.begins, step, side="right")) - 1
         place = section * LANES + lane
         before = int(self.lengths[:place].sum()) if self.folded else 0
         return f"sequence {self.members[place]}, step {before + step - self.begins[section]}"
 
     def each(self, of_lanes: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-        """Which sequence, and its part (its steps, ...) of an array (steps, ..., LANES)."""
+        """The number of each sequence, and its part (its steps, ...) of an array (steps, ..., LANES)."""
         if self.folded:
             pieces = [of_lanes[:length, ..., lane] for lane, length in enumerate(self.lengths)]
             yield int(self.members[0]), np.concatenate(pieces)

@@ -1,1 +1,1 @@
-"""What the hidden states of a fitted model are."""
+"""Descriptions of the hidden states of a fitted model."""

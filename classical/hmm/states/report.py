@@ -1,4 +1,4 @@
-"""What a comparison's page shows of hidden Markov models: their likelihood, and what their states are."""
+"""The parts of a comparison's page on hidden Markov models: their likelihood and their states."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
 
 def sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Truth | None = None) -> Parts:
-    """Of each entrant, how its likelihood rose, what its states are, and what was noted of its fit.
+    """The likelihood of each entrant by iteration, and its states.
 
     `truth`: the regimes of simulated data, held against the states.
     """

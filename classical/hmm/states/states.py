@@ -1,4 +1,4 @@
-"""What the hidden states are, in the units of the sensors, and where they were."""
+"""The hidden states of a model in the units of the sensors, and their path along a stretch of readings."""
 
 from __future__ import annotations
 

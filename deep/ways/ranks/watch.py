@@ -50,7 +50,7 @@ WHERE, END = b"?", b"!"
 
 
 @dataclass(frozen=True)
-class Raised:
+class RankException:
     """An exception of a rank: its traceback, whether it was an InputError, and whether it only follows another rank's end."""
 
     rank: int
@@ -183,7 +183,7 @@ class Watch:
     bind: str
     host: str
     messages: queue.SimpleQueue[dict[str, float] | bytes] = field(default_factory=queue.SimpleQueue)
-    errors: list[Raised] = field(default_factory=list)
+    errors: list[RankException] = field(default_factory=list)
     places: dict[int, Place] = field(default_factory=dict)
     ports: Sequence[int] = ANY
 
@@ -240,7 +240,7 @@ class Watch:
             place.done = True
         elif "reads" not in message:
             text, now = str(message["error"]), time.monotonic()
-            self.errors.append(Raised(rank, place.host, text, message["input"] is True, message["follows"] is True, now))
+            self.errors.append(RankException(rank, place.host, text, message["input"] is True, message["follows"] is True, now))
         self.moved = time.monotonic()
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from hindcast.deep.ways.ranks.faults import Fault, RankError, behind, explained, find
 from hindcast.deep.ways.ranks.processes import LOG_LINES, Processes
-from hindcast.deep.ways.ranks.watch import Place, Raised, Watch
+from hindcast.deep.ways.ranks.watch import Place, RankException, Watch
 from hindcast.prep.errors import InputError
 
 
-def heard(*places: Place, errors: tuple[Raised, ...] = ()) -> Watch:
+def heard(*places: Place, errors: tuple[RankException, ...] = ()) -> Watch:
     """A driver that has heard of these ranks just now, and listens to nobody."""
     watch = Watch("", "", errors=list(errors), places=dict(enumerate(places)))
     watch.moved = watch.worked = watch.first_heard = time.monotonic()
@@ -29,8 +29,8 @@ def broken(how: str, ago: float, step: int = 3) -> Place:
     return at(step, broken=how, broken_when=time.monotonic() - ago)
 
 
-def raised(rank: int, ago: float, follows: bool = False, input: bool = False) -> Raised:
-    return Raised(rank, "host", "Traceback: told", input, follows, time.monotonic() - ago)
+def raised(rank: int, ago: float, follows: bool = False, input: bool = False) -> RankException:
+    return RankException(rank, "host", "Traceback: told", input, follows, time.monotonic() - ago)
 
 
 def found(watch: Watch, processes: Processes | None = None, silence: float = 30, over: bool = False) -> Fault | None:

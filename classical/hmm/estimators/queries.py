@@ -1,4 +1,4 @@
-"""What can be asked of a model whose parameters are known: likelihood, states, paths, durations, samples."""
+"""Queries of a model whose parameters are known: likelihood, states, paths, durations, samples."""
 
 from __future__ import annotations
 
@@ -16,11 +16,14 @@ from hindcast.forecasting.forecast import Forecast
 from hindcast.prep.errors import InputError
 
 
-class Asking(ABC):
-    """Readings are `X` (steps, channels), sequences one after the other, of `lengths` steps each; one sequence without them; or a
-    list of arrays, one a sequence. Every method raises InputError where they, or the parameters, cannot be.
+class Queries(ABC):
+    """The methods of an estimator that do not change it.
 
-    The first `order` steps of a sequence are conditioned on: no state is said of them.
+    X           readings (steps, channels), sequences one after the other; or a list of such arrays, one a sequence
+    lengths     how many steps each sequence of an array has; one sequence without them
+
+    Every method raises InputError for readings that the family cannot emit, and for invalid parameters. The first `order` steps
+    of a sequence are conditioned on: they have no state.
     """
 
     n_components: int
@@ -48,7 +51,7 @@ class Asking(ABC):
         return self.score_samples(X, lengths)[1]
 
     def filtered_proba(self, X: Any, lengths: Lengths = None) -> np.ndarray:
-        """P(state | the sequence up to the step), (steps, n_components): what was known at the time."""
+        """P(state | the sequence up to the step), (steps, n_components)."""
         spans = self._spans(X, lengths)
         return self._posterior(filtered(self.parameters_, spans), spans)[1]
 
@@ -110,7 +113,7 @@ class Asking(ABC):
     def durations(self, X: Any, lengths: Lengths = None) -> list[np.ndarray]:
         """Of each state, the steps that each of its visits lasted along the likeliest paths, in the order of the visits.
 
-        The last visit of a sequence may have been cut short by its end, and counts with what was seen of it.
+        The end of a sequence may cut its last visit short: that visit counts with its observed length.
         """
         spans = self._spans(X, lengths)
         visits: list[list[int]] = [[] for _ in range(self.n_components)]
@@ -126,10 +129,10 @@ class Asking(ABC):
         return [np.array(lasted, np.int64) for lasted in visits]
 
     def forecast(self, X: Any, horizon: int, lengths: Lengths = None) -> Forecast:
-        """What comes in the `horizon` steps after each sequence: mean, deviation, and by `density()` the whole distribution.
+        """The forecast of the `horizon` steps after each sequence: mean, deviation, and by `density()` the whole distribution.
 
         Its windows are the sequences. NaN is a missing reading; an autoregressive model goes on from the last `order` readings,
-        none of which may be missing. Of a sequence without a step that a state is said of, what the model says of its first.
+        none of which may be missing. A sequence without a step that has a state is forecast from the start probabilities.
         """
         return after(self.parameters_, self._spans(X, lengths), horizon)
 
