@@ -37,7 +37,7 @@ from hindcast.launch.submitting.submit import spark_submit
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 
 HINDCAST = Path(sys.executable).with_name("hindcast")
-MAIN = Path(__file__).resolve().parents[1] / "launch" / "__main__.py"
+MAIN = Path(__file__).resolve().parents[1] / "hindcast" / "__main__.py"
 ON_TWO = ["--master", "local[2]"]
 ETTH1 = MAIN.parents[1] / "examples/etth1.toml"
 ADOPT_ORPHANS = 36  # PR_SET_CHILD_SUBREAPER, of Linux

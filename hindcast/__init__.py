@@ -4,7 +4,7 @@ import hindcast as hc
 
 dataset = hc.prepare("readings.csv", time="time", series="sensor", context=96, horizon=24)
 model = hc.fit("hmm", dataset, states=4)
-hc.compare(dataset, {"four states": model}).show()
+hc.compare(dataset, {"four": model}).show()
 
 What is listed here is public, and kept from version to version; each name is loaded when it is first used.
 """

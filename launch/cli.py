@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.markup import escape
 
+from hindcast import __version__
 from hindcast.deep.lean import import_lean
 from hindcast.forecasting.card import must_forecast, read_card
 from hindcast.forecasting.inputs import must_be_numbers
@@ -44,10 +45,19 @@ WORKING = ", ".join(name for name, command in COMMANDS.items() if command.works)
 WATCHING = f"Watching, of {WORKING}"
 
 
+def print_version(asked: bool) -> None:
+    if asked:
+        console.print(f"hindcast {__version__}", highlight=False)
+        raise typer.Exit()
+
+
 @app.callback()
 def common(
     ctx: typer.Context,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=print_version)
+    ] = False,
     run_dir: Annotated[
         str | None,
         typer.Option(

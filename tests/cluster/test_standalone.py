@@ -38,7 +38,7 @@ def test_a_cluster_prepares_what_one_machine_does(dataset: SequenceDataset, stan
 
 @pytest.mark.usefixtures("ran_there")
 def test_spark_submit_runs_em_and_gets_what_one_machine_gets(standalone: Standalone, local_hmm: Path) -> None:
-    main = str(ROOT / "launch" / "__main__.py")
+    main = str(ROOT / "hindcast" / "__main__.py")
     # So few attempts are not enough for the exclusion that is the default, and Spark would refuse both together.
     submit = ["spark-submit", "--master", standalone.url, "--conf", "spark.task.maxFailures=2"]
     standalone.run(*submit, main, *FIT_HMM, "cluster.hmm")
