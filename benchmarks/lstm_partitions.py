@@ -33,7 +33,7 @@ from hindcast.launch.spark.session import spark_session
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.pipeline import prepare
 from hindcast.prep.spec import Spec
-from hindcast.prep.synthetic import draw, write_readings
+from hindcast.prep.synthetic.fleet import draw, write_readings
 
 STEPS = 500
 

@@ -15,11 +15,11 @@ import tensorflow as tf
 
 from hindcast.deep.heads import head_of
 from hindcast.deep.inputs import Inputs
-from hindcast.deep.models import Models, read_models
 from hindcast.deep.networks import build
 from hindcast.deep.part import LstmPart
 from hindcast.deep.settings import LstmSettings
 from hindcast.deep.training.trained import Trained
+from hindcast.deep.weights_files import Models, read_models
 from hindcast.forecasting.card import CARD, Card, Gives, Sequences, must_be_model, read_card, typed
 from hindcast.forecasting.forecast import Forecast
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset

@@ -18,11 +18,11 @@ from hindcast.deep.lean import import_lean
 from hindcast.forecasting.card import must_forecast, read_card
 from hindcast.forecasting.inputs import must_be_numbers
 from hindcast.launch import settings as settings_
-from hindcast.launch.arguments import AllowCleartext, Dataset, Fits, Overwrite, SettingsFile, allow_cleartext_in
-from hindcast.launch.command_line import DASHES, DEBUG, parse
 from hindcast.launch.commands import COMMANDS
 from hindcast.launch.drawing import SEED, SUBJECTS, draw_readings
 from hindcast.launch.fitting import commands
+from hindcast.launch.global_options import DASHES, DEBUG, parse
+from hindcast.launch.shared_arguments import AllowCleartext, Dataset, Fits, Overwrite, SettingsFile, allow_cleartext_in
 from hindcast.launch.spark import ended
 from hindcast.launch.watching import runs, watchers
 from hindcast.launch.watching.progress import Progress, console

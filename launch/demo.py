@@ -24,13 +24,13 @@ from hindcast.launch.settings import load, load_spec
 from hindcast.launch.spark.cluster import must_train_on, session_on
 from hindcast.launch.watching.progress import Progress, console
 from hindcast.launch.watching.runs import run as this_run
-from hindcast.prep import synthetic
 from hindcast.prep.errors import InputError
 from hindcast.prep.files.placing import placed_file, refuse_taken
 from hindcast.prep.grid.steps import infer_step
 from hindcast.prep.pipeline import prepare
 from hindcast.prep.readings.loading import load as load_readings
 from hindcast.prep.spec import ReadingsSpec, Spec, duration_text, validate
+from hindcast.prep.synthetic import fleet
 
 DAY_MICROS = 86_400_000_000
 FIRST_LINE = "# Written by `hindcast demo`, and overwritten by the next one: copy this file before you change it.\n"
@@ -99,9 +99,9 @@ def run(
 
 def draw_fleet(out: Path) -> Truth:
     """Writes readings.csv and regimes.csv, and returns the regimes; no model sees them, only the report."""
-    fleet = synthetic.draw(SENSORS, HOURS, SEED)
-    synthetic.write_readings(fleet, out / "readings.csv", out / "regimes.csv", SEED)
-    return Truth(fleet.times(), {name: fleet.regimes[i] for i, name in enumerate(fleet.sensors)}, synthetic.REGIMES)
+    drawn = fleet.draw(SENSORS, HOURS, SEED)
+    fleet.write_readings(drawn, out / "readings.csv", out / "regimes.csv", SEED)
+    return Truth(drawn.times(), {name: drawn.regimes[i] for i, name in enumerate(drawn.sensors)}, fleet.REGIMES)
 
 
 def refuse_foreign(out: Path, spec_file: Path) -> None:
@@ -123,7 +123,7 @@ def fleet_tables() -> dict[str, dict[str, Any]]:
         "split": {"train": 0.7, "validation": 0.1, "test": 0.2},
         "scaling": {"method": "standard", "per": "global"},
         "windows": {"context": 96, "horizon": 24},
-        **quick_settings(len(synthetic.REGIMES)),
+        **quick_settings(len(fleet.REGIMES)),
     }
 
 

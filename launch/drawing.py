@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hindcast.prep import synthetic, transformer
 from hindcast.prep.errors import InputError
 from hindcast.prep.files.placing import must_be_file, refuse_taken
+from hindcast.prep.synthetic import fleet, transformer
 
 SENSORS, HOURS, SEED = 24, 2400, 7
 
@@ -45,7 +45,7 @@ def draw_readings(subject: str, out: Path, steps: int | None, skip: int, seed: i
 
 
 def _fleet(steps: int, skip: int, seed: int, out: Path) -> None:
-    synthetic.write_readings(synthetic.draw(SENSORS, steps, seed, skip), out, None, seed + skip)
+    fleet.write_readings(fleet.draw(SENSORS, steps, seed, skip), out, None, seed + skip)
 
 
 def _transformer(steps: int, skip: int, seed: int, out: Path) -> None:

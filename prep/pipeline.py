@@ -19,8 +19,10 @@ from hindcast.prep.dataset.manifest import FORMAT, OUTSIDE, VERSION, Manifest
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset, must_be_dataset
 from hindcast.prep.errors import InputError
 from hindcast.prep.files.targets import placed, refuse_taken
-from hindcast.prep.grid.grid import Grid, bins, most_steps_apart
-from hindcast.prep.grid.rules import fills_of, order_matters, rules_of
+from hindcast.prep.grid.filling import fills_of
+from hindcast.prep.grid.gaps import most_steps_apart
+from hindcast.prep.grid.grid import Grid, bins
+from hindcast.prep.grid.resampling import order_matters, rules_of
 from hindcast.prep.grid.splits import SPLITS, Border, SeriesSplit, assign
 from hindcast.prep.grid.splits import borders as borders_of
 from hindcast.prep.grid.steps import at_hand, infer_step, lay_grid, split_at

@@ -11,14 +11,14 @@ from typing import Any
 
 # Compiled code is not loaded before an estimator is asked for: the command line reads the settings beside it.
 ESTIMATORS = {
-    "AutoregressiveHMM": "real",
+    "AutoregressiveHMM": "real_valued",
     "CategoricalHMM": "counts",
     "GMMHMM": "gaussian",
     "GaussianHMM": "gaussian",
     "MultinomialHMM": "counts",
     "PoissonHMM": "counts",
     "ProductHMM": "product",
-    "StudentHMM": "real",
+    "StudentHMM": "real_valued",
 }
 _HOMES = {name: f"estimators.{home}" for name, home in ESTIMATORS.items()} | {
     "HmmSettings": "settings",

@@ -9,7 +9,7 @@ import numpy as np
 
 from hindcast.classical.additive import Additive
 from hindcast.classical.hmm.emissions import EMPTY, Emission
-from hindcast.classical.hmm.emissions.probabilities import estimated, log_dirichlet
+from hindcast.classical.hmm.emissions.shared.probabilities import estimated, log_dirichlet
 from hindcast.classical.hmm.inference import smoothed
 from hindcast.classical.hmm.kernels.lanes import Spans, owned
 from hindcast.prep.dataset.blocks import Block

@@ -10,12 +10,12 @@ from hindcast.classical.hmm.emissions import Emission
 from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
 from hindcast.classical.hmm.emissions.categorical import Categorical
 from hindcast.classical.hmm.emissions.gaussian import Gaussian
-from hindcast.classical.hmm.emissions.gaussian_prior import GaussianPrior
 from hindcast.classical.hmm.emissions.mixture import Mixture
-from hindcast.classical.hmm.emissions.mixture_prior import MixturePrior
 from hindcast.classical.hmm.emissions.multinomial import Multinomial
 from hindcast.classical.hmm.emissions.poisson import Poisson
 from hindcast.classical.hmm.emissions.product import Product
+from hindcast.classical.hmm.emissions.shared.gaussian_prior import GaussianPrior
+from hindcast.classical.hmm.emissions.shared.mixture_prior import MixturePrior
 from hindcast.classical.hmm.emissions.student import Student
 from hindcast.classical.hmm.model import HiddenMarkov
 from hindcast.classical.persistence import decoded

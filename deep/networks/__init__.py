@@ -11,9 +11,9 @@ from hindcast.deep.heads import head_of
 from hindcast.deep.inputs import Inputs
 from hindcast.deep.networks.encoder_decoder import EncoderDecoder
 from hindcast.deep.networks.ends import Answer, Standardise, Together
-from hindcast.deep.networks.path import LinearPath
-from hindcast.deep.networks.plain import PlainLstm
-from hindcast.deep.networks.segment import SegmentLstm
+from hindcast.deep.networks.linear_path import LinearPath
+from hindcast.deep.networks.plain_lstm import PlainLstm
+from hindcast.deep.networks.segment_lstm import SegmentLstm
 from hindcast.deep.settings import LstmSettings
 
 MEMBER = "member_{}"

@@ -14,8 +14,8 @@ from hindcast.deep.ways.started import first_rank
 from hindcast.forecasting.card import must_be_model
 from hindcast.forecasting.kind import Kind, Option
 from hindcast.launch import settings as settings_
-from hindcast.launch.arguments import Dataset, Overwrite, SettingsFile, allow_cleartext_in
 from hindcast.launch.kinds import KINDS, kind_named
+from hindcast.launch.shared_arguments import Dataset, Overwrite, SettingsFile, allow_cleartext_in
 from hindcast.launch.watching.progress import Progress, console
 from hindcast.launch.watching.runs import run
 from hindcast.prep.files.placing import must_be_file, refuse_taken

@@ -38,7 +38,7 @@ def load_classes(folder: str, written: str) -> None:
     from hindcast.launch.spark.session import spark_session
     from hindcast.prep.pipeline import prepare
     from hindcast.prep.spec import Spec
-    from hindcast.prep.synthetic import draw, write_readings
+    from hindcast.prep.synthetic.fleet import draw, write_readings
 
     home = java_home()
     if not (home / "lib/server/classes.jsa").exists():  # the archive of Java's own classes, which ours goes on from

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from hindcast.deep.ways.started import first_rank
-from hindcast.launch.command_line import Arguments
+from hindcast.launch.global_options import Arguments
 from hindcast.launch.watching.log_lines import LogLines
 from hindcast.launch.watching.metrics_file import MetricsFile
 from hindcast.launch.watching.run_record import RunRecord, name_of

@@ -7,9 +7,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from hindcast.prep.dataset.manifest import Column, Manifest
-from hindcast.prep.grid.grid import Grid, most_steps_apart
-from hindcast.prep.grid.resampling import Rules
-from hindcast.prep.grid.rules import fills_of, order_matters, rules_of
+from hindcast.prep.grid.filling import fills_of
+from hindcast.prep.grid.gaps import most_steps_apart
+from hindcast.prep.grid.grid import Grid
+from hindcast.prep.grid.resampling import Rules, order_matters, rules_of
 from hindcast.prep.spec import CalendarSpec, GridSpec, ReadingsSpec
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from hindcast.prep.spec import GridSpec, duration_micros
-
 
 @dataclass(frozen=True)
 class Grid:
@@ -38,10 +36,3 @@ def bins(first: int, step: int) -> Grid:
     For steps that a day is a multiple of, these are the bins of pandas' resample.
     """
     return Grid(first // step * step, step)
-
-
-def most_steps_apart(grid: Grid, spec: GridSpec) -> int:
-    """How many steps two successive readings of one stretch may lie apart."""
-    if spec.fill == "none":
-        return 1
-    return max(1, duration_micros(spec.max_gap) // grid.step_micros if spec.max_gap else 3)

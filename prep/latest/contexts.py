@@ -12,11 +12,11 @@ import numpy as np
 
 from hindcast.prep.dataset.preparation import Preparation
 from hindcast.prep.dataset.windows import Given
+from hindcast.prep.grid.filling import fill
 from hindcast.prep.grid.resampling import resample
 from hindcast.prep.latest.arrivals import NONE, Arrivals, Block
 from hindcast.prep.readings.companions import calendar
 from hindcast.prep.scaling.affine import Scaling
-from hindcast.prep.sequences.segments import fill
 from hindcast.prep.spec import duration_text
 
 # More would be taken from the system, and given back to it, for every block.

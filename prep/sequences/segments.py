@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hindcast.prep.dataset.layout import Layout
+from hindcast.prep.grid.filling import fill
+from hindcast.prep.grid.gaps import runs
 from hindcast.prep.grid.splits import SeriesSplit
 
 
@@ -148,35 +150,3 @@ def _share(chunk: Chunk, part: Part, cut: Cut, first: int, observed: np.ndarray,
     own_start = max([begin, part.start - first, kept, *(before[-1:] + layout.reach)])
     own_stop = max([end, *(until[-1:] + layout.reach)])
     return mine, (int(own_start), int(min(own_stop, steps)))
-
-
-def fill(values: np.ndarray, how: tuple[str, ...], most_apart: int) -> tuple[np.ndarray, np.ndarray]:
-    """(filled, usable): `values` (steps, channels) with holes between known values closed, and the steps at which none is left.
-
-    `how` says for each channel whether a hole takes the value before it ("previous"), a line between its two sides ("linear"), or
-    stays ("none"). A hole is closed where the known values on either side lie at most `most_apart` steps apart; nothing is
-    extrapolated.
-    """
-    missing = np.isnan(values)
-    if not missing.any():
-        return values, np.ones(len(values), bool)
-    channel, step = np.nonzero(missing.T)
-    begins = (np.diff(channel, prepend=-1) != 0) | (np.diff(step, prepend=-1) != 1)
-    hole, first = np.cumsum(begins) - 1, np.flatnonzero(begins)
-    before, after = step[first] - 1, step[np.append(first[1:], len(step)) - 1] + 1
-    rules = np.array(how)
-    closed = (before >= 0) & (after < len(values)) & (after - before <= most_apart) & (rules[channel[first]] != "none")
-    some = np.flatnonzero(closed[hole])
-    channel, step, before, after = channel[some], step[some], before[hole[some]], after[hole[some]]
-    left, right = values[before, channel], values[after, channel]
-    between = left + (right - left) * (step - before) / (after - before)
-    filled = values.copy()
-    filled[step, channel] = np.where((rules == "linear")[channel], between, left)
-    missing[step, channel] = False
-    return filled, ~missing.any(axis=1)
-
-
-def runs(mask: np.ndarray) -> list[tuple[int, int]]:
-    """[start, stop) of every run of True."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
-    return [(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]

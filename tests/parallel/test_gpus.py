@@ -16,7 +16,7 @@ from hindcast.prep.errors import InputError
 from hindcast.prep.pipeline import prepare
 from hindcast.prep.spark.gpus import gpus_a_task
 from hindcast.prep.spec import Spec
-from hindcast.prep.synthetic import draw, write_readings
+from hindcast.prep.synthetic.fleet import draw, write_readings
 
 pytestmark = pytest.mark.parallel
 

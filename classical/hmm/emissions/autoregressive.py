@@ -22,7 +22,7 @@ from numba import njit
 
 from hindcast.classical.additive import Additive
 from hindcast.classical.hmm.emissions import EMPTY, Emission
-from hindcast.classical.hmm.emissions.covariances import moments, raised
+from hindcast.classical.hmm.emissions.shared.covariances import moments, raised
 from hindcast.classical.hmm.kernels.incomplete import LOG_2PI
 from hindcast.classical.hmm.kernels.lanes import Group, Spans, groups
 from hindcast.classical.hmm.kernels.lattice import FAST

@@ -17,8 +17,8 @@ from numba import njit
 
 from hindcast.classical.additive import Additive
 from hindcast.classical.hmm.emissions import Emission
-from hindcast.classical.hmm.emissions.clusters import clusters
-from hindcast.classical.hmm.emissions.probabilities import estimated, log_dirichlet, not_a_dirichlet, not_probabilities
+from hindcast.classical.hmm.emissions.shared.clusters import clusters
+from hindcast.classical.hmm.emissions.shared.probabilities import estimated, log_dirichlet, not_a_dirichlet, not_probabilities
 from hindcast.classical.hmm.kernels.lanes import Group, Spans, stacked
 from hindcast.classical.hmm.kernels.vector import BLOCK, LANES, add_rows, any_below, larger, load, splat, store, take_rows
 from hindcast.forecasting.distributions.marginals import Components, Symbols

@@ -14,10 +14,11 @@ from typing import ClassVar, Self
 import numpy as np
 
 from hindcast.classical.additive import Additive
-from hindcast.classical.hmm.emissions import EMPTY, Emission, covariances
-from hindcast.classical.hmm.emissions.covariances import Covariance, moments, raised
-from hindcast.classical.hmm.emissions.gaussian_prior import BroadcastPrior, GaussianPrior
-from hindcast.classical.hmm.emissions.incomplete_clusters import incomplete_clusters, readings_of
+from hindcast.classical.hmm.emissions import EMPTY, Emission
+from hindcast.classical.hmm.emissions.shared import covariances
+from hindcast.classical.hmm.emissions.shared.covariances import Covariance, moments, raised
+from hindcast.classical.hmm.emissions.shared.gaussian_prior import BroadcastPrior, GaussianPrior
+from hindcast.classical.hmm.emissions.shared.incomplete_clusters import incomplete_clusters, readings_of
 from hindcast.classical.hmm.kernels.gaussian import diagonal_density, diagonal_sums, full_density, full_sums
 from hindcast.classical.hmm.kernels.incomplete import LOG_2PI, incomplete_density, incomplete_sums, is_complete
 from hindcast.classical.hmm.kernels.lanes import Group, Spans

@@ -18,10 +18,10 @@ from numba import njit
 
 from hindcast.classical.additive import Additive
 from hindcast.classical.hmm.emissions import EMPTY, Emission
-from hindcast.classical.hmm.emissions.covariances import KINDS, Covariance, independent, raised, shape_of
 from hindcast.classical.hmm.emissions.gaussian import Gaussian, GaussianStatistics
-from hindcast.classical.hmm.emissions.incomplete_clusters import filled, incomplete_clusters, readings_of
-from hindcast.classical.hmm.emissions.mixture_prior import MixturePrior
+from hindcast.classical.hmm.emissions.shared.covariances import KINDS, Covariance, independent, raised, shape_of
+from hindcast.classical.hmm.emissions.shared.incomplete_clusters import filled, incomplete_clusters, readings_of
+from hindcast.classical.hmm.emissions.shared.mixture_prior import MixturePrior
 from hindcast.classical.hmm.kernels.lanes import Group, Spans
 from hindcast.classical.hmm.kernels.lattice import FAST
 from hindcast.classical.hmm.kernels.logarithm import log1p_of_positive

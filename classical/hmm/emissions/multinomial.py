@@ -21,8 +21,8 @@ from scipy.special import gammaln, xlogy
 from hindcast.classical.additive import Additive
 from hindcast.classical.hmm.emissions import Emission
 from hindcast.classical.hmm.emissions.categorical import RUN, shares
-from hindcast.classical.hmm.emissions.clusters import clusters
-from hindcast.classical.hmm.emissions.probabilities import estimated, log_dirichlet, not_a_dirichlet, not_probabilities
+from hindcast.classical.hmm.emissions.shared.clusters import clusters
+from hindcast.classical.hmm.emissions.shared.probabilities import estimated, log_dirichlet, not_a_dirichlet, not_probabilities
 from hindcast.classical.hmm.kernels.lanes import Group, Spans, stacked
 from hindcast.classical.hmm.kernels.lattice import FAST
 from hindcast.classical.hmm.kernels.vector import LANES, load, splat, store

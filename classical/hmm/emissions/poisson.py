@@ -21,7 +21,7 @@ from scipy.special import xlogy
 
 from hindcast.classical.additive import Additive
 from hindcast.classical.hmm.emissions import EMPTY, Emission
-from hindcast.classical.hmm.emissions.clusters import clusters
+from hindcast.classical.hmm.emissions.shared.clusters import clusters
 from hindcast.classical.hmm.kernels.lanes import Group, Spans, stacked
 from hindcast.classical.hmm.kernels.lattice import FAST
 from hindcast.classical.hmm.kernels.vector import LANES, load, splat, store

@@ -19,8 +19,8 @@ from hindcast.classical.hmm.data.sequences import Lengths, sequences_of
 from hindcast.classical.hmm.data.training import ReadingsSummary, Training, training
 from hindcast.classical.hmm.emissions import Emission
 from hindcast.classical.hmm.estimators.arguments import is_whole, numbers, prior_of
+from hindcast.classical.hmm.estimators.card import card_of, forecaster_of
 from hindcast.classical.hmm.estimators.checkpoint import checkpoint_of
-from hindcast.classical.hmm.estimators.described import card_of, forecaster_of
 from hindcast.classical.hmm.estimators.queries import Queries
 from hindcast.classical.hmm.forecast import HmmForecaster
 from hindcast.classical.hmm.initial import Begin, initialise

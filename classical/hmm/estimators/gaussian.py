@@ -10,13 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from hindcast.classical.hmm.data.training import ReadingsSummary
-from hindcast.classical.hmm.emissions.covariances import KINDS, Covariance
 from hindcast.classical.hmm.emissions.gaussian import Gaussian
-from hindcast.classical.hmm.emissions.gaussian_prior import GaussianPrior
 from hindcast.classical.hmm.emissions.mixture import Mixture
-from hindcast.classical.hmm.emissions.mixture_prior import MixturePrior
+from hindcast.classical.hmm.emissions.shared.covariances import KINDS, Covariance
+from hindcast.classical.hmm.emissions.shared.gaussian_prior import GaussianPrior
+from hindcast.classical.hmm.emissions.shared.mixture_prior import MixturePrior
 from hindcast.classical.hmm.estimators.arguments import number_or_array, numbers
-from hindcast.classical.hmm.estimators.real import Real
+from hindcast.classical.hmm.estimators.real_valued import Real
 from hindcast.classical.hmm.initial import Begin
 from hindcast.prep.errors import InputError
 

@@ -16,13 +16,13 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 from hindcast.deep.inputs import Inputs, inputs_of
-from hindcast.deep.models import Entry, Index, Models
 from hindcast.deep.part import Partitioned
 from hindcast.deep.settings import LstmSettings, PartitionSettings
 from hindcast.deep.training.trained import Trained
 from hindcast.deep.ways.partitions.averaged import train_averaged
 from hindcast.deep.ways.partitions.each import OnModels, Outcome, Plan, plan, train_each
 from hindcast.deep.ways.partitions.row_groups import survey
+from hindcast.deep.weights_files import Entry, Index, Models
 from hindcast.forecasting.inputs import must_be_numbers
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.errors import InputError

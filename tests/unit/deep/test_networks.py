@@ -10,8 +10,8 @@ import pytest
 from hindcast.deep.inputs import Feature, Inputs
 from hindcast.deep.networks import build, members_of
 from hindcast.deep.networks.ends import Standardise
-from hindcast.deep.networks.path import LinearPath
-from hindcast.deep.networks.segment import SegmentLstm
+from hindcast.deep.networks.linear_path import LinearPath
+from hindcast.deep.networks.segment_lstm import SegmentLstm
 from hindcast.deep.settings import LstmSettings
 
 INPUTS = Inputs(context=16, horizon=8, lead=2, channels=3)

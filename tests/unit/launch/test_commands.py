@@ -6,8 +6,8 @@ import pytest
 import typer.main
 
 from hindcast.launch.cli import app
-from hindcast.launch.command_line import parse
 from hindcast.launch.commands import COMMANDS
+from hindcast.launch.global_options import parse
 from hindcast.launch.kinds import KINDS
 from hindcast.prep.errors import InputError
 

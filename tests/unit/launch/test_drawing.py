@@ -11,7 +11,7 @@ import pytest
 from hindcast.launch.cli import main
 from hindcast.launch.demo import draw_fleet
 from hindcast.launch.drawing import SUBJECTS, draw_readings
-from hindcast.prep import synthetic, transformer
+from hindcast.prep.synthetic import fleet, transformer
 
 
 def draw(subject: str, out: Path, steps: int | None = None, skip: int = 0, seed: int = 7, overwrite: bool = False) -> list[str]:
@@ -56,7 +56,7 @@ def test_a_transformer_goes_on_where_it_was_left(tmp_path: Path, steps: int) -> 
 
 
 def test_a_fleet_goes_on_where_it_was_left() -> None:
-    before, after = synthetic.draw(40, 300, 7), synthetic.draw(40, 300, 7, skip=300)
+    before, after = fleet.draw(40, 300, 7), fleet.draw(40, 300, 7, skip=300)
     assert after.times()[0] - before.times()[-1] == np.timedelta64(3600, "s")
     assert after.sensors == before.sensors
     # Between neighbouring hours most sensors stay in their regime, and near their level, across the seam as elsewhere.

@@ -13,7 +13,7 @@ import pytest
 
 from hindcast.classical import hmm
 from hindcast.classical.hmm.data.sequences import sequences_of, subset
-from hindcast.classical.hmm.emissions.covariances import KINDS
+from hindcast.classical.hmm.emissions.shared.covariances import KINDS
 from hindcast.classical.hmm.forecast import HmmForecaster
 from hindcast.classical.hmm.from_settings import estimator_of
 from hindcast.classical.hmm.kernels.lanes import Spans, groups, whole

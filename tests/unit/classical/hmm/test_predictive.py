@@ -18,7 +18,7 @@ from hindcast.classical.hmm.emissions.product import Product
 from hindcast.classical.hmm.emissions.student import Student
 from hindcast.classical.hmm.estimators.counts import CategoricalHMM, MultinomialHMM
 from hindcast.classical.hmm.estimators.gaussian import GaussianHMM
-from hindcast.classical.hmm.estimators.real import AutoregressiveHMM
+from hindcast.classical.hmm.estimators.real_valued import AutoregressiveHMM
 from hindcast.classical.hmm.forecast import HmmForecaster, after
 from hindcast.classical.hmm.inference import filtered
 from hindcast.classical.hmm.kernels.lanes import whole

@@ -8,7 +8,7 @@ import keras
 import pytest
 import tensorflow as tf
 
-from hindcast.deep.networks import plain
+from hindcast.deep.networks import plain_lstm
 from hindcast.deep.networks.parts import lstm
 from hindcast.deep.settings import LstmSettings
 from hindcast.deep.training import cudnn
@@ -97,6 +97,6 @@ class Compiling:
 def test_a_layer_that_keras_loops_over_is_told_with_its_options(gpus: list[Gpu], monkeypatch: pytest.MonkeyPatch) -> None:
     gpus.append(Gpu(**AMPERE))
     unlike = iter([{"recurrent_dropout": 0.2, "activation": "relu"}, {}])
-    monkeypatch.setattr(plain, "lstm", lambda *arguments, **given: lstm(*arguments, **given, **next(unlike)))
+    monkeypatch.setattr(plain_lstm, "lstm", lambda *arguments, **given: lstm(*arguments, **given, **next(unlike)))
     reason = why_no_cudnn(LstmSettings(network="plain", layers=2, units=8))
     assert reason == "Keras takes it for 1 of 2 LSTM layers (activation relu, recurrent_dropout 0.2)"

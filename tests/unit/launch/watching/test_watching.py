@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hindcast.launch.command_line import Arguments, parse
+from hindcast.launch.global_options import Arguments, parse
 from hindcast.launch.watching import run_record, runs
 from hindcast.launch.watching.log_lines import LogLines
 from hindcast.launch.watching.metrics_file import MetricsFile
@@ -108,7 +108,7 @@ def test_two_runs_of_one_second_have_a_folder_each() -> None:
 KILLED = """
 import os, signal, sys
 from hindcast.launch.watching import runs, watchers
-from hindcast.launch.command_line import parse
+from hindcast.launch.global_options import parse
 watchers.begin(parse(["prep", "spec.toml", "--run-dir", sys.argv[1]], {}))
 with runs.run().stage("preparing"):
     runs.run().enter("reading")

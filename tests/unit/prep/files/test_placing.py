@@ -19,12 +19,12 @@ from hindcast.classical.checkpoints import FileCheckpoint
 from hindcast.deep.training.checkpoints import TrainingFile
 from hindcast.forecasting.card import must_be_model
 from hindcast.forecasting.report import page
-from hindcast.prep import synthetic
 from hindcast.prep.dataset.sequence_dataset import must_be_dataset
 from hindcast.prep.errors import InputError
 from hindcast.prep.files import own_folders, placing
 from hindcast.prep.files.placing import holds, placed_file, placed_folder, recover, refuse_taken
 from hindcast.prep.files.targets import placed
+from hindcast.prep.synthetic import fleet
 
 CHECK = holds("mark", "a marked folder")
 FILES = 12
@@ -276,7 +276,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "a report": lambda out: page.write(None, out),  # type: ignore[arg-type]
     "a checkpoint of EM": lambda out: FileCheckpoint(out, {}, {}, every=1).save(1, []),
     "a checkpoint of a training": lambda out: TrainingFile(out, {}).write(b""),
-    "made-up readings": lambda out: synthetic.write_readings(synthetic.draw(1, 9, 0), out, out.with_name("regimes"), 0),
+    "made-up readings": lambda out: fleet.write_readings(fleet.draw(1, 9, 0), out, out.with_name("regimes"), 0),
     "what goes elsewhere": lambda out: entered(placing.scratch(out, "s3://bucket/set")),
     "nothing yet": lambda out: refuse_taken(out, True, CHECK),
 }
@@ -516,7 +516,7 @@ def test_made_up_readings_take_the_place_of_links(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("x")
     for name in ("readings.csv", "regimes.csv"):
         (tmp_path / name).symlink_to("victim")
-    synthetic.write_readings(synthetic.draw(1, 9, 0), tmp_path / "readings.csv", tmp_path / "regimes.csv", 0)
+    fleet.write_readings(fleet.draw(1, 9, 0), tmp_path / "readings.csv", tmp_path / "regimes.csv", 0)
     assert (tmp_path / "victim").read_text() == "x"
     assert (tmp_path / "readings.csv").read_text().startswith("time,sensor,")
     assert names(tmp_path) == ["readings.csv", "regimes.csv", "victim"]

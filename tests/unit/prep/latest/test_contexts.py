@@ -10,6 +10,8 @@ import pytest
 
 from hindcast.prep.dataset.manifest import Column
 from hindcast.prep.dataset.preparation import Preparation
+from hindcast.prep.grid.filling import fill
+from hindcast.prep.grid.gaps import runs
 from hindcast.prep.latest import arrivals as arrivals_
 from hindcast.prep.latest import contexts as contexts_
 from hindcast.prep.latest.contexts import Contexts, Wanted, contexts_of
@@ -17,7 +19,6 @@ from hindcast.prep.readings.companions import calendar
 from hindcast.prep.scaling.affine import Affine, AffineOfEach, Scaling
 from hindcast.prep.sequences.chunks import Plan, assembled
 from hindcast.prep.sequences.chunks import Rows as ChunkRows
-from hindcast.prep.sequences.segments import fill, runs
 from hindcast.prep.spec import CalendarSpec, GridSpec, ReadingsSpec
 
 MINUTE, HOUR = 60_000_000, 3_600_000_000

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as st_numpy
 
 from hindcast.prep.dataset.layout import Layout
+from hindcast.prep.grid.filling import fill
+from hindcast.prep.grid.gaps import runs
 from hindcast.prep.grid.splits import SeriesSplit
-from hindcast.prep.sequences.segments import Chunk, Cut, Segment, fill, parts, runs, segments
+from hindcast.prep.sequences.segments import Chunk, Cut, Segment, parts, segments
 
 NAN = np.nan
 BORDERS = {"train": (0, 20), "validation": (20, 30), "test": (32, 45)}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hindcast.classical.hmm.emissions.gaussian import Gaussian
-from hindcast.classical.hmm.emissions.gaussian_prior import GaussianPrior
+from hindcast.classical.hmm.emissions.shared.gaussian_prior import GaussianPrior
 from hindcast.classical.hmm.inference import decoded, smoothed
 from hindcast.classical.hmm.initial import initialise
 from hindcast.classical.hmm.kernels.lanes import Spans, concatenated, whole

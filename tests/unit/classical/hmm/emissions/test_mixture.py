@@ -10,7 +10,7 @@ import pytest
 
 from hindcast.classical.hmm.emissions.gaussian import Gaussian
 from hindcast.classical.hmm.emissions.mixture import Mixture
-from hindcast.classical.hmm.emissions.mixture_prior import MixturePrior
+from hindcast.classical.hmm.emissions.shared.mixture_prior import MixturePrior
 from hindcast.classical.hmm.inference import smoothed
 from hindcast.classical.hmm.initial import initialise
 from hindcast.classical.hmm.kernels.lanes import Spans, concatenated, whole

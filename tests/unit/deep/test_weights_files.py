@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hindcast.deep.digests import digest_of
-from hindcast.deep.models import Entry, Index, Models, read_models
+from hindcast.deep.weights_files import Entry, Index, Models, read_models
 from hindcast.prep.errors import InputError
 
 KEYS = ("", "a/b", "../../etc/passwd", "ünï.cödé\n", "CON", "x" * 400)

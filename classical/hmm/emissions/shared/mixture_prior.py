@@ -10,8 +10,8 @@ from typing import Self
 
 import numpy as np
 
-from hindcast.classical.hmm.emissions.covariances import Covariance, independent
-from hindcast.classical.hmm.emissions.gaussian_prior import GaussianPrior
+from hindcast.classical.hmm.emissions.shared.covariances import Covariance, independent
+from hindcast.classical.hmm.emissions.shared.gaussian_prior import GaussianPrior
 
 
 @dataclass(frozen=True)

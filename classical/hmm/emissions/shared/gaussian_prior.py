@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hindcast.classical.hmm.emissions.covariances import RESOLUTION, Covariance, independent
+from hindcast.classical.hmm.emissions.shared.covariances import RESOLUTION, Covariance, independent
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hindcast.classical.hmm.emissions.clusters import clusters
+from hindcast.classical.hmm.emissions.shared.clusters import clusters
 from hindcast.classical.hmm.kernels.lanes import Spans, stacked
 
 ENOUGH = 20  # complete steps a cluster, to find the clusters of them alone

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from hindcast.launch.cli import main
-from hindcast.launch.command_line import Watchers, parse
 from hindcast.launch.commands import COMMANDS
+from hindcast.launch.global_options import Watchers, parse
 from hindcast.prep.errors import InputError
 
 

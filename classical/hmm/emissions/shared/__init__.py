@@ -1,0 +1,1 @@
+"""What several emission families are made of: covariances, priors, and the clusters that states begin as."""

@@ -1,0 +1,1 @@
+"""Made-up readings, with everything that real exports suffer from."""
