@@ -29,6 +29,7 @@ from hindcast.prep.grid.steps import at_hand, infer_step, lay_grid, split_at
 from hindcast.prep.readings import loading as readings_
 from hindcast.prep.readings.joins import load_attributes, load_join
 from hindcast.prep.readings.loading import Readings
+from hindcast.prep.readings.sources import seen_by_all
 from hindcast.prep.scaling.affine import Affine, AffineOfEach, Moments, Scaling, affine, merge
 from hindcast.prep.scaling.bounds import Bounds
 from hindcast.prep.scaling.quantiles import quartiles
@@ -113,12 +114,14 @@ def load(
         spark, spec.readings, attributes=from_readings, given=given, ordered=ordered, only_series=only_series, bounds=bounds
     )
     good = F.col("reason").isNull()
-    found = readings.checked.agg(
+    surveyed = readings.checked.agg(
         F.count(F.when(good, True)).alias("rows"),
         F.count(F.when(~good, True)).alias("bad"),
         F.min(F.when(good, F.col("time"))).alias("first"),
         F.max(F.when(good, F.col("time"))).alias("last"),
-    ).first()
+    )
+    with seen_by_all(spec.readings.name):
+        found = surveyed.first()
     assert found is not None
     if found["bad"] and spec.readings.bad_rows == "error":
         raise readings_.explain(readings.bad, spec.readings, found["bad"])

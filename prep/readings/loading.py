@@ -12,7 +12,18 @@ from pyspark.sql.types import DoubleType, NumericType, StringType
 from hindcast.prep.errors import InputError
 from hindcast.prep.readings.bad_rows import RAGGED, explain
 from hindcast.prep.readings.cells import Kind, cell_of, finite, missing, must_hold
-from hindcast.prep.readings.sources import FILE, LINE, POSITION, Source, escaped, literal, open_source, quoted, with_position
+from hindcast.prep.readings.sources import (
+    FILE,
+    LINE,
+    POSITION,
+    Source,
+    escaped,
+    literal,
+    open_source,
+    quoted,
+    seen_by_all,
+    with_position,
+)
 from hindcast.prep.readings.times import AGAIN, TIME, told_apart, with_time
 from hindcast.prep.scaling.bounds import Bounds
 from hindcast.prep.spec import ReadingsSpec
@@ -241,7 +252,8 @@ def _numeric_columns(source: Source, candidates: list[str]) -> set[str]:
         numbers = [F.expr(f"{finite(escaped(name), StringType())} is not null") for name in texts]
         if sample:
             # Counted here: an aggregate would be a shuffle, and of the first rows of every partition.
-            rows = source.frame.limit(SAMPLE).select(F.array(*present, *numbers)).collect()
+            with seen_by_all(source.name):
+                rows = source.frame.limit(SAMPLE).select(F.array(*present, *numbers)).collect()
             counts = [sum(column) for column in zip(*(row[0] for row in rows), strict=True)] or [0] * 2 * len(texts)
         else:
             counts = source.frame.agg(F.array(*map(F.count_if, [*present, *numbers]))).collect()[0][0]

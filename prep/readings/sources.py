@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -105,6 +107,21 @@ def open_source(spark: SparkSession, where: Where, given: DataFrame | None, what
     except (PySparkException, Py4JJavaError) as error:
         raise InputError(f"{name}: cannot be read as {kind}: {_first_line(error)}{_remedy(error)}") from None
     return Source(name, frame, files)
+
+
+@contextmanager
+def seen_by_all(name: str) -> Iterator[None]:
+    """For the first job that reads files, which this process has found. Raises InputError where an executor finds one of them
+    not."""
+    try:
+        yield
+    except Py4JJavaError as error:
+        if "FileNotFoundException" not in str(error.java_exception):
+            raise
+        raise InputError(
+            f"{name}: cannot be read: {_first_line(error)}. On a cluster it must be where all machines see it, and it must stay "
+            "there while it is read"
+        ) from None
 
 
 def with_position(source: Source, frame: DataFrame) -> DataFrame:

@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from hindcast.prep.errors import InputError
 from hindcast.prep.readings.bad_rows import RAGGED
 from hindcast.prep.readings.loading import Channel, Readings, explain, load
+from hindcast.prep.readings.sources import seen_by_all
 from hindcast.prep.spec import ReadingsSpec
 
 # time, sensor, a, b, site: what every format is to give again
@@ -392,3 +393,11 @@ def test_parquet_files_of_different_columns_lose_none(spark: SparkSession, tmp_p
     written(tmp_path, "c.parquet", [("2025-03-01", "x")], ("time", "b"))
     with pytest.raises(InputError, match="cannot be read as parquet"):
         read(spark, tmp_path)
+
+
+def test_a_file_that_executors_do_not_find_is_named(spark: SparkSession, tmp_path: Path) -> None:
+    written(tmp_path, "a.csv", [("2025-03-01", 1.0)], ("time", "a"))
+    rows = read(spark, tmp_path).checked
+    (tmp_path / "a.csv").unlink()
+    with pytest.raises(InputError, match=r"^a\.csv: cannot be read: .*where all machines see it"), seen_by_all("a.csv"):
+        rows.collect()
