@@ -52,8 +52,8 @@ from hindcast.launch.models import load_any
 from hindcast.launch.spark.session import spark_session
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.dataset.windows import Given
-from hindcast.prep.latest.contexts import Wanted, contexts_of
-from hindcast.prep.latest.incoming import incoming
+from hindcast.prep.latest.contexts import ContextRequest, contexts_of
+from hindcast.prep.latest.incoming import readings_by_series
 from hindcast.prep.pipeline import prepare
 from hindcast.prep.spec import Spec
 
@@ -181,7 +181,7 @@ def partly(spark: SparkSession, model: Path, frame: DataFrame, how_far: str) -> 
     """Our pipeline up to a stage."""
     shipped, card = ship(model, spark.sparkContext)
     assert card.data.preparation is not None
-    wanted = Wanted(card.data.preparation, card.data.scaling, card.data.context, card.data.lead + card.data.horizon)
+    wanted = ContextRequest(card.data.preparation, card.data.scaling, card.data.context, card.data.lead + card.data.horizon)
 
     def work(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         arrivals, found = wanted.arrivals(), 0
@@ -195,7 +195,7 @@ def partly(spark: SparkSession, model: Path, frame: DataFrame, how_far: str) -> 
             found += len(contexts.given.series)
         yield pa.RecordBatch.from_pydict({"found": [found]})
 
-    return incoming(spark, frame, card.data.preparation).mapInArrow(work, "found long")
+    return readings_by_series(spark, frame, card.data.preparation).mapInArrow(work, "found long")
 
 
 def predicted(model: LstmForecaster, given: Given) -> np.ndarray:

@@ -52,15 +52,15 @@ def append(
     before = dataset.manifest
     if not before.tail:
         raise InputError(f"{path}: was written by an earlier Hindcast, and does not say where its series end. Prepare it again")
-    given = source if isinstance(source, DataFrame) else None
-    paths = () if given is not None else (source,) if isinstance(source, str) else tuple(source)
-    asked = ReadingsSpec.model_validate(before.spec.readings.model_dump() | {"path": paths, "table": None})
-    spec = before.spec.model_copy(update={"readings": asked})
+    frame = source if isinstance(source, DataFrame) else None
+    paths = () if frame is not None else (source,) if isinstance(source, str) else tuple(source)
+    readings_spec = ReadingsSpec.model_validate(before.spec.readings.model_dump() | {"path": paths, "table": None})
+    spec = before.spec.model_copy(update={"readings": readings_spec})
     on_stage("reading")
     grid = Grid(before.origin_micros, before.step_micros)
-    new = load(spark, spec, given, joins, grid, before.spec.readings.only_series)
+    new = load(spark, spec, frame, joins, grid, before.spec.readings.only_series)
     _must_fit(new, before)
-    return setting_aside(new, lambda some: _append(dataset, some, on_stage), on_stage)
+    return setting_aside(new, lambda part: _append(dataset, part, on_stage), on_stage)
 
 
 def _append(dataset: SequenceDataset, new: Source, on_stage: Callable[[str], None]) -> SequenceDataset:
@@ -71,11 +71,11 @@ def _append(dataset: SequenceDataset, new: Source, on_stage: Callable[[str], Non
     columns = columns_of(new.readings, spec, borders, before.series, grid, new.attributes, before)
     plan, cut = plan_of(spec, columns, grid, borders, before.series, before.layout, appends=True)
     on_stage("grid, gaps and the seam")
-    with ExitStack() as entered:
-        tail = _tail(spark, entered.enter_context(fetched(dataset.location, before.tail)))
+    with ExitStack() as stack:
+        tail = _tail(spark, stack.enter_context(fetched(dataset.location, before.tail)))
         later, late = _later(coded(new.readings.good, columns), tail, plan)
-        sources = {READINGS: later, KEPT: _kept(tail, plan), **joined_sources(new)}
-        work = entered.enter_context(worked(sources, plan, cut, new.rows))
+        sources = {READINGS: later, KEPT: _last_steps(tail, plan), **joined_sources(new)}
+        work = stack.enter_context(worked(sources, plan, cut, new.rows))
         refuse_duplicates(spec, grid, work.ledger)
         refuse_overflow(work, columns.names, (before.scaling, before.covariate_scaling))
         refuse_overflow(work, columns.names)
@@ -145,7 +145,7 @@ def _later(readings: DataFrame, tail: DataFrame, plan: Plan) -> tuple[DataFrame,
     return placed.where(~F.col("late")).drop("end", "late"), placed.where("late").count()
 
 
-def _kept(tail: DataFrame, plan: Plan) -> DataFrame:
+def _last_steps(tail: DataFrame, plan: Plan) -> DataFrame:
     """The last steps as `hindcast.prep.sequences.chunks.pieces` takes them; those on which nothing was measured are holes."""
     own = plan.channels + plan.labels
     names = [f"c{column}" for column in range(own)]

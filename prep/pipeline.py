@@ -131,7 +131,7 @@ def load(
     last = (found["last"] - grid.origin_micros) // grid.step_micros if spec.grid.aggregate else grid.nearest(found["last"])
     joined = []
     for number, join in enumerate(spec.joins):
-        good_rows, bad_rows = load_join(spark, join, readings, given=joins[number] if joins else None)
+        good_rows, bad_rows = load_join(spark, join, readings, frame=joins[number] if joins else None)
         bad = bad_rows.count()
         if bad:
             raise readings_.explain(bad_rows, join, bad)

@@ -44,18 +44,18 @@ def read_settings(path: str | Path, overrides: dict[str, str] | None = None) -> 
         raise InputError(f"{path}: not a TOML file: {error}") from None
     for table in (tables.get("readings"), tables.get("attributes"), *_tables(tables.get("joins"))):
         if isinstance(table, dict) and isinstance(table.get("path"), str | list):
-            table["path"] = [_beside(path, name) if isinstance(name, str) else name for name in _several(table["path"])]
+            table["path"] = [_beside(path, name) if isinstance(name, str) else name for name in _as_list(table["path"])]
     for field, text in (overrides or {}).items():
         override(tables, field, text)
     return tables
 
 
-def _tables(given: Any) -> list[Any]:
-    return given if isinstance(given, list) else []
+def _tables(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
-def _several(given: Any) -> list[Any]:
-    return [given] if isinstance(given, str) else given
+def _as_list(value: Any) -> list[Any]:
+    return [value] if isinstance(value, str) else value
 
 
 def _beside(settings: Path, path: str) -> str:
@@ -84,8 +84,8 @@ def validate(model: type[Model], tables: dict[str, Any], where: str) -> Model:
         problems = []
         for problem in error.errors():
             field = ".".join(str(part) for part in problem["loc"]) or "settings"
-            found = "" if problem["type"] == "missing" else f", found {problem['input']!r}"
-            problems.append(f"{where}: {field}: {problem['msg'].removeprefix('Value error, ')}{found}")
+            value = "" if problem["type"] == "missing" else f", found {problem['input']!r}"
+            problems.append(f"{where}: {field}: {problem['msg'].removeprefix('Value error, ')}{value}")
         raise InputError("\n".join(problems)) from None
 
 
@@ -112,7 +112,7 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _one_or_several(names: Any) -> Any:
+def _as_names(names: Any) -> Any:
     return (names,) if isinstance(names, str) else names
 
 
@@ -129,7 +129,7 @@ def _is_time_zone(name: str) -> str:
     return name
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_one_or_several)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_names)]
 Duration = Annotated[str, AfterValidator(_is_duration)]
 TimeZone = Annotated[str, AfterValidator(_is_time_zone)]
 Aggregate = Literal["mean", "last", "min", "max", "sum", "count"]
@@ -191,9 +191,9 @@ class ReadingsSpec(SourceSpec):
 
     @field_validator("categories", mode="before")
     @classmethod
-    def names_or_vocabularies(cls, given: Any) -> Any:
-        given = _one_or_several(given)
-        return given if isinstance(given, dict) else dict.fromkeys(given)
+    def names_or_vocabularies(cls, value: Any) -> Any:
+        value = _as_names(value)
+        return value if isinstance(value, dict) else dict.fromkeys(value)
 
     @model_validator(mode="after")
     def each_column_once(self) -> ReadingsSpec:
@@ -240,7 +240,7 @@ class AttributesSpec(Table):
 class CalendarSpec(Table):
     """Channels known in the future, made from the time of a step in `time_zone`: each is a sine and a cosine over its period."""
 
-    features: Annotated[tuple[CalendarFeature, ...], BeforeValidator(_one_or_several)] = ()
+    features: Annotated[tuple[CalendarFeature, ...], BeforeValidator(_as_names)] = ()
     time_zone: TimeZone = "UTC"
 
 

@@ -17,8 +17,8 @@ from hindcast.forecasting.task import FORECAST
 from hindcast.launch.forecasts.shipping import ShippedModel, load_shipped, ship
 from hindcast.prep.dataset.preparation import Preparation
 from hindcast.prep.errors import InputError
-from hindcast.prep.latest.contexts import Contexts, Wanted, contexts_of
-from hindcast.prep.latest.incoming import incoming
+from hindcast.prep.latest.contexts import ContextRequest, Contexts, contexts_of
+from hindcast.prep.latest.incoming import readings_by_series
 from hindcast.prep.spark.workers import settle
 
 ROWS_A_BATCH = 100_000
@@ -47,7 +47,7 @@ def forecast_readings(
     preparation = preparation_for(card, folder)
     paths = (str(readings),) if isinstance(readings, str | Path) else readings
     schema = from_arrow_schema(schema_of(card), prefer_timestamp_ntz=False)
-    return incoming(session, paths, preparation).mapInArrow(_forecaster(shipped), schema)
+    return readings_by_series(session, paths, preparation).mapInArrow(_forecaster(shipped), schema)
 
 
 def schema_of(card: Card[Any]) -> pa.Schema:
@@ -88,7 +88,9 @@ def _forecaster(shipped: ShippedModel) -> Callable[[Iterable[pa.RecordBatch]], I
         card = model.card
         assert card is not None, "the model was saved"
         data = card.sequences(shipped.folder)
-        request = Wanted(preparation_for(card, Path(shipped.folder)), data.scaling, data.context, data.lead + data.horizon)
+        request = ContextRequest(
+            preparation_for(card, Path(shipped.folder)), data.scaling, data.context, data.lead + data.horizon
+        )
         arrivals = request.arrivals()
         arrivals.add(first)
         for batch in filled:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import hindcast
 from hindcast.prep.errors import InputError
-from hindcast.prep.files.own_folders import is_file, opened
+from hindcast.prep.files.own_folders import is_file, open_folder
 
 ROOT = Path(hindcast.__file__).parent
 # What the code reads that is not Python.
@@ -71,7 +71,7 @@ def own_folder() -> Path:
     try:
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        os.close(opened(folder))
+        os.close(open_folder(folder))
     except OSError as error:
         raise InputError(f"{folder}: cannot be made: {error.strerror}") from None
     return folder

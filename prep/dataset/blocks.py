@@ -26,8 +26,8 @@ import pyarrow.parquet as pq
 
 from hindcast.prep.errors import InputError
 from hindcast.prep.files.cache import cache_directory
-from hindcast.prep.files.cached_arrays import Sink, in_memory, kept
-from hindcast.prep.files.soundness import verified
+from hindcast.prep.files.cached_arrays import Sink, entry_arrays, in_memory
+from hindcast.prep.files.soundness import open_verified
 
 # Small enough that a batch stays in the processor's cache between being decoded and written, and that no memory is mapped anew.
 BATCH_BYTES = 1 << 20
@@ -103,7 +103,7 @@ def read(address: Address) -> Block:
     _must_be_digest(address)
     described = f"{FORMAT} {address.row_group} {address.arrays}"
     name = f"{address.digest}-{hashlib.sha256(described.encode()).hexdigest()[:16]}"
-    return _rows_at(address, kept(cache_directory(), name, lambda sink: _decode(address, sink)))
+    return _rows_at(address, entry_arrays(cache_directory(), name, lambda sink: _decode(address, sink)))
 
 
 def read_anew(address: Address) -> Block:
@@ -179,15 +179,15 @@ def _completed(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def _decode(address: Address, sink: Sink) -> None:
     """Checks the file's bytes, then puts the arrays of a row group into `sink`, some hundred kilobytes at a time."""
     where = f"{address.file}, row group {address.row_group}"
-    file = verified(cache_directory(), address.file, address.digest)
+    file = open_verified(cache_directory(), address.file, address.digest)
     dtypes = {field.name: np.dtype(field.dtype) for field in address.arrays}
     row_bytes = sum(math.prod(field.shape) * dtypes[field.name].itemsize for field in address.arrays)
     try:
-        with file, pq.ParquetFile(file, buffer_size=BUFFER_BYTES) as opened:
-            rows = _rows(opened, address, where)
+        with file, pq.ParquetFile(file, buffer_size=BUFFER_BYTES) as parquet:
+            rows = _rows(parquet, address, where)
             append = {field.name: sink.reserve(field.name, dtypes[field.name], (rows, *field.shape)) for field in address.arrays}
             scalars = []
-            for batch in opened.iter_batches(
+            for batch in parquet.iter_batches(
                 max(1, BATCH_BYTES // max(1, row_bytes)),
                 row_groups=[address.row_group],
                 columns=[*SCALARS, *append],
@@ -202,14 +202,14 @@ def _decode(address: Address, sink: Sink) -> None:
         raise InputError(f"{where}: cannot be read: {error}. {MEND}") from None
 
 
-def _rows(opened: pq.ParquetFile, address: Address, where: str) -> int:
+def _rows(parquet: pq.ParquetFile, address: Address, where: str) -> int:
     """The rows of the row group, when the file has it and all its columns."""
-    if not 0 <= address.row_group < opened.num_row_groups:
-        raise InputError(f"{where}: the file has {opened.num_row_groups} row groups. {MEND}")
-    absent = {*SCALARS, *(field.name for field in address.arrays)} - {*opened.schema_arrow.names}
+    if not 0 <= address.row_group < parquet.num_row_groups:
+        raise InputError(f"{where}: the file has {parquet.num_row_groups} row groups. {MEND}")
+    absent = {*SCALARS, *(field.name for field in address.arrays)} - {*parquet.schema_arrow.names}
     if absent:
         raise InputError(f"{where}: there is no column {min(absent)!r}. {MEND}")
-    return opened.metadata.row_group(address.row_group).num_rows
+    return parquet.metadata.row_group(address.row_group).num_rows
 
 
 def _scalars(table: pa.Table, where: str) -> dict[str, np.ndarray]:
@@ -231,8 +231,8 @@ def _arrays(column: pa.Array, shape: tuple[int, ...], dtype: np.dtype, where: st
         column = column.dictionary_decode()
     wide = pa.types.is_large_binary(column.type)
     if column.null_count or not (wide or pa.types.is_binary(column.type)):
-        found = f"{column.null_count} missing values" if column.null_count else f"a column of {column.type}"
-        raise InputError(f"{where}: found {found}, and encoded arrays {dtype.str} {shape} were expected. {MEND}")
+        problem = f"{column.null_count} missing values" if column.null_count else f"a column of {column.type}"
+        raise InputError(f"{where}: found {problem}, and encoded arrays {dtype.str} {shape} were expected. {MEND}")
     if not len(column):
         return np.empty((0, *shape), dtype)
     header = npy_header(shape, dtype)
@@ -254,6 +254,6 @@ def _array(value: bytes, shape: tuple[int, ...], dtype: np.dtype, where: str) ->
     except (ValueError, EOFError, OSError) as error:
         raise InputError(f"{where}: a value is not an array as `np.save` writes it ({error}). {MEND}") from None
     if not isinstance(array, np.ndarray) or array.shape != shape or array.dtype != dtype:
-        found = f"{array.dtype.str} {array.shape}" if isinstance(array, np.ndarray) else "an archive"
-        raise InputError(f"{where}: a value is {found}, and the manifest says {dtype.str} {shape}. {MEND}")
+        problem = f"{array.dtype.str} {array.shape}" if isinstance(array, np.ndarray) else "an archive"
+        raise InputError(f"{where}: a value is {problem}, and the manifest says {dtype.str} {shape}. {MEND}")
     return array

@@ -42,10 +42,10 @@ def to_spark(
     covariates_observed, labels where the dataset has them, as arrays of steps of arrays of columns; attributes as one array. With
     `windows`, one row a window: split, series, start (of its first step), context, target, context_observed, target_observed.
     """
-    given = [(split, address) for split, addresses in addresses_by_split.items() for address in addresses]
-    fields = given[0][1].arrays if given else ()
+    pairs = [(split, address) for split, addresses in addresses_by_split.items() for address in addresses]
+    fields = pairs[0][1].arrays if pairs else ()
     schema = WINDOW_FIELDS if windows else ", ".join([ROW_FIELDS, *map(_ddl, fields)])
-    tasks = [(split, json.dumps(asdict(address))) for split, address in given]
+    tasks = [(split, json.dumps(asdict(address))) for split, address in pairs]
     slices = spark.sparkContext.parallelize(tasks, max(1, min(len(tasks), MOST_TASKS)))
     rows = spark.createDataFrame(slices, "split string, address string")
     return rows.mapInArrow(_exporter(fields, layout, step_micros, windows), schema)
@@ -78,17 +78,17 @@ def _exporter(
 
 
 def _address(text: str) -> Address:
-    found = json.loads(text)
-    arrays = tuple(ArrayField(field["name"], field["dtype"], tuple(field["shape"])) for field in found.pop("arrays"))
-    return Address(**found, arrays=arrays)
+    content = json.loads(text)
+    arrays = tuple(ArrayField(field["name"], field["dtype"], tuple(field["shape"])) for field in content.pop("arrays"))
+    return Address(**content, arrays=arrays)
 
 
 def _rows(split: str, block: Block, fields: Sequence[ArrayField]) -> Iterator[pa.RecordBatch]:
     row_bytes = sum(getattr(block, field.name)[:1].nbytes for field in fields)
-    for some in _runs(len(block.windows), row_bytes):
-        columns = _names(split, block.series[some], block.start[some])
-        columns |= {name: pa.array(getattr(block, name)[some]) for name in ("windows", "own_start", "own_stop")}
-        columns |= {field.name: nested(getattr(block, field.name)[some]) for field in fields}
+    for part in _runs(len(block.windows), row_bytes):
+        columns = _names(split, block.series[part], block.start[part])
+        columns |= {name: pa.array(getattr(block, name)[part]) for name in ("windows", "own_start", "own_stop")}
+        columns |= {field.name: nested(getattr(block, field.name)[part]) for field in fields}
         yield pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 
 
@@ -98,10 +98,10 @@ def _windows(split: str, block: Block, layout: Layout, step_micros: int) -> Iter
     offset = number * layout.stride
     past, future = slice(None, layout.context), slice(layout.look_back, None)
     values, observed = cut(block.values, layout.window), cut(block.observed, layout.window)
-    for some in _runs(len(row), 5 * layout.window * block.values.shape[2]):
-        start = block.start[row[some]] + offset[some] * np.timedelta64(step_micros, "us")
-        columns = _names(split, block.series[row[some]], start)
-        for name, steps in (("", values[row[some], offset[some]]), ("_observed", observed[row[some], offset[some]])):
+    for part in _runs(len(row), 5 * layout.window * block.values.shape[2]):
+        start = block.start[row[part]] + offset[part] * np.timedelta64(step_micros, "us")
+        columns = _names(split, block.series[row[part]], start)
+        for name, steps in (("", values[row[part], offset[part]]), ("_observed", observed[row[part], offset[part]])):
             columns |= {f"context{name}": nested(steps[:, past]), f"target{name}": nested(steps[:, future])}
         ordered = ("split", "series", "start", "context", "target", "context_observed", "target_observed")
         yield pa.RecordBatch.from_arrays([columns[name] for name in ordered], list(ordered))

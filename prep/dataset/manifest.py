@@ -132,10 +132,10 @@ def parse_manifest(text: str, file: str) -> Manifest:
         content: Any = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{file}: not JSON ({error}). Prepare the dataset again with `hindcast prep`") from None
-    found = (content.get("format"), content.get("version")) if isinstance(content, dict) else (None, None)
-    if found != (FORMAT, VERSION):
+    header = (content.get("format"), content.get("version")) if isinstance(content, dict) else (None, None)
+    if header != (FORMAT, VERSION):
         raise InputError(
-            f"{file}: expected format {FORMAT!r} version {VERSION}, found {found[0]!r} version {found[1]!r}. "
+            f"{file}: expected format {FORMAT!r} version {VERSION}, found {header[0]!r} version {header[1]!r}. "
             "Open it with the Hindcast that wrote it, or prepare it again"
         )
     try:

@@ -48,9 +48,9 @@ class SequenceDataset:
         manifest = read_manifest(location)
         for part in manifest.parts:
             file = storage.join(location, part.path)
-            found = storage.size_of(file)
-            if found != part.bytes:
-                state = "is missing" if found is None else f"has {found} bytes, and the manifest says {part.bytes}"
+            size = storage.size_of(file)
+            if size != part.bytes:
+                state = "is missing" if size is None else f"has {size} bytes, and the manifest says {part.bytes}"
                 raise InputError(f"{file}: {state}. The dataset is damaged: prepare it again with `hindcast prep`")
         return cls(location, manifest)
 
@@ -127,9 +127,9 @@ class SequenceDataset:
         `on_block` is called after each row group that was read.
         """
         known = tuple(index for index, covariate in enumerate(self.manifest.covariates) if covariate.known)
-        chosen = self.addresses(split) if addresses is None else addresses
+        selection = self.addresses(split) if addresses is None else addresses
         blocks = []
-        for block in read_each(chosen):
+        for block in read_each(selection):
             blocks.append(block)
             on_block()
         return Windows.over(blocks, self.layout, self.step_micros, known)
@@ -139,10 +139,10 @@ class SequenceDataset:
         counts = [count for part in self.manifest.parts if part.split == split for count in part.windows]
         ends = np.cumsum(counts, dtype=np.int64)
         begins = ends - counts
-        held = np.flatnonzero((ends > start) & (begins < stop))
+        groups = np.flatnonzero((ends > start) & (begins < stop))
         addresses = self.addresses(split)
-        before = int(begins[held[0]]) if len(held) else 0
-        return self.windows(split, [addresses[index] for index in held]).between(start - before, stop - before)
+        before = int(begins[groups[0]]) if len(groups) else 0
+        return self.windows(split, [addresses[index] for index in groups]).between(start - before, stop - before)
 
     def to_spark(self, spark: SparkSession, *, windows: bool = False) -> DataFrame:
         """The stored rows of all splits, or with `windows` every window, as nested arrays: see prep/dataset/exporting.py."""

@@ -133,21 +133,21 @@ class Windows:
         start, stop, _ = slice(start, stop).indices(len(self))
         stop = max(start, stop)
         first, last = self.first_of_row[:-1], self.first_of_row[1:]
-        kept = np.flatnonzero((last > start) & (first < stop))
+        rows = np.flatnonzero((last > start) & (first < stop))
         # The first row may begin before the first window: what is before it has a number below 0, and is asked for by none.
-        return self._of_rows(kept, np.append(first[kept] - start, stop - start))
+        return self._of_rows(rows, np.append(first[rows] - start, stop - start))
 
     def of_series(self, names: Collection[str]) -> Windows:
         """The windows of these series alone, in the same order, numbered from 0: the same blocks, of which nothing is copied."""
-        wanted = list(names)
-        here = [np.isin(block.series, wanted) if wanted else np.zeros(len(block.series), bool) for block in self.blocks]
-        of_row = [there[self.row_in_block[self.block_of_row == index]] for index, there in enumerate(here)]
-        kept = np.flatnonzero(np.concatenate(of_row or [np.zeros(0, bool)]))
+        name_list = list(names)
+        masks = [np.isin(block.series, name_list) if name_list else np.zeros(len(block.series), bool) for block in self.blocks]
+        of_row = [mask[self.row_in_block[self.block_of_row == index]] for index, mask in enumerate(masks)]
+        rows = np.flatnonzero(np.concatenate(of_row or [np.zeros(0, bool)]))
         # What `between` has cut off a row stays cut off.
-        cut_off = np.maximum(0, -self.first_of_row[:-1])[kept]
-        counts = np.diff(np.maximum(0, self.first_of_row))[kept]
+        cut_off = np.maximum(0, -self.first_of_row[:-1])[rows]
+        counts = np.diff(np.maximum(0, self.first_of_row))[rows]
         ends = np.cumsum(counts, dtype=np.int64)
-        return self._of_rows(kept, np.append(ends - counts - cut_off, ends[-1] if len(ends) else 0))
+        return self._of_rows(rows, np.append(ends - counts - cut_off, ends[-1] if len(ends) else 0))
 
     def _of_rows(self, rows: np.ndarray, first_of_row: np.ndarray) -> Windows:
         return replace(
@@ -169,24 +169,24 @@ class Windows:
         row = np.searchsorted(self.first_of_row, numbers, side="right") - 1
         offset = (numbers - self.first_of_row[row]) * self.layout.stride
         block_index, row_index = self.block_of_row[row], self.row_in_block[row]
-        here = [np.flatnonzero(block_index == index) for index in range(len(self.blocks))]
+        members_by_block = [np.flatnonzero(block_index == index) for index in range(len(self.blocks))]
 
         def gather(field: str) -> np.ndarray:
             """(windows, window, width): the steps of each window."""
             arrays = [getattr(block, field) for block in self.blocks]
             width, dtype = (arrays[0].shape[2], arrays[0].dtype) if arrays else (0, np.float32)
             gathered = np.empty((len(numbers), self.layout.window, width), dtype)
-            for some, array in zip(here, arrays, strict=True):
-                if len(some) and width:
-                    gathered[some] = cut(array, self.layout.window)[row_index[some], offset[some]]
+            for members, array in zip(members_by_block, arrays, strict=True):
+                if len(members) and width:
+                    gathered[members] = cut(array, self.layout.window)[row_index[members], offset[members]]
             return gathered
 
         attributes = np.zeros((len(numbers), self.blocks[0].attributes.shape[1] if self.blocks else 0), np.float32)
         series, start = np.empty(len(numbers), object), np.empty(len(numbers), "datetime64[us]")
-        for some, block in zip(here, self.blocks, strict=True):
-            series[some] = block.series[row_index[some]]
-            start[some] = block.start[row_index[some]] + offset[some] * np.timedelta64(self.step_micros, "us")
-            attributes[some] = block.attributes[row_index[some]]
+        for members, block in zip(members_by_block, self.blocks, strict=True):
+            series[members] = block.series[row_index[members]]
+            start[members] = block.start[row_index[members]] + offset[members] * np.timedelta64(self.step_micros, "us")
+            attributes[members] = block.attributes[row_index[members]]
         values, observed, covariates = gather("values"), gather("observed"), gather("covariates")
         past, future = slice(None, self.layout.context), slice(self.layout.look_back, None)
         return WindowBatch(

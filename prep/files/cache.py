@@ -47,7 +47,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 def put(folder: Path, name: str, fill: Callable[[int], None]) -> Iterator[int]:
     """A descriptor of what `fill` wrote, which now is the entry `name`; of memory, where it cannot be kept."""
     try:
-        descriptor = made(folder, name, fill)
+        descriptor = make_entry(folder, name, fill)
     except NoRoomError as error:
         warnings.warn(
             f"{folder}: what was decoded cannot be kept: {error.cause.strerror}. It stays in memory, and is decoded again in "
@@ -75,7 +75,7 @@ def open_entry(folder: Path, name: str) -> int:
     return entry
 
 
-def used(entry: Path) -> bool:
+def touch(entry: Path) -> bool:
     """Whether it is there; then it counts as just used."""
     try:
         os.close(open_entry(entry.parent, entry.name))
@@ -94,8 +94,8 @@ def discard(folder: Path, beginning: str) -> None:
     """Removes all entries whose names begin so. Raises FileNotFoundError where there is no such folder."""
     with own_folder(folder, MEND) as directory:
         for name in os.listdir(directory):
-            found = status_of(directory, name) if name.startswith(beginning) and _is_name(name) else None
-            if found and stat.S_ISREG(found.st_mode):
+            status = status_of(directory, name) if name.startswith(beginning) and _is_name(name) else None
+            if status and stat.S_ISREG(status.st_mode):
                 remove(directory, name)
 
 
@@ -103,10 +103,10 @@ def write(descriptor: int, data: bytes | memoryview, at: int) -> None:
     view = memoryview(data)
     while len(view):
         try:
-            written = os.pwrite(descriptor, view, at)
+            count = os.pwrite(descriptor, view, at)
         except OSError as error:
             raise NoRoomError(error) from error
-        view, at = view[written:], at + written
+        view, at = view[count:], at + count
 
 
 def allocate(descriptor: int, end: int) -> None:
@@ -118,9 +118,9 @@ def allocate(descriptor: int, end: int) -> None:
 
 
 @contextmanager
-def alone(folder: Path, what: str) -> Iterator[None]:
+def alone(folder: Path, task: str) -> Iterator[None]:
     """Keeps other processes and threads from doing the same at the same time, for WAIT_SECONDS at most."""
-    kind, _, rest = what.partition(" ")
+    kind, _, rest = task.partition(" ")
     number = int(hashlib.sha256(rest.encode()).hexdigest(), 16) % LOCKS
     try:
         with own_folder(folder, MEND) as directory:
@@ -148,20 +148,20 @@ def sweep(folder: Path, limit: int | None = None) -> None:
     with own_folder(folder, MEND) as directory:
         entries = []
         for name in os.listdir(directory):
-            found = status_of(directory, name)
-            if found is None or not stat.S_ISREG(found.st_mode):  # another process sweeps too
+            status = status_of(directory, name)
+            if status is None or not stat.S_ISREG(status.st_mode):  # another process sweeps too
                 continue
             if name.startswith(MAKING):
-                _remove_abandoned(directory, name, found)
+                _remove_abandoned(directory, name, status)
             elif _is_name(name):
-                entries.append((found.st_mtime_ns, found.st_blocks * 512, name))
-        held = sum(size for _, size, _ in entries)
-        limit = _limit(folder, held) if limit is None else limit
+                entries.append((status.st_mtime_ns, status.st_blocks * 512, name))
+        total = sum(size for _, size, _ in entries)
+        limit = _limit(folder, total) if limit is None else limit
         for _, size, name in sorted(entries):
-            if held <= limit:
+            if total <= limit:
                 break
             remove(directory, name)
-            held -= size
+            total -= size
 
 
 def cache_directory() -> Path:
@@ -201,7 +201,7 @@ def boot() -> str:
     return "0"
 
 
-def made(folder: Path, name: str, fill: Callable[[int], None]) -> int:
+def make_entry(folder: Path, name: str, fill: Callable[[int], None]) -> int:
     """A descriptor of what `fill` wrote, which now is the entry `name`. Raises NoRoomError where it cannot be kept."""
     staged = MAKING + secrets.token_hex(8)
     with ExitStack() as entered:
@@ -235,22 +235,22 @@ def _account(folder: Path, size: int) -> None:
         sweep(folder)
 
 
-def _limit(folder: Path, held: int) -> int:
-    asked = os.environ.get("HINDCAST_CACHE_BYTES")
-    if asked is None:
-        return (shutil.disk_usage(folder).free + held) // 2
-    if not asked.isdecimal():
-        raise InputError(f"HINDCAST_CACHE_BYTES: {asked!r} is not a number of bytes")
-    return int(asked)
+def _limit(folder: Path, total: int) -> int:
+    text = os.environ.get("HINDCAST_CACHE_BYTES")
+    if text is None:
+        return (shutil.disk_usage(folder).free + total) // 2
+    if not text.isdecimal():
+        raise InputError(f"HINDCAST_CACHE_BYTES: {text!r} is not a number of bytes")
+    return int(text)
 
 
 def _is_name(name: str) -> bool:
     return NAMES.fullmatch(name) is not None or name.endswith(f"-{boot()}")
 
 
-def _remove_abandoned(directory: int, name: str, found: os.stat_result) -> None:
+def _remove_abandoned(directory: int, name: str, status: os.stat_result) -> None:
     """Whoever writes holds a lock, which ends with its process."""
-    if time.time() - found.st_mtime < STALE_SECONDS:
+    if time.time() - status.st_mtime < STALE_SECONDS:
         return
     with suppress(FileNotFoundError), open(open_file(directory, name), "rb") as file, suppress(BlockingIOError):
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

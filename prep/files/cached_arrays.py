@@ -13,22 +13,22 @@ from pathlib import Path
 
 import numpy as np
 
-from hindcast.prep.files.cache import NoRoomError, allocate, alone, boot, discard, made, open_entry, put, used, write
+from hindcast.prep.files.cache import NoRoomError, allocate, alone, boot, discard, make_entry, open_entry, put, touch, write
 
 ALIGNMENT = 64
 # To map a file anew costs as much as to copy it once: what this process used last stays mapped.
-MOST_HELD = 256
-_held: dict[Path, dict[str, np.ndarray]] = {}
+MOST_MAPPED = 256
+_last_used: dict[Path, dict[str, np.ndarray]] = {}
 
 
-def kept(folder: Path, name: str, make: Callable[[Sink], None]) -> dict[str, np.ndarray]:
+def entry_arrays(folder: Path, name: str, make: Callable[[Sink], None]) -> dict[str, np.ndarray]:
     """The arrays of the entry `name`, read-only and mapped; `make` puts them into a sink where there is no such entry yet."""
     name = f"{name}-{boot()}"
     arrays = _opened(folder / name) or _make(folder, name, make)
-    if used(folder / name):  # what could not be kept is not held either: it is memory
-        _held[folder / name] = arrays
-    for old in list(_held)[:-MOST_HELD]:
-        _held.pop(old, None)
+    if touch(folder / name):  # what could not be kept is not held either: it is memory
+        _last_used[folder / name] = arrays
+    for old in list(_last_used)[:-MOST_MAPPED]:
+        _last_used.pop(old, None)
     return arrays
 
 
@@ -59,11 +59,11 @@ def keep(folder: Path, name: str, arrays: Mapping[str, np.ndarray]) -> bool:
         sink.close()
 
     try:
-        os.close(made(folder, name, fill))
+        os.close(make_entry(folder, name, fill))
     except NoRoomError as error:
         warnings.warn(f"{folder}: nothing more can be kept there: {error.cause.strerror}", RuntimeWarning, stacklevel=2)
         return False
-    return used(folder / name)  # where very little may be held, it is swept away at once
+    return touch(folder / name)  # where very little may be held, it is swept away at once
 
 
 def mapped(folder: Path, name: str) -> dict[str, np.ndarray]:
@@ -111,9 +111,9 @@ class Sink:
 
 def _make(folder: Path, name: str, make: Callable[[Sink], None]) -> dict[str, np.ndarray]:
     with alone(folder, f"entry {name}"):
-        found = _opened(folder / name)
-        if found is not None:
-            return found
+        arrays = _opened(folder / name)
+        if arrays is not None:
+            return arrays
 
         def fill(descriptor: int) -> None:
             sink = Sink(descriptor)
@@ -126,9 +126,9 @@ def _make(folder: Path, name: str, make: Callable[[Sink], None]) -> dict[str, np
 
 def _opened(entry: Path) -> dict[str, np.ndarray] | None:
     """An entry's arrays, or None where there is none. One that something else has cut short is removed."""
-    held = _held.pop(entry, None)
-    if held is not None and used(entry):
-        return held
+    arrays = _last_used.pop(entry, None)
+    if arrays is not None and touch(entry):
+        return arrays
     try:
         descriptor = open_entry(entry.parent, entry.name)
     except FileNotFoundError:

@@ -56,8 +56,8 @@ class Marker:
             )
 
     def put(self, when: float) -> None:
-        said = {"process": os.getpid(), "host": socket.gethostname(), "time": int(when), "token": self.token}
-        storage.put(self.file, json.dumps(said).encode())
+        fields = {"process": os.getpid(), "host": socket.gethostname(), "time": int(when), "token": self.token}
+        storage.put(self.file, json.dumps(fields).encode())
 
     def refresh(self, ended: threading.Event) -> None:
         """Until the writer has ended, or lost its place."""
@@ -73,8 +73,8 @@ class Marker:
                 self.put(0) if self.left else storage.remove(self.file)
 
     def _is_ours(self) -> bool:
-        found = storage.get(self.file)
-        return found is not None and _said(found).get("token") == self.token
+        content = storage.get(self.file)
+        return content is not None and _fields_of(content).get("token") == self.token
 
 
 @contextmanager
@@ -98,24 +98,24 @@ def marked(uri: str) -> Iterator[Marker]:
 def refuse_marked(uri: str) -> bool:
     """Whether a killed writer left its marker under `uri`. Raises InputError where someone is writing there."""
     file = storage.join(uri, MARKER)
-    found = storage.get(file)
-    if found is None:
+    content = storage.get(file)
+    if content is None:
         return False
-    said = _said(found)
-    when = said.get("time")
+    fields = _fields_of(content)
+    when = fields.get("time")
     since = time.time() - when if isinstance(when, int) else 0.0
     if since < STALE_SECONDS:
         raise InputError(
-            f"{uri}: is being written by process {said.get('process', '?')} on {said.get('host', '?')}, which was heard of "
+            f"{uri}: is being written by process {fields.get('process', '?')} on {fields.get('host', '?')}, which was heard of "
             f"{max(0.0, since):.0f} s ago. Wait until that ends, or write elsewhere. If it was killed, its place is free when it "
             f"has not been heard of for {STALE_SECONDS:g} s, or when {file} is removed"
         )
     return True
 
 
-def _said(content: bytes) -> dict[str, object]:
+def _fields_of(content: bytes) -> dict[str, object]:
     try:
-        said = json.loads(content)
+        fields = json.loads(content)
     except ValueError:
         return {}
-    return said if isinstance(said, dict) else {}
+    return fields if isinstance(fields, dict) else {}

@@ -19,21 +19,21 @@ from pathlib import Path
 
 from hindcast.prep.errors import InputError
 
-OPENED = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+OPEN_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 GROUP_WRITES, ANY_WRITES = stat.S_IWGRP, stat.S_IWGRP | stat.S_IWOTH
 
 
 @contextmanager
 def own_folder(path: Path, mend: str = "") -> Iterator[int]:
     """`opened`, for the length of a `with`."""
-    folder = opened(path, mend)
+    folder = open_folder(path, mend)
     try:
         yield folder
     finally:
         os.close(folder)
 
 
-def opened(path: Path, mend: str = "", *, to_sweep: bool = False) -> int:
+def open_folder(path: Path, mend: str = "", *, to_sweep: bool = False) -> int:
     """A descriptor of a folder that is this user's, and that nobody else can write to.
 
     to_sweep  What lies in it counts for nothing. Then the group may have been able to write, as a umask of 002 lets it, and no
@@ -43,20 +43,20 @@ def opened(path: Path, mend: str = "", *, to_sweep: bool = False) -> int:
     OSError where it cannot be opened.
     """
     try:
-        folder = os.open(path, OPENED)
+        folder = os.open(path, OPEN_FLAGS)
     except FileNotFoundError:
         raise
     except OSError:
         _must_be_ours(path, os.lstat(path), mend)
         raise
     try:
-        found = os.fstat(folder)
-        if to_sweep and found.st_uid == os.geteuid() and found.st_mode & ANY_WRITES == GROUP_WRITES:
+        status = os.fstat(folder)
+        if to_sweep and status.st_uid == os.geteuid() and status.st_mode & ANY_WRITES == GROUP_WRITES:
             with suppress(OSError):  # some file systems keep no modes
-                os.fchmod(folder, stat.S_IMODE(found.st_mode) & ~ANY_WRITES)
-            found = os.fstat(folder)
-        if not (to_sweep and _is_as_all_are(path, found)):
-            _must_be_ours(path, found, mend)
+                os.fchmod(folder, stat.S_IMODE(status.st_mode) & ~ANY_WRITES)
+            status = os.fstat(folder)
+        if not (to_sweep and _is_like_every_folder(path, status)):
+            _must_be_ours(path, status, mend)
     except BaseException:
         os.close(folder)
         raise
@@ -91,10 +91,10 @@ def remove(folder: int, name: str, *, as_far_as_possible: bool = False) -> None:
     """Removes an entry of an opened folder: a folder with all that is in it, and of a link the link alone. What is not there is
     no error. Raises OSError where it cannot be removed; or else what can be of a folder is, and the rest stays.
     """
-    found = status_of(folder, name)
-    if found is None:
+    status = status_of(folder, name)
+    if status is None:
         return
-    if stat.S_ISDIR(found.st_mode):
+    if stat.S_ISDIR(status.st_mode):
         shutil.rmtree(name, as_far_as_possible, dir_fd=folder)  # by itself it follows no link
         return
     with suppress(FileNotFoundError):
@@ -123,24 +123,24 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def _must_be_ours(path: Path, found: os.stat_result, mend: str) -> None:
-    fault = _fault(found)
+def _must_be_ours(path: Path, status: os.stat_result, mend: str) -> None:
+    fault = _fault(status)
     if fault:
-        how = f"rm {'-r ' if stat.S_ISDIR(found.st_mode) else ''}{shlex.quote(str(path))}"
+        how = f"rm {'-r ' if stat.S_ISDIR(status.st_mode) else ''}{shlex.quote(str(path))}"
         raise InputError(
             f"{path}: must be a folder that is yours and that nobody else can write to, and is {fault}. It was left as it is. "
             f"See what it is, and move it away or remove it ({how}){f', or {mend}' if mend else ''}"
         )
 
 
-def _fault(found: os.stat_result) -> str:
-    if stat.S_ISLNK(found.st_mode):
+def _fault(status: os.stat_result) -> str:
+    if stat.S_ISLNK(status.st_mode):
         return "a symbolic link"
-    if not stat.S_ISDIR(found.st_mode):
+    if not stat.S_ISDIR(status.st_mode):
         return "a file"
-    if found.st_uid != os.geteuid():
-        return f"of the user {_name_of(found.st_uid)}"
-    return f"open to others (mode {stat.S_IMODE(found.st_mode):o})" if found.st_mode & ANY_WRITES else ""
+    if status.st_uid != os.geteuid():
+        return f"of the user {_name_of(status.st_uid)}"
+    return f"open to others (mode {stat.S_IMODE(status.st_mode):o})" if status.st_mode & ANY_WRITES else ""
 
 
 def _name_of(user: int) -> str:
@@ -150,19 +150,19 @@ def _name_of(user: int) -> str:
         return str(user)
 
 
-def _is_as_all_are(path: Path, found: os.stat_result) -> bool:
+def _is_like_every_folder(path: Path, status: os.stat_result) -> bool:
     """Whether a folder that is made beside it now gets the same owner, and is as open to others, though it is made for us alone.
 
     So it is on servers that give everything to one user (NFS with all_squash), and file systems that keep neither (FAT, CIFS).
     """
-    if not _fault(found):
+    if not _fault(status):
         return True
     try:
         beside = tempfile.mkdtemp(prefix=".hindcast-", dir=path.parent)
     except OSError:
         return False
     try:
-        made = os.lstat(beside)
+        sample = os.lstat(beside)
     finally:
         os.rmdir(beside)
-    return made.st_uid == found.st_uid and not found.st_mode & ANY_WRITES & ~made.st_mode
+    return sample.st_uid == status.st_uid and not status.st_mode & ANY_WRITES & ~sample.st_mode

@@ -31,7 +31,7 @@ from pathlib import Path
 
 from hindcast.prep.errors import InputError
 from hindcast.prep.files import storage
-from hindcast.prep.files.own_folders import is_same, open_file, opened, remove, remove_empty, status_of
+from hindcast.prep.files.own_folders import is_same, open_file, open_folder, remove, remove_empty, status_of
 
 REPLACED = "replaced"
 HOLDER = "holder.json"
@@ -98,12 +98,12 @@ def must_be_file(out: Path) -> None:
         raise InputError(f"{out}: is not a file, and is not replaced by one")
 
 
-def holds(file: str, what: str) -> Callable[[str | Path], None]:
+def holds(file: str, description: str) -> Callable[[str | Path], None]:
     """A check for `refuse_taken`: only a folder that holds this file is replaced. Also for URIs (files/targets.py)."""
 
     def check(out: str | Path) -> None:
         if storage.size_of(storage.join(str(out), file)) is None:
-            raise InputError(f"{out}: not {what} (it has no {file}), and is not replaced by one")
+            raise InputError(f"{out}: not {description} (it has no {file}), and is not replaced by one")
 
     return check
 
@@ -122,7 +122,7 @@ def recover(out: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Staged:
+class _Staging:
     """What is being written.
 
     content  the folder for it, as others can be told of it
@@ -143,7 +143,7 @@ class _Staged:
 
 
 @contextmanager
-def _staging(out: Path, overwrite: bool, check: Callable[[Path], object]) -> Iterator[_Staged]:
+def _staging(out: Path, overwrite: bool, check: Callable[[Path], object]) -> Iterator[_Staging]:
     _refuse_taken(out, overwrite, check)
     with _scratch(out, out, "write elsewhere") as staged:
         _refuse_taken(out, overwrite, check)  # what was put back counts, and what another writer placed before the lock was ours
@@ -151,7 +151,7 @@ def _staging(out: Path, overwrite: bool, check: Callable[[Path], object]) -> Ite
 
 
 @contextmanager
-def _scratch(near: Path, name: object, mend: str) -> Iterator[_Staged]:
+def _scratch(near: Path, name: object, mend: str) -> Iterator[_Staging]:
     staging = _staging_of(near)
     lock = _locked(staging, name)
     try:
@@ -162,7 +162,7 @@ def _scratch(near: Path, name: object, mend: str) -> Iterator[_Staged]:
         os.chmod(content, 0o755, dir_fd=lock)  # what is put in place is for others too
         with suppress(OSError):  # it only makes another's message better
             _say_who_writes(lock)
-        yield _Staged(staging / content, lock)
+        yield _Staging(staging / content, lock)
     except Exception as error:
         if isinstance(error, InputError) or not _no_room(error):
             raise
@@ -217,7 +217,7 @@ def _opened(staging: Path, name: object) -> int:
     Raises InputError where another holds it, it is not ours, or something else lies in it; and FileNotFoundError.
     """
     try:
-        lock = opened(staging, "write elsewhere", to_sweep=True)
+        lock = open_folder(staging, "write elsewhere", to_sweep=True)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -242,21 +242,21 @@ def _lock(lock: int, staging: Path, name: object) -> None:
 
 
 def _must_hold_nothing_else(lock: int, staging: Path) -> None:
-    others = sorted(name for name in os.listdir(lock) if not _is_of_a_writer(lock, name))
-    if others:
+    strangers = sorted(name for name in os.listdir(lock) if not _is_of_a_writer(lock, name))
+    if strangers:
         raise InputError(
-            f"{staging / others[0]}: lies where only what is being written does, and is none of it. It was left as it is. Move "
-            f"what you need of {staging} elsewhere, and remove the rest (rm -r {shlex.quote(str(staging))})"
+            f"{staging / strangers[0]}: lies where only what is being written does, and is none of it. It was left as it is. "
+            f"Move what you need of {staging} elsewhere, and remove the rest (rm -r {shlex.quote(str(staging))})"
         )
 
 
 def _is_of_a_writer(lock: int, name: str) -> bool:
-    found = status_of(lock, name)
-    if found is None:
+    status = status_of(lock, name)
+    if status is None:
         return True
     if name == HOLDER:
-        return stat.S_ISREG(found.st_mode)
-    return bool(name == REPLACED or CONTENT.fullmatch(name)) and (stat.S_ISDIR(found.st_mode) or stat.S_ISLNK(found.st_mode))
+        return stat.S_ISREG(status.st_mode)
+    return bool(name == REPLACED or CONTENT.fullmatch(name)) and (stat.S_ISDIR(status.st_mode) or stat.S_ISLNK(status.st_mode))
 
 
 def _say_who_writes(lock: int) -> None:
@@ -282,7 +282,7 @@ def _no_room(error: Exception) -> bool:
 
 def _exchange(content: Path, out: Path, replaced: Path) -> None:
     """`content` becomes `out`, and what was there is left in the staging folder, which is removed."""
-    if _renamed_in_one_step(content, out):
+    if _exchange_names(content, out):
         return
     out.rename(replaced)
     try:
@@ -292,17 +292,17 @@ def _exchange(content: Path, out: Path, replaced: Path) -> None:
         raise
 
 
-def _renamed_in_one_step(one: Path, other: Path) -> bool:
+def _exchange_names(first: Path, second: Path) -> bool:
     """Exchanges two names. False where the file system or the C library cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if rename is None:
         return False
-    if rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+    if rename(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0:
         return True
     number = ctypes.get_errno()
     if number in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
         return False
-    raise OSError(number, os.strerror(number), str(other))
+    raise OSError(number, os.strerror(number), str(second))
 
 
 def _put_back(out: Path, lock: int) -> None:

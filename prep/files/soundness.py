@@ -12,10 +12,10 @@ import xxhash
 
 from hindcast.prep.errors import InputError
 from hindcast.prep.files import storage
-from hindcast.prep.files.cache import alone, boot, open_entry, put, put_mark, used, write
+from hindcast.prep.files.cache import alone, boot, open_entry, put, put_mark, touch, write
 
 
-def verified(folder: Path, file: str, digest: str) -> pa.NativeFile:
+def open_verified(folder: Path, file: str, digest: str) -> pa.NativeFile:
     """A file, opened, whose bytes are those that `digest` (XXH3, 128 bits) stands for; a remote one is fetched first, whole.
 
     Its bytes are read once on a node: what was found sound is remembered until the file changes. Raises InputError where it is
@@ -24,9 +24,9 @@ def verified(folder: Path, file: str, digest: str) -> pa.NativeFile:
     if not storage.is_local(file):
         return _fetched(folder, file, digest)
     mark = f"{digest}-{_fingerprint(file)}.sound"
-    if not used(folder / mark):
+    if not touch(folder / mark):
         with alone(folder, f"file {digest}"):
-            if not used(folder / mark):
+            if not touch(folder / mark):
                 _compare(file, storage.xxh128_of(file), digest)
                 with suppress(OSError):  # without a mark it is checked again
                     put_mark(folder, mark)
@@ -59,10 +59,10 @@ def _for_arrow(descriptor: int) -> pa.NativeFile:
         os.close(descriptor)
 
 
-def _compare(file: str, found: str, expected: str) -> None:
-    if found != expected:
+def _compare(file: str, actual: str, expected: str) -> None:
+    if actual != expected:
         raise InputError(
-            f"{file}: its bytes have the digest {found}, and the manifest says {expected}: it has been changed or damaged. "
+            f"{file}: its bytes have the digest {actual}, and the manifest says {expected}: it has been changed or damaged. "
             "Copy it again from where it is whole, or prepare the dataset again with `hindcast prep`"
         )
 

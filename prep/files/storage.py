@@ -65,7 +65,7 @@ def size_of(path: str) -> int | None:
     return int(info["size"]) if info["type"] == "file" else None
 
 
-def listed(folder: str) -> list[str]:
+def names_in(folder: str) -> list[str]:
     """The names of the files and folders in a folder, ascending. Raises InputError where it is missing or cannot be read."""
     if is_local(folder):
         try:
@@ -73,7 +73,7 @@ def listed(folder: str) -> list[str]:
         except OSError as error:
             raise InputError(f"{folder}: cannot be listed: {error.strerror}") from None
     # An object store has no folders: asked for one, some name it among what it holds.
-    names = _remote(folder, lambda files, name: [found.rstrip("/") for found in files.ls(name, detail=False) if found != name])
+    names = _remote(folder, lambda files, name: [entry.rstrip("/") for entry in files.ls(name, detail=False) if entry != name])
     return sorted(name.rpartition("/")[2] for name in names)
 
 
@@ -81,9 +81,9 @@ def objects(folder: str) -> dict[str, int]:
     """Everything under a URI, in folders as well: name, relative to it → bytes. "" is an object that has the URI's own name."""
 
     def find(files: Any, name: str) -> dict[str, int]:
-        found = files.find(name, detail=True)
+        infos = files.find(name, detail=True)
         # Some stores keep an empty object for a folder.
-        return {_under(name, each): int(info["size"]) for each, info in found.items() if not each.endswith("/")}
+        return {_under(name, each): int(info["size"]) for each, info in infos.items() if not each.endswith("/")}
 
     try:
         return _remote(folder, find)
@@ -106,16 +106,16 @@ def put(uri: str, content: bytes) -> None:
 
 def upload(file: Path, uri: str) -> None:
     """Writes a file of this machine as an object. It may take as long as it takes while one piece after the other is taken."""
-    heard = _Heard()
+    progress = _LastProgress()
     options: dict[str, Any] = {}
     if scheme_of(uri) in ("s3", "s3a"):
         # By itself s3fs sends 50 MB at a time, and ten such at once: nothing would be heard for long.
         options = {"chunksize": max(CHUNK_BYTES, file.stat().st_size // (PIECES - 1)), "max_concurrency": 1}
 
     def send(files: Any, name: str) -> None:
-        _in_folder(files, name, lambda: files.put_file(str(file), name, callback=heard.callback(), **options))
+        _in_folder(files, name, lambda: files.put_file(str(file), name, callback=progress.callback(), **options))
 
-    _remote(uri, send, heard)
+    _remote(uri, send, progress)
 
 
 def download(uri: str, file: Path) -> None:
@@ -161,10 +161,10 @@ def chunks(path: str) -> Iterator[memoryview]:
         raise InputError(f"{path}: is missing")
     for start in range(0, size, CHUNK_BYTES):
         stop = min(start + CHUNK_BYTES, size)
-        found = _remote(path, partial(_cat, start=start, stop=stop))
-        if len(found) != stop - start:
-            raise InputError(f"{path}: {len(found)} bytes came of the {stop - start} from byte {start} on: it is being changed")
-        yield memoryview(found)
+        data = _remote(path, partial(_cat, start=start, stop=stop))
+        if len(data) != stop - start:
+            raise InputError(f"{path}: {len(data)} bytes came of the {stop - start} from byte {start} on: it is being changed")
+        yield memoryview(data)
 
 
 def open_for_arrow(path: str) -> pa.NativeFile:
@@ -207,8 +207,8 @@ def is_local(path: str) -> bool:
 
 def scheme_of(path: str) -> str:
     """What stands before `://`, in lower case; empty for a plain path. Names with a colon in them (10:00.csv) are plain paths."""
-    found = SCHEME.match(path)
-    return (found[1] or found[2]).lower() if found else ""
+    match = SCHEME.match(path)
+    return (match[1] or match[2]).lower() if match else ""
 
 
 def local_path(path: str) -> Path:
@@ -228,7 +228,7 @@ class _MissingError(InputError):
     """There is no such file."""
 
 
-class _Heard:
+class _LastProgress:
     """When a transfer last got on."""
 
     def __init__(self) -> None:
@@ -273,15 +273,15 @@ def _local_chunks(path: str) -> Iterator[memoryview]:
     view = memoryview(buffer)
     try:
         with local_path(path).open("rb", buffering=0) as file:
-            while read := file.readinto(buffer):
-                yield view[:read]
+            while count := file.readinto(buffer):
+                yield view[:count]
     except FileNotFoundError:
         raise InputError(f"{path}: is missing") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _remote(uri: str, call: Callable[[Any, str], Answer], heard: _Heard | None = None) -> Answer:
+def _remote(uri: str, call: Callable[[Any, str], Answer], progress: _LastProgress | None = None) -> Answer:
     """`call(file system, name)`, ended when nothing was `heard` for REMOTE_SECONDS, with its failures told in words of ours."""
     import fsspec  # type: ignore[import-untyped]  # needed by few, and 50 ms to import
 
@@ -293,7 +293,7 @@ def _remote(uri: str, call: Callable[[Any, str], Answer], heard: _Heard | None =
         return call(files, name)
 
     try:
-        return _ended(connected, heard or _Heard())
+        return _within_time(connected, progress or _LastProgress())
     except FileNotFoundError as error:
         raise _MissingError(f"{uri}: is missing ({_short(error)})") from None
     except PermissionError as error:
@@ -308,7 +308,7 @@ def _remote(uri: str, call: Callable[[Any, str], Answer], heard: _Heard | None =
         ) from None
 
 
-def _ended(call: Callable[[], Answer], heard: _Heard) -> Answer:
+def _within_time(call: Callable[[], Answer], progress: _LastProgress) -> Answer:
     """Waits for `call` in a thread of its own, because not every store's client knows an end. Raises TimeoutError."""
     answer: Future[Answer] = Future()
 
@@ -319,8 +319,8 @@ def _ended(call: Callable[[], Answer], heard: _Heard) -> Answer:
             answer.set_exception(error)
 
     threading.Thread(target=run, daemon=True, name="hindcast-remote").start()
-    while (left := heard.at + REMOTE_SECONDS - time.monotonic()) > 0 and not answer.done():
-        wait([answer], timeout=left)
+    while (seconds := progress.at + REMOTE_SECONDS - time.monotonic()) > 0 and not answer.done():
+        wait([answer], timeout=seconds)
     return answer.result(timeout=0)
 
 

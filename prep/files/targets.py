@@ -42,8 +42,8 @@ def placed(location: str, overwrite: bool, check: Callable[[str | Path], object]
         with placing.placed_folder(out, overwrite, check) as folder:
             yield Target(folder, partial(_link, out, folder))
     else:
-        with uploading.uploaded_folder(location.rstrip("/"), overwrite, check) as (folder, kept):
-            yield Target(folder, kept.update)
+        with uploading.uploaded_folder(location.rstrip("/"), overwrite, check) as (folder, reused):
+            yield Target(folder, reused.update)
 
 
 def refuse_taken(location: str, overwrite: bool, check: Callable[[str | Path], object]) -> None:

@@ -22,7 +22,7 @@ from hindcast.prep.errors import InputError
 from hindcast.prep.files import storage
 from hindcast.prep.files.locks import MARKER, Marker, marked, refuse_marked
 from hindcast.prep.files.names import MANIFEST, ORIGINS, PETASTORM, QUARANTINE, TAIL
-from hindcast.prep.files.own_folders import opened
+from hindcast.prep.files.own_folders import open_folder
 from hindcast.prep.files.placing import scratch
 
 THREADS = 8
@@ -31,7 +31,7 @@ SPARKS = "part-"
 # What is put last, in this order: until one of them is there, nothing is.
 LAST = (MANIFEST, ORIGINS)
 # What a dataset's objects are called, or those of rolling origins: nothing else is removed.
-OURS = re.compile(
+DATASET_NAMES = re.compile(
     rf"(origin-\d+/)?(((split=[^/]+|{TAIL}|{QUARANTINE})/)?{SPARKS}[^/]*|{'|'.join(map(re.escape, (*LAST, PETASTORM, MARKER)))})"
 )
 
@@ -45,21 +45,21 @@ def uploaded_folder(uri: str, overwrite: bool, check: Callable[[str], object]) -
     """
     refuse_taken(uri, overwrite, check)
     with staged(uri) as folder, marked(uri) as marker:
-        before = _others(marker)
+        before = _other_names(marker)
         _refuse(uri, before, overwrite, check)
-        kept: set[str] = set()
-        yield folder, kept
+        reused: set[str] = set()
+        yield folder, reused
         files = {str(file.relative_to(folder)): file for file in sorted(folder.rglob("*")) if _counts(file)}
         new = {name for name in files if Path(name).name.startswith(SPARKS)}
         with _taken_back(marker, new):
             each(lambda name: storage.upload(files[name], storage.join(uri, name)), new)
-            _compare(uri, {name: files[name].stat().st_size for name in new}, kept)
-            _refuse(uri, _others(marker) - new, overwrite, check)
+            _compare(uri, {name: files[name].stat().st_size for name in new}, reused)
+            _refuse(uri, _other_names(marker) - new, overwrite, check)
             marker.must_be_ours()
         with _shown(marker):
             for name in _ordered(files.keys() - new, before):
                 storage.upload(files[name], storage.join(uri, name))
-        _sweep(uri, set(filter(OURS.fullmatch, before)) - files.keys() - kept - {MARKER})
+        _sweep(uri, set(filter(DATASET_NAMES.fullmatch, before)) - files.keys() - reused - {MARKER})
 
 
 def refuse_taken(uri: str, overwrite: bool, check: Callable[[str], object]) -> None:
@@ -72,13 +72,13 @@ def refuse_taken(uri: str, overwrite: bool, check: Callable[[str], object]) -> N
 
 
 @contextmanager
-def staged(uri: str, what: str = "") -> Iterator[Path]:
+def staged(uri: str, purpose: str = "") -> Iterator[Path]:
     """An empty folder of this machine for what goes to `uri` or comes from there, gone afterwards.
 
     It lies in the directory that HINDCAST_STAGING names, else in the temporary directory. Spark writes into it: on a cluster, the
     driver and the executors must all see it.
     """
-    name = hashlib.sha256(f"{what} {uri}".encode()).hexdigest()[:16]
+    name = hashlib.sha256(f"{purpose} {uri}".encode()).hexdigest()[:16]
     with scratch(_directory() / f"hindcast-{name}", uri, "set HINDCAST_STAGING to a directory with room") as folder:
         yield folder
 
@@ -88,25 +88,25 @@ def each(call: Callable[[str], object], names: Iterable[str]) -> None:
     with ThreadPoolExecutor(THREADS) as pool:
         calls = [pool.submit(call, name) for name in sorted(names)]
         try:
-            for done in as_completed(calls):
-                done.result()
+            for future in as_completed(calls):
+                future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _refuse(uri: str, found: set[str], overwrite: bool, check: Callable[[str], object]) -> None:
-    killed = MARKER in found and found.isdisjoint(LAST)  # a writer that had nothing to show yet
-    if found and not killed:
+def _refuse(uri: str, names: set[str], overwrite: bool, check: Callable[[str], object]) -> None:
+    killed = MARKER in names and names.isdisjoint(LAST)  # a writer that had nothing to show yet
+    if names and not killed:
         if not overwrite:
             raise InputError(f"{uri}: is there already; --overwrite replaces it")
         check(uri)
 
 
-def _others(marker: Marker) -> set[str]:
+def _other_names(marker: Marker) -> set[str]:
     """What lies there, without our own marker; with it where it took the place of another's."""
-    found = set(storage.objects(marker.uri)) - {MARKER}
-    return found | {MARKER} if marker.after else found
+    names = set(storage.objects(marker.uri)) - {MARKER}
+    return names | {MARKER} if marker.after else names
 
 
 def _counts(file: Path) -> bool:
@@ -125,15 +125,15 @@ def _ordered(names: Iterable[str], before: set[str]) -> list[str]:
     return sorted(names, key=turn)
 
 
-def _compare(uri: str, sizes: dict[str, int], kept: set[str]) -> None:
+def _compare(uri: str, sizes: dict[str, int], reused: set[str]) -> None:
     """Raises InputError where something is not there as it must be, before anything names it."""
-    found = storage.objects(uri)
+    stored = storage.objects(uri)
     for name, size in sizes.items():
-        if found.get(name) != size:
+        if stored.get(name) != size:
             raise InputError(
-                f"{storage.join(uri, name)}: {size} bytes were uploaded, and {found.get(name, 0)} are there. Write again"
+                f"{storage.join(uri, name)}: {size} bytes were uploaded, and {stored.get(name, 0)} are there. Write again"
             )
-    for name in kept - found.keys():
+    for name in reused - stored.keys():
         raise InputError(f"{storage.join(uri, name)}: is missing. The dataset is damaged: prepare it again with `hindcast prep`")
 
 
@@ -143,10 +143,10 @@ def _taken_back(marker: Marker, names: Iterable[str]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        left, marker.left = marker.left, True
+        before, marker.left = marker.left, True
         with suppress(InputError):  # what failed first is what must be said
             each(lambda name: storage.remove(storage.join(marker.uri, name)), names)
-            marker.left = left
+            marker.left = before
         if not isinstance(error, InputError):
             raise
         raise InputError(f"{error}. What was under {marker.uri} before is as it was") from error
@@ -177,16 +177,16 @@ def _sweep(uri: str, names: set[str]) -> None:
 
 def _directory() -> Path:
     """Raises InputError where there is none, or another user could write in it unasked."""
-    asked = os.environ.get("HINDCAST_STAGING")
-    if asked:
-        if not os.access(asked, os.W_OK | os.X_OK) or not Path(asked).is_dir():
-            raise InputError(f"HINDCAST_STAGING: {asked} is no directory that can be written")
-        return Path(asked).absolute()
+    directory = os.environ.get("HINDCAST_STAGING")
+    if directory:
+        if not os.access(directory, os.W_OK | os.X_OK) or not Path(directory).is_dir():
+            raise InputError(f"HINDCAST_STAGING: {directory} is no directory that can be written")
+        return Path(directory).absolute()
     folder = Path(tempfile.gettempdir()) / f"hindcast-staging-{os.getuid()}"
     try:
         with suppress(FileExistsError):
             folder.mkdir(mode=0o700)
-        os.close(opened(folder, "set HINDCAST_STAGING to a directory of your own"))
+        os.close(open_folder(folder, "set HINDCAST_STAGING to a directory of your own"))
     except OSError as error:
         raise InputError(f"{folder}: cannot be made: {error.strerror}. Set HINDCAST_STAGING to a directory") from None
     return folder

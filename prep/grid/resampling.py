@@ -53,8 +53,8 @@ def resample(steps: np.ndarray, times: np.ndarray, values: np.ndarray, rules: Ru
             values = _reduced_by(values, np.cumsum(fresh) - 1, rules.merge)
             steps = steps[fresh]
         else:
-            kept = np.append(fresh[1:], True) if rules.duplicates == "last" else fresh
-            steps, values = steps[kept], values[kept]
+            selected = np.append(fresh[1:], True) if rules.duplicates == "last" else fresh
+            steps, values = steps[selected], values[selected]
     if aggregate:
         groups = np.cumsum(np.diff(steps, prepend=steps[:1] - 1) != 0) - 1
         values = _reduced_by(values, groups, aggregate)
@@ -102,16 +102,16 @@ def rules_of(spec: GridSpec, names: Sequence[str], kinds: Sequence[str], labels:
 
 def _aggregate(spec: GridSpec, names: Sequence[str], kinds: Sequence[str], labels: int) -> tuple[str, ...]:
     """The rule of each channel and label; none where readings are not aggregated."""
-    asked = spec.aggregate
-    if asked is None:
+    aggregate = spec.aggregate
+    if aggregate is None:
         return ()
-    strangers = sorted({*asked} - {*names}) if isinstance(asked, dict) else []
+    strangers = sorted({*aggregate} - {*names}) if isinstance(aggregate, dict) else []
     if strangers:
         raise InputError(f"grid.aggregate: there is no channel {strangers[0]!r}; the channels are {', '.join(names)}")
     rules = []
     for name, kind in zip(names, kinds, strict=True):
         usual = {"real": "mean", "count": "sum", "category": "last"}[kind]
-        rule = asked.get(name, usual) if isinstance(asked, dict) else asked
+        rule = aggregate.get(name, usual) if isinstance(aggregate, dict) else aggregate
         rules.append("last" if kind == "category" else rule)
     return (*rules, *["last"] * labels)
 

@@ -29,11 +29,11 @@ class Rows:
     position: np.ndarray
     values: np.ndarray
 
-    def where(self, which: np.ndarray | slice) -> Rows:
-        return Rows(*(getattr(self, name)[which] for name in self.__dataclass_fields__))
+    def where(self, index: np.ndarray | slice) -> Rows:
+        return Rows(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
 
 
-def joined(parts: list[Rows]) -> Rows:
+def concatenated(parts: list[Rows]) -> Rows:
     return Rows(*(np.concatenate([getattr(part, name) for part in parts]) for name in Rows.__dataclass_fields__))
 
 
@@ -65,10 +65,10 @@ class Arrivals:
     def __init__(self, preparation: Preparation, reach: int) -> None:
         self.nameless: Counter[str] = Counter()
         self._preparation, self._reach = preparation, reach
-        self._fresh: list[pa.RecordBatch] = []
-        self._waiting = 0
+        self._batches: list[pa.RecordBatch] = []
+        self._batch_rows = 0
         none = np.empty(0, np.int64)
-        self._held = Rows(none, none, none, none, np.empty((0, len(preparation.channels))))
+        self._rows = Rows(none, none, none, none, np.empty((0, len(preparation.channels))))
         self._series: dict[str, int] = {}
         self._last = none
         self._older = np.empty(0, bool)
@@ -77,25 +77,25 @@ class Arrivals:
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Takes readings as `hindcast.prep.latest.incoming` sends them."""
-        self._fresh.append(batch)
-        self._waiting += batch.num_rows
-        if self._waiting >= max(ROWS_AT_ONCE, len(self._held.time)):
+        self._batches.append(batch)
+        self._batch_rows += batch.num_rows
+        if self._batch_rows >= max(ROWS_AT_ONCE, len(self._rows.time)):
             self._take_in()
 
     def blocks(self, size: int) -> Iterator[Block]:
         """Everything that came in, `size` series at a time."""
         self._take_in()
-        rows, names = self._held, np.array([*self._series], np.str_)
+        rows, names = self._rows, np.array([*self._series], np.str_)
         if len(names) > size:
             order = np.argsort((rows.series // size).astype(np.uint32), kind="stable")
             rows = rows.where(order)
         begin = np.searchsorted(rows.series // size, np.arange(-(-len(names) // size) + 1))
         for number, first in enumerate(range(0, len(names), size)):
             stop = min(first + size, len(names))
-            some = rows.where(slice(begin[number], begin[number + 1]))
+            block_rows = rows.where(slice(begin[number], begin[number + 1]))
             yield Block(
                 names=names[first:stop],
-                rows=replace(some, series=some.series - first),
+                rows=replace(block_rows, series=block_rows.series - first),
                 last=self._last[first:stop],
                 older=self._older[first:stop],
                 faults=np.array([self._fault(series) for series in range(first, stop)], object),
@@ -104,10 +104,10 @@ class Arrivals:
 
     def _take_in(self) -> None:
         """Adds what came in to what is held, and lets go of what no last window needs."""
-        if not self._waiting:
+        if not self._batch_rows:
             return
-        table = pa.Table.from_batches(self._fresh).combine_chunks()
-        self._fresh, self._waiting = [], 0
+        table = pa.Table.from_batches(self._batches).combine_chunks()
+        self._batches, self._batch_rows = [], 0
         if table["reason"].null_count < len(table):
             self._set_aside(table.filter(pc.is_valid(table["reason"])))
             table = table.filter(pc.is_null(table["reason"]))
@@ -116,20 +116,20 @@ class Arrivals:
         new = self._read(table)
         np.maximum.at(self._last, new.series, new.step)
         parts = []
-        for rows in (self._held, new):
+        for rows in (self._rows, new):
             needed = rows.step > self._last[rows.series] - self._reach
             if not needed.all():
                 self._older[rows.series[~needed]] = True
                 rows = rows.where(needed)
             if len(rows.time):
                 parts.append(rows)
-        self._held = parts[0] if len(parts) == 1 else joined(parts)
+        self._rows = parts[0] if len(parts) == 1 else concatenated(parts)
 
     def _read(self, table: pa.Table) -> Rows:
         series, time = self._numbered(table["series"]), table["time"].to_numpy()
-        for number, found in enumerate(self._attributes):
-            some, first = np.unique(series, return_index=True)
-            found.update(zip(some.tolist(), table[f"a{number}"].take(pa.array(first)).to_pylist(), strict=True))
+        for number, texts in enumerate(self._attributes):
+            unique, first = np.unique(series, return_index=True)
+            texts.update(zip(unique.tolist(), table[f"a{number}"].take(pa.array(first)).to_pylist(), strict=True))
         return Rows(
             series=series,
             step=self._steps(time),
@@ -160,8 +160,8 @@ class Arrivals:
         bad = bad.filter(pc.is_valid(bad["series"]))
         if not len(bad):
             return
-        known = pc.is_valid(bad["time"]).to_numpy()
-        steps = np.where(known, self._steps(bad["time"].fill_null(0).to_numpy()), ANY)
+        timed = pc.is_valid(bad["time"]).to_numpy()
+        steps = np.where(timed, self._steps(bad["time"].fill_null(0).to_numpy()), ANY)
         for series, step, reason in zip(self._numbered(bad["series"]), steps, bad["reason"].to_pylist(), strict=True):
             self._faults[int(series)] = max(self._faults.get(int(series), (NONE, "")), (int(step), reason))
 
@@ -174,8 +174,8 @@ class Arrivals:
 
     def _described(self, series: range) -> np.ndarray:
         columns = self._preparation.attributes
-        found = [
-            [number_of(texts.get(number), column.vocabulary) for texts, column in zip(self._attributes, columns, strict=True)]
+        numbers = [
+            [number_of(words.get(number), column.vocabulary) for words, column in zip(self._attributes, columns, strict=True)]
             for number in series
         ]
-        return np.array(found, np.float32).reshape(len(series), len(columns))
+        return np.array(numbers, np.float32).reshape(len(series), len(columns))

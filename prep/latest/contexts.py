@@ -36,7 +36,7 @@ class Contexts:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ContextRequest:
     """Contexts of so many steps, and what is known in advance of `ahead` steps after them, scaled."""
 
     preparation: Preparation
@@ -53,7 +53,7 @@ class Wanted:
         return Arrivals(self.preparation, self.reach)
 
 
-def contexts_of(arrivals: Arrivals, wanted: Wanted) -> Iterator[Contexts]:
+def contexts_of(arrivals: Arrivals, request: ContextRequest) -> Iterator[Contexts]:
     """Of every series that came in, some megabytes at a time.
 
     A context ends at the last step at which every channel is known, or filled. A series is left out where that lies so far back
@@ -61,93 +61,93 @@ def contexts_of(arrivals: Arrivals, wanted: Wanted) -> Iterator[Contexts]:
     many steps, where one of them has two readings of one time, or one that is not understood, though none were allowed, and where
     a value is not finite in float32 once it is scaled.
     """
-    widest = max(wanted.reach, wanted.ahead) * len(wanted.preparation.channels)
+    widest = max(request.reach, request.ahead) * len(request.preparation.channels)
     for block in arrivals.blocks(max(1, BLOCK_BYTES // (8 * widest))):
-        yield _contexts(block, wanted)
+        yield _contexts(block, request)
     if arrivals.nameless:
         reasons = (f"readings whose {column} is not understood" for column in sorted(arrivals.nameless))
-        none = np.empty((0, wanted.context, len(wanted.preparation.channels)), np.float32)
+        none = np.empty((0, request.context, len(request.preparation.channels)), np.float32)
         yield Contexts(Given.of(none), tuple((None, NEVER, reason) for reason in reasons))
 
 
-def _contexts(block: Block, wanted: Wanted) -> Contexts:
-    known, twice = _on_grid(block, wanted)
-    filled, end = known, np.full(len(known), wanted.reach - 1)
-    reasons = np.full(len(known), "", object)
-    holed = np.flatnonzero(np.isnan(known[:, -wanted.context :]).any(axis=(1, 2)))
+def _contexts(block: Block, request: ContextRequest) -> Contexts:
+    measured, twice = _on_grid(block, request)
+    filled, end = measured, np.full(len(measured), request.reach - 1)
+    reasons = np.full(len(measured), "", object)
+    holed = np.flatnonzero(np.isnan(measured[:, -request.context :]).any(axis=(1, 2)))
     if len(holed):
-        filled = known.copy()
-        filled[holed], end[holed] = _closed(known[holed], wanted)
-        reasons[holed] = _lacking(known[holed], filled[holed], end[holed], block.older[holed], wanted)
-    if wanted.preparation.grid.duplicates == "error":
+        filled = measured.copy()
+        filled[holed], end[holed] = _closed(measured[holed], request)
+        reasons[holed] = _reasons(measured[holed], filled[holed], end[holed], block.older[holed], request)
+    if request.preparation.grid.duplicates == "error":
         reasons[twice] = "two readings of one time"
-    if wanted.scaling.each_series and wanted.preparation.unseen == "error":
-        reasons[wanted.scaling.by_series.places(block.names) < 0] = "no training data to be scaled by"
+    if request.scaling.each_series and request.preparation.unseen == "error":
+        reasons[request.scaling.by_series.places(block.names) < 0] = "no training data to be scaled by"
     reasons = np.where(block.faults == "", reasons, "a reading whose " + block.faults + " is not understood")
     good = np.flatnonzero(reasons == "")
-    steps = end[good, None] - wanted.context + 1 + np.arange(wanted.context)
-    first = block.last[good] - wanted.reach + 1 + steps[:, 0]
-    values, observed = filled[good[:, None], steps], ~np.isnan(known[good[:, None], steps])
-    context = _scaled(values, block.names[good], wanted.scaling)
+    steps = end[good, None] - request.context + 1 + np.arange(request.context)
+    first = block.last[good] - request.reach + 1 + steps[:, 0]
+    values, observed = filled[good[:, None], steps], ~np.isnan(measured[good[:, None], steps])
+    context = _scaled(values, block.names[good], request.scaling)
     finite = np.isfinite(context).all(axis=1)
     if not finite.all():
         fits = finite.all(axis=1)
         for series, channels in zip(good[~fits], finite[~fits], strict=True):
-            name = wanted.preparation.channels[channels.argmin()].name
+            name = request.preparation.channels[channels.argmin()].name
             reasons[series] = f"a value of {name} that is more than float32 holds once it is scaled"
-        good, first, context, observed = (found[fits] for found in (good, first, context, observed))
+        good, first, context, observed = (array[fits] for array in (good, first, context, observed))
     bad = np.flatnonzero(reasons != "")
-    times = np.where(block.last == NONE, NEVER, _times(np.where(block.last == NONE, 0, block.last), wanted))
+    times = np.where(block.last == NONE, NEVER, _times(np.where(block.last == NONE, 0, block.last), request))
     return Contexts(
-        _given(block.names[good], first, context, observed, block.attributes[good], wanted),
+        _given_of(block.names[good], first, context, observed, block.attributes[good], request),
         tuple((str(block.names[series]), times[series], reasons[series]) for series in bad),
     )
 
 
-def _on_grid(block: Block, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
+def _on_grid(block: Block, request: ContextRequest) -> tuple[np.ndarray, np.ndarray]:
     """(known, twice): the last steps of each series (series, reach, channels), NaN where nothing was measured, and the series
     that have two readings of one time.
 
     Steps of all series are numbered through, so that all of them are put on the grid at once.
     """
-    rows, reach, rules = block.rows, wanted.reach, wanted.preparation.rules
-    known = np.full((len(block.names) * reach, rows.values.shape[1]), np.nan)
+    rows, reach, rules = block.rows, request.reach, request.preparation.rules
+    measured = np.full((len(block.names) * reach, rows.values.shape[1]), np.nan)
     cell = rows.series * reach + rows.step - block.last[rows.series] + reach - 1
-    there = np.zeros(len(known), bool)
-    there[cell] = True
+    occupied = np.zeros(len(measured), bool)
+    occupied[cell] = True
     counts = [rule == "count" for rule in rules.aggregate]
     twice = np.empty(0, np.int64)
-    if np.count_nonzero(there) == len(cell) and not any(counts):
-        known[cell] = rows.values
+    if np.count_nonzero(occupied) == len(cell) and not any(counts):
+        measured[cell] = rows.values
     else:
         order = np.lexsort((rows.position, rows.time, rows.series))
         rows, cell = rows.where(order), cell[order]
         moment = np.cumsum((np.diff(rows.series, prepend=-1) != 0) | (np.diff(rows.time, prepend=0) != 0))
-        found = resample(cell, moment, rows.values, rules)
+        resampled = resample(cell, moment, rows.values, rules)
         if any(counts):  # a step without a reading, between two that are near enough to each other, counts 0
-            zeros = np.where(there, 0, np.nan).reshape(-1, reach).T
-            near, _ = fill(zeros, ("previous",) * len(block.names), wanted.preparation.most_apart)
-            known[:, counts] = near.T.reshape(-1, 1)
-        known[found.steps] = found.values
-        twice = np.unique(found.duplicates // reach)
-    return known.reshape(-1, reach, known.shape[1]), twice
+            zeros = np.where(occupied, 0, np.nan).reshape(-1, reach).T
+            near, _ = fill(zeros, ("previous",) * len(block.names), request.preparation.most_apart)
+            measured[:, counts] = near.T.reshape(-1, 1)
+        measured[resampled.steps] = resampled.values
+        twice = np.unique(resampled.duplicates // reach)
+    return measured.reshape(-1, reach, measured.shape[1]), twice
 
 
-def _closed(known: np.ndarray, wanted: Wanted) -> tuple[np.ndarray, np.ndarray]:
+def _closed(measured: np.ndarray, request: ContextRequest) -> tuple[np.ndarray, np.ndarray]:
     """`known` with its holes closed as far as they can be, and the last step of each series at which no channel is missing."""
-    series, steps, channels = known.shape
-    side_by_side = known.swapaxes(0, 1).reshape(steps, series * channels)
-    filled, _ = fill(side_by_side, wanted.preparation.fills * series, wanted.preparation.most_apart)
+    series, steps, channels = measured.shape
+    side_by_side = measured.swapaxes(0, 1).reshape(steps, series * channels)
+    filled, _ = fill(side_by_side, request.preparation.fills * series, request.preparation.most_apart)
     filled = filled.reshape(steps, series, channels).swapaxes(0, 1)
     usable = ~np.isnan(filled).any(axis=2)
     return filled, steps - 1 - usable[:, ::-1].argmax(axis=1)
 
 
-def _lacking(known: np.ndarray, filled: np.ndarray, end: np.ndarray, older: np.ndarray, wanted: Wanted) -> np.ndarray:
+def _reasons(measured: np.ndarray, filled: np.ndarray, end: np.ndarray, older: np.ndarray, request: ContextRequest) -> np.ndarray:
     """Why each series has no context (series,) object; "" where it has one."""
-    preparation, context = wanted.preparation, wanted.context
+    preparation, context = request.preparation, request.context
     longest = duration_text(preparation.most_apart * preparation.step_micros)
-    reasons = np.full(len(known), "", object)
+    reasons = np.full(len(measured), "", object)
     holes = np.isnan(filled)
     final = holes.shape[1] - 1
     open_end = (final + 1 - end > preparation.most_apart) | holes[np.arange(len(end)), end].any(axis=1)
@@ -159,7 +159,7 @@ def _lacking(known: np.ndarray, filled: np.ndarray, end: np.ndarray, older: np.n
     for series in np.flatnonzero(within.any(axis=(1, 2)) & ~open_end):
         step = np.flatnonzero(within[series].any(axis=1))[-1]
         missing = within[series, step]
-        before = known[series, : steps[series, step], missing.argmax()]
+        before = measured[series, : steps[series, step], missing.argmax()]
         gap = "a gap" if missing.all() else f"a gap in {preparation.channels[missing.argmax()].name}"
         reasons[series] = (
             f"{gap} longer than {longest} in the last {context} steps"
@@ -177,26 +177,31 @@ def _scaled(values: np.ndarray, names: np.ndarray, scaling: Scaling) -> np.ndarr
     return scaled
 
 
-def _given(
-    names: np.ndarray, first: np.ndarray, context: np.ndarray, observed: np.ndarray, attributes: np.ndarray, wanted: Wanted
+def _given_of(
+    names: np.ndarray,
+    first: np.ndarray,
+    context: np.ndarray,
+    observed: np.ndarray,
+    attributes: np.ndarray,
+    request: ContextRequest,
 ) -> Given:
     """Contexts (series, context, channels) that begin at the steps `first`, scaled already."""
-    asked = wanted.preparation.calendar
-    steps, place = np.unique(first[:, None] + np.arange(wanted.context + wanted.ahead), return_inverse=True)
-    features = calendar(_times(steps, wanted).astype(np.int64), asked.features, asked.time_zone).astype(np.float32)
-    known = features[place.reshape(len(first), wanted.context + wanted.ahead)]
+    spec = request.preparation.calendar
+    steps, place = np.unique(first[:, None] + np.arange(request.context + request.ahead), return_inverse=True)
+    features = calendar(_times(steps, request).astype(np.int64), spec.features, spec.time_zone).astype(np.float32)
+    covariates = features[place.reshape(len(first), request.context + request.ahead)]
     return Given(
         context=context,
         observed=observed.astype(np.uint8),
-        covariates=known[:, : wanted.context],
-        covariates_observed=np.ones((len(first), wanted.context, known.shape[2]), np.uint8),
-        known=known,
+        covariates=covariates[:, : request.context],
+        covariates_observed=np.ones((len(first), request.context, covariates.shape[2]), np.uint8),
+        known=covariates,
         attributes=attributes,
         series=names,
-        start=_times(first, wanted),
+        start=_times(first, request),
     )
 
 
-def _times(steps: np.ndarray, wanted: Wanted) -> np.ndarray:
-    grid = wanted.preparation.lines
+def _times(steps: np.ndarray, request: ContextRequest) -> np.ndarray:
+    grid = request.preparation.lines
     return (grid.origin_micros + steps * grid.step_micros).astype("datetime64[us]")

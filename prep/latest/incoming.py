@@ -16,7 +16,7 @@ PARTITION_BYTES = 1 << 25
 UNKNOWN_BYTES = 1 << 60
 
 
-def incoming(spark: SparkSession, readings: DataFrame | Sequence[str], preparation: Preparation) -> DataFrame:
+def readings_by_series(spark: SparkSession, readings: DataFrame | Sequence[str], preparation: Preparation) -> DataFrame:
     """The readings of a DataFrame, or of files, all those of a series in one partition, in no order.
 
     series (string), time (long, microseconds since the epoch, UTC), reason (string: the column at fault, null in a good row),
@@ -27,8 +27,8 @@ def incoming(spark: SparkSession, readings: DataFrame | Sequence[str], preparati
     paths = () if isinstance(readings, DataFrame) else tuple(readings)
     spec = validate(ReadingsSpec, preparation.readings.model_dump() | {"path": paths}, "readings")
     attributes = tuple(column.name for column in preparation.attributes)
-    given = readings if isinstance(readings, DataFrame) else None
-    loaded = load(spark, spec, attributes=attributes, given=given, ordered=preparation.ordered, only_series=preparation.series)
+    frame = readings if isinstance(readings, DataFrame) else None
+    loaded = load(spark, spec, attributes=attributes, given=frame, ordered=preparation.ordered, only_series=preparation.series)
     rows = loaded.checked.select(
         "series",
         "time",

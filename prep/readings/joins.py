@@ -12,7 +12,7 @@ from hindcast.prep.spec import AttributesSpec, JoinSpec, ReadingsSpec, validate
 
 
 def load_join(
-    spark: SparkSession, spec: JoinSpec, readings: Readings, *, given: DataFrame | None = None
+    spark: SparkSession, spec: JoinSpec, readings: Readings, *, frame: DataFrame | None = None
 ) -> tuple[DataFrame, DataFrame]:
     """A table of covariates, for the series that it serves, and its bad rows.
 
@@ -35,7 +35,7 @@ def load_join(
     of_source = spec.model_dump(
         include={"path", "table", "format", "timestamp", "timestamp_format", "time_zone", "series", "values"}
     )
-    table = load(spark, validate(ReadingsSpec, of_source, "joins"), given=given, what="joins")
+    table = load(spark, validate(ReadingsSpec, of_source, "joins"), given=frame, what="joins")
     rows = table.good
     columns = ["series", "time", *(f"value_{number}" for number in range(len(spec.values)))]
     if not spec.series:
@@ -63,7 +63,7 @@ def load_attributes(
     source = open_source(spark, spec, None, "attributes")
     columns = readings_spec.series or ("series",)
     source.must_have(*columns, *spec.values)
-    found: dict[str, tuple[str | None, ...]] = {}
+    attributes: dict[str, tuple[str | None, ...]] = {}
     series = named([as_text(name) for name in columns]).alias("series")
     for name, line, file, *values in source.frame.select(series, LINE, FILE, *map(as_text, spec.values)).collect():
         if line is not None:
@@ -74,33 +74,33 @@ def load_attributes(
             raise InputError(
                 f"{shown(file)}: a row has nothing in {' or '.join(columns)}; the name of a series was expected. Mend it"
             )
-        if name in found:
+        if name in attributes:
             raise InputError(
                 f"{shown(file)}: series {name!r} is there twice; one row for each series was expected. Leave one out"
             )
-        found[name] = tuple(values)
+        attributes[name] = tuple(values)
     names = sorted(row["series"] for row in readings.keys.select("series").distinct().collect())
-    lacking = [name for name in names if name not in found]
+    lacking = [name for name in names if name not in attributes]
     if lacking:
-        others = f" and {len(lacking) - 1:,} others of {len(names):,}" if len(lacking) > 1 else ""
+        more = f" and {len(lacking) - 1:,} others of {len(names):,}" if len(lacking) > 1 else ""
         raise InputError(
-            f"{source.name}: no row for series {lacking[0]!r}{others}, by {', '.join(columns)}; one for each series of the "
+            f"{source.name}: no row for series {lacking[0]!r}{more}, by {', '.join(columns)}; one for each series of the "
             "readings was expected. Add it, with empty fields where nothing is known"
         )
-    return {name: found[name] for name in names}
+    return {name: attributes[name] for name in names}
 
 
 def _of_readings(spec: AttributesSpec, readings: Readings) -> dict[str, tuple[str | None, ...]]:
     columns = [f"attribute_{readings.attributes.index(name)}" for name in spec.values]
     least = F.array(*map(F.min, columns)).alias("least")
     most = F.array(*map(F.max, columns)).alias("most")
-    found = {}
-    for series, one, other in readings.good.groupBy("series").agg(least, most).sort("series").collect():
-        for name, a, b in zip(spec.values, one, other, strict=True):
+    attributes = {}
+    for series, lowest, highest in readings.good.groupBy("series").agg(least, most).sort("series").collect():
+        for name, a, b in zip(spec.values, lowest, highest, strict=True):
             if a != b:
                 raise InputError(
                     f"series {series!r}: attribute {name!r} changes, found {a!r} and {b!r}; expected one for all its readings. "
                     "Mend them, or make it a label: readings.labels"
                 )
-        found[series] = tuple(one)
-    return found
+        attributes[series] = tuple(lowest)
+    return attributes

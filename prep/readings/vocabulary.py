@@ -32,19 +32,19 @@ class Vocabulary(BaseModel):
         return Vocabulary(by_split=self.by_split | {APPENDED: self.by_split.get(APPENDED, ()) + new}) if new else self
 
 
-def vocabulary(found: Mapping[str, Iterable[str]], what: str, *, ordered: bool = False) -> Vocabulary:
+def vocabulary(words_by_split: Mapping[str, Iterable[str]], name: str, *, ordered: bool = False) -> Vocabulary:
     """Of the words found in each split, which come in the order of time; `ordered` as they are given, otherwise by `in_order`.
 
     Raises InputError where there are too many to be classes.
     """
-    known: set[str] = set()
+    earlier: set[str] = set()
     by_split = {}
-    for split, words in found.items():
-        fresh = [word for word in dict.fromkeys(words) if word not in known]
+    for split, words in words_by_split.items():
+        fresh = [word for word in dict.fromkeys(words) if word not in earlier]
         by_split[split] = tuple(fresh if ordered else sorted(fresh, key=in_order))
-        known.update(fresh)
-    if len(known) > MOST_WORDS:
-        raise InputError(f"{what}: {len(known):,} different words, and at most {MOST_WORDS:,} were expected")
+        earlier.update(fresh)
+    if len(earlier) > MOST_WORDS:
+        raise InputError(f"{name}: {len(earlier):,} different words, and at most {MOST_WORDS:,} were expected")
     return Vocabulary(by_split=by_split)
 
 

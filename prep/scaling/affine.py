@@ -32,8 +32,8 @@ class Moments:
     @classmethod
     def stacked(cls, groups: Iterable[Moments]) -> Self:
         """Of several groups, side by side."""
-        several = list(groups)
-        return cls(*(np.stack([getattr(group, field.name) for group in several]) for field in fields(cls)))
+        items = list(groups)
+        return cls(*(np.stack([getattr(group, field.name) for group in items]) for field in fields(cls)))
 
 
 def moments(values: np.ndarray, observed: np.ndarray) -> Moments:
@@ -94,10 +94,10 @@ class AffineOfEach(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _arrays(cls, given: Any) -> Any:
-        if isinstance(given, dict) and not given.keys() <= {*cls.model_fields}:
+    def _arrays(cls, content: Any) -> Any:
+        if isinstance(content, dict) and not content.keys() <= {*cls.model_fields}:
             raise ValueError("maps by the names of series are of an earlier version; arrays were expected")
-        return given
+        return content
 
     @classmethod
     def of(cls, names: Sequence[str], centre: np.ndarray, scale: np.ndarray) -> Self:
@@ -173,7 +173,7 @@ def affine(method: str, statistics: Moments, quartiles: np.ndarray, scaled: np.n
         centre, scale = quartiles[1], quartiles[2] - quartiles[0]
     elif method == "minmax":
         centre, scale = np.where(seen, statistics.low, 0.0), np.where(seen, statistics.high - statistics.low, 0.0)
-    kept = scaled & seen & (method != "none")
-    centre = np.where(kept, centre, 0.0)
-    constant = ~kept | (scale <= np.abs(centre) * 1e-12)
+    rescaled = scaled & seen & (method != "none")
+    centre = np.where(rescaled, centre, 0.0)
+    constant = ~rescaled | (scale <= np.abs(centre) * 1e-12)
     return centre, np.where(constant, 1.0, scale)

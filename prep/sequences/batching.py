@@ -10,12 +10,12 @@ Item = TypeVar("Item")
 
 def by_bytes(items: Iterable[Item], bytes_of: Callable[[Item], int], most: int) -> Iterator[list[Item]]:
     """The items in order, in lists that end with the first item by which they come to `most` bytes. None is empty."""
-    held, size = list[Item](), 0
+    batch, size = list[Item](), 0
     for item in items:
-        held.append(item)
+        batch.append(item)
         size += bytes_of(item)
         if size >= most:
-            yield held
-            held, size = [], 0
-    if held:
-        yield held
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -56,60 +56,60 @@ def unischema(arrays: tuple[ArrayField, ...]) -> Unischema:
     )
 
 
-def encode(segments: Iterable[Segment], how: Encoding) -> Iterator[pa.RecordBatch]:
+def encode(segments: Iterable[Segment], encoding: Encoding) -> Iterator[pa.RecordBatch]:
     """The rows of segments, scaled, some megabytes at a time: of many short ones together, of a long one in several batches."""
-    columns = (columns for segment in segments for columns in _columns(segment, how))
-    for some in by_bytes(columns, lambda one: sum(one[field.name].nbytes for field in how.arrays), BATCH_BYTES):
-        yield _batch(some, how)
+    columns = (columns for segment in segments for columns in _columns(segment, encoding))
+    for batch in by_bytes(columns, lambda rows: sum(rows[field.name].nbytes for field in encoding.arrays), BATCH_BYTES):
+        yield _batch(batch, encoding)
 
 
-def _columns(segment: Segment, how: Encoding) -> Iterator[dict[str, np.ndarray]]:
+def _columns(segment: Segment, encoding: Encoding) -> Iterator[dict[str, np.ndarray]]:
     """The rows of a segment, some megabytes at a time: field → (rows,), or of arrays (rows, …)."""
-    rows = rows_of(how.layout, segment.starts, segment.own)
-    steps = _steps(segment, how)
-    size = max(1, BATCH_BYTES // sum(int(np.prod(field.shape)) * np.dtype(field.dtype).itemsize for field in how.arrays))
+    rows = rows_of(encoding.layout, segment.starts, segment.own)
+    steps = _steps(segment, encoding)
+    size = max(1, BATCH_BYTES // sum(int(np.prod(field.shape)) * np.dtype(field.dtype).itemsize for field in encoding.arrays))
     for begin in range(0, len(rows.start), size):
-        some = slice(begin, begin + size)
-        start, stop = rows.start[some], rows.stop[some]
+        part = slice(begin, begin + size)
+        start, stop = rows.start[part], rows.stop[part]
         columns = {
             "split": np.full(len(start), segment.split, object),
             "series": np.full(len(start), segment.series, object),
-            "start": how.grid.origin_micros + (segment.first + start) * how.grid.step_micros,
-            "windows": rows.windows[some],
-            "own_start": rows.own_start[some] - start,
+            "start": encoding.grid.origin_micros + (segment.first + start) * encoding.grid.step_micros,
+            "windows": rows.windows[part],
+            "own_start": rows.own_start[part] - start,
             "own_stop": stop - start,
         }
-        for field in how.arrays:
+        for field in encoding.arrays:
             if field.name == "attributes":
-                attributes = np.array(how.attributes[segment.series], field.dtype)
+                attributes = np.array(encoding.attributes[segment.series], field.dtype)
                 columns[field.name] = np.broadcast_to(attributes, (len(start), *field.shape))
             else:
                 padding = -1 if field.name == "labels" else 0
-                columns[field.name] = padded(steps[field.name], start, stop, how.layout.length, padding)
+                columns[field.name] = padded(steps[field.name], start, stop, encoding.layout.length, padding)
         yield columns
 
 
-def _batch(some: Sequence[dict[str, np.ndarray]], how: Encoding) -> pa.RecordBatch:
+def _batch(parts: Sequence[dict[str, np.ndarray]], encoding: Encoding) -> pa.RecordBatch:
     types = {"split": pa.string(), "series": pa.string(), "start": pa.timestamp("us", tz="UTC")}
-    arrays = {field.name for field in how.arrays}
+    arrays = {field.name for field in encoding.arrays}
     columns = {}
-    for name in some[0]:
-        together = np.concatenate([one[name] for one in some])
+    for name in parts[0]:
+        together = np.concatenate([part[name] for part in parts])
         columns[name] = npy_column(together) if name in arrays else pa.array(together, types.get(name, pa.int32()))
     return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
 
 
-def _steps(segment: Segment, how: Encoding) -> dict[str, np.ndarray]:
+def _steps(segment: Segment, encoding: Encoding) -> dict[str, np.ndarray]:
     """What is stored of each step, by field: (steps, width). A covariate that is not known is at its centre."""
-    stored = {field.name for field in how.arrays}
+    stored = {field.name for field in encoding.arrays}
     steps = {
-        "values": how.scaling.apply(segment.values, segment.series).astype("<f4"),
+        "values": encoding.scaling.apply(segment.values, segment.series).astype("<f4"),
         "observed": segment.observed.astype("u1"),
     }
     if "covariates" in stored:
-        times = how.grid.origin_micros + (segment.first + np.arange(len(segment.values))) * how.grid.step_micros
-        features = calendar(times, how.calendar.features, how.calendar.time_zone)
-        covariates = np.concatenate([how.covariate_scaling.apply(segment.covariates, segment.series), features], axis=1)
+        times = encoding.grid.origin_micros + (segment.first + np.arange(len(segment.values))) * encoding.grid.step_micros
+        features = calendar(times, encoding.calendar.features, encoding.calendar.time_zone)
+        covariates = np.concatenate([encoding.covariate_scaling.apply(segment.covariates, segment.series), features], axis=1)
         steps["covariates"] = np.nan_to_num(covariates).astype("<f4")
         steps["covariates_observed"] = (~np.isnan(covariates)).astype("u1")
     if "labels" in stored:
@@ -120,9 +120,9 @@ def _steps(segment: Segment, how: Encoding) -> dict[str, np.ndarray]:
 def padded(steps: np.ndarray, start: np.ndarray, stop: np.ndarray, length: int, padding: int) -> np.ndarray:
     """`steps[a:b]` for every a in `start` and b in `stop`, `padding` after it: (len(start), length, width)."""
     index = start[:, None] + np.arange(length)
-    taken = steps[np.minimum(index, len(steps) - 1)]
-    taken[index >= stop[:, None]] = padding
-    return taken
+    gathered = steps[np.minimum(index, len(steps) - 1)]
+    gathered[index >= stop[:, None]] = padding
+    return gathered
 
 
 def npy_column(arrays: np.ndarray) -> pa.Array:

@@ -32,19 +32,19 @@ def gpus_a_task(spark: SparkSession, gpus: int | None = None) -> ResourceProfile
     if runs_tasks_itself(spark):
         return None
     conf = spark.sparkContext.getConf()
-    there = int(conf.get("spark.executor.resource.gpu.amount", "0"))
-    if not there:
+    amount = int(conf.get("spark.executor.resource.gpu.amount", "0"))
+    if not amount:
         raise InputError(
             "tasks were to get GPUs, and Spark's executors have none: set cluster.gpus_per_worker, or "
             "spark.executor.resource.gpu.amount and .discoveryScript where executors are asked for"
         )
-    requests = TaskResourceRequests().cpus(int(conf.get("spark.task.cpus", "1"))).resource("gpu", gpus or there)
+    requests = TaskResourceRequests().cpus(int(conf.get("spark.task.cpus", "1"))).resource("gpu", gpus or amount)
     profile = ResourceProfileBuilder().require(requests).build
     # Spark counts the slots of profiles that it knows.
     manager = spark.sparkContext._jsc.sc().resourceProfileManager()
-    known = manager.getEquivalentProfile(profile._java_resource_profile)
-    if known.isDefined():
-        return ResourceProfile(_java_resource_profile=known.get())
+    registered = manager.getEquivalentProfile(profile._java_resource_profile)
+    if registered.isDefined():
+        return ResourceProfile(_java_resource_profile=registered.get())
     manager.addResourceProfile(profile._java_resource_profile)
     return profile
 
@@ -52,10 +52,10 @@ def gpus_a_task(spark: SparkSession, gpus: int | None = None) -> ResourceProfile
 def gpus_here(ranks: int) -> list[str]:
     """An address for each of `ranks` ranks on this machine. Raises InputError where it has fewer GPUs."""
     try:
-        told = subprocess.run([str(DISCOVERY)], capture_output=True, text=True, timeout=DISCOVERY_SECONDS, check=True).stdout
+        output = subprocess.run([str(DISCOVERY)], capture_output=True, text=True, timeout=DISCOVERY_SECONDS, check=True).stdout
     except (OSError, subprocess.SubprocessError) as error:
         raise InputError(f"{DISCOVERY}: could not tell this machine's GPUs: {error}") from None
-    addresses = [str(address) for address in json.loads(told)["addresses"]]
+    addresses = [str(address) for address in json.loads(output)["addresses"]]
     if len(addresses) < ranks:
         raise InputError(
             f"{ranks} ranks ask for a GPU each, and this machine has {len(addresses)} (by nvidia-smi and CUDA_VISIBLE_DEVICES): "
@@ -67,8 +67,8 @@ def gpus_here(ranks: int) -> list[str]:
 def gpus_of_task() -> list[str]:
     """The addresses of the GPUs that Spark gave the task that runs here; none where it gave none, or none runs."""
     context: Any = TaskContext.get()
-    given = context.resources().get("gpu") if context else None
-    return list(given.addresses) if given else []
+    resource = context.resources().get("gpu") if context else None
+    return list(resource.addresses) if resource else []
 
 
 def see_gpus_of_task() -> None:

@@ -23,14 +23,14 @@ def task_slots(spark: SparkSession, profile: ResourceProfile | None = None) -> i
             per_executor = min(per_executor, int(conf.get("spark.executor.resource.gpu.amount", "0")))
         return int(conf.get("spark.dynamicAllocation.maxExecutors", str(2**31 - 1))) * per_executor
     scala = spark.sparkContext._jsc.sc()
-    wanted = profile._java_resource_profile if profile else scala.resourceProfileManager().defaultResourceProfile()
-    return scala.maxNumConcurrentTasks(wanted)
+    java_profile = profile._java_resource_profile if profile else scala.resourceProfileManager().defaultResourceProfile()
+    return scala.maxNumConcurrentTasks(java_profile)
 
 
-def slots_within(spark: SparkSession, wanted: int, seconds: float, profile: ResourceProfile | None = None) -> int:
+def slots_within(spark: SparkSession, count: int, seconds: float, profile: ResourceProfile | None = None) -> int:
     """`task_slots`, once there are as many as wanted or the seconds are over."""
     limit = time.monotonic() + seconds
-    while (slots := task_slots(spark, profile)) < wanted and time.monotonic() < limit:
+    while (slots := task_slots(spark, profile)) < count and time.monotonic() < limit:
         time.sleep(0.5)
     return slots
 

@@ -52,9 +52,9 @@ def outlines(good: DataFrame, columns: Sequence[str], alone: Sequence[str] = ())
 
     One pass, aggregated on the executors; a quartile is kept there as a summary of bounded size, whatever it is of.
     """
-    found: list[dict[str, Outline]] = [{} for _ in range(len(alone) + 1)]
+    groups: list[dict[str, Outline]] = [{} for _ in range(len(alone) + 1)]
     if not columns:
-        return found
+        return groups
     # A row for each value, rather than some aggregates for each column: Spark compiles no code for hundreds of them.
     values = good.select("series", "time", group_of(alone).alias("grp"), F.posexplode(F.array(*columns)).alias("column", "value"))
     values = values.where("value is not null")
@@ -70,8 +70,8 @@ def outlines(good: DataFrame, columns: Sequence[str], alone: Sequence[str] = ())
         F.percentile_approx("value", [0.25, 0.5, 0.75], ACCURACY).alias("quartiles"),
     )
     for row in sorted(rows.collect(), key=lambda row: row["column"]):
-        found[row["grp"]][columns[row["column"]]] = _outline(row)
-    return found
+        groups[row["grp"]][columns[row["column"]]] = _outline(row)
+    return groups
 
 
 def group_of(alone: Sequence[str]) -> Column:
@@ -114,15 +114,15 @@ def numbers_and_correlations(
         F.sum("value").alias("sum"), F.min("value").alias("low"), F.max("value").alias("high")
     )
     by_group = dict(iter(added.toPandas().sort_values("place").groupby("grp")))
-    found = []
-    for number, outline in enumerate(outlined):
+    results = []
+    for number, group in enumerate(outlined):
         counts = Counts.empty(len(columns), plan.correlated[number])
         if number in by_group:
             rows = by_group[number]
             counts = Counts.of_sums(rows["sum"].to_numpy(), rows["low"].to_numpy(), rows["high"].to_numpy(), len(columns))
-        numbers = {names[name]: _numbers(one, plan, counts, number, columns.index(name)) for name, one in outline.items()}
-        found.append((numbers, _correlations(counts.pairs, [names[name] for name in columns])))
-    return found
+        numbers = {names[name]: _numbers(outline, plan, counts, number, columns.index(name)) for name, outline in group.items()}
+        results.append((numbers, _correlations(counts.pairs, [names[name] for name in columns])))
+    return results
 
 
 def _plan(columns: Sequence[str], outlined: list[dict[str, Outline]], whole: set[str]) -> Plan:
@@ -171,20 +171,20 @@ def _numbers(outline: Outline, plan: Plan, counts: Counts, group: int, index: in
 
 
 def _correlations(pairs: np.ndarray, names: Sequence[str]) -> Correlations:
-    held, single, squares, product = pairs
-    count = len(held)
-    spread = held * squares - single**2
+    common, single, squares, product = pairs
+    count = len(common)
+    spread = common * squares - single**2
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = (held * product - single * single.T) / np.sqrt(spread * spread.T)
+        values = (common * product - single * single.T) / np.sqrt(spread * spread.T)
     # What rounding leaves of a channel that does not vary is no variance.
-    varies = spread > 1e-12 * held * squares
-    known = varies & varies.T & np.isfinite(values)
+    varies = spread > 1e-12 * common * squares
+    defined = varies & varies.T & np.isfinite(values)
     clipped = np.clip(values, -1, 1)
     return Correlations(
         channels=tuple(names[:count]),
         left_out=len(names) - count,
-        values=tuple(tuple(float(clipped[i, j]) if known[i, j] else None for j in range(count)) for i in range(count)),
-        pairs=tuple(tuple(int(number) for number in row) for row in held),
+        values=tuple(tuple(float(clipped[i, j]) if defined[i, j] else None for j in range(count)) for i in range(count)),
+        pairs=tuple(tuple(int(number) for number in row) for row in common),
     )
 
 
@@ -196,12 +196,12 @@ def commonest_words(good: DataFrame, columns: Sequence[str]) -> dict[str, Words]
     counted = good.select(pairs.alias("pair")).select("pair.*").where("word is not null").groupBy("name", "word").count()
     place = F.row_number().over(Window.partitionBy("name").orderBy(F.desc("count"), "word"))
     best = F.when(F.col("place") <= COMMONEST, F.struct("place", "word", "count"))
-    found = (
+    ranked = (
         counted.withColumn("place", place)
         .groupBy("name")
         .agg(F.count(F.lit(1)).alias("distinct"), F.collect_list(best).alias("best"))
     )
     return {
         row["name"]: Words(row["distinct"], tuple((word, count) for _, word, count in sorted(row["best"])))
-        for row in found.collect()
+        for row in ranked.collect()
     }

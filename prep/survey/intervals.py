@@ -59,14 +59,14 @@ def commonest(lengths: DataFrame) -> int | None:
     return None if first is None else int(first["interval"])
 
 
-def by_series(found: Intervals, grid: GridSpec) -> DataFrame:
+def by_series(spacing: Intervals, grid: GridSpec) -> DataFrame:
     """A row for each series, with the columns that `SeriesFindings` names; `gap_of` and `step_back_of` read its structs."""
     interval, readings, step = F.col("interval"), F.col("readings"), F.col("step")
     gap = _is_gap()
     missing = F.round(interval / step).cast("long") - 1
-    split = _is_split(found.step, grid)
+    split = _is_split(spacing.step, grid)
     return (
-        _with_step(found.lengths)
+        _with_step(spacing.lengths)
         .groupBy("series")
         .agg(
             F.sum("readings").alias("readings"),
@@ -87,9 +87,9 @@ def by_series(found: Intervals, grid: GridSpec) -> DataFrame:
     )
 
 
-def longest_gaps(found: Intervals, most: int) -> tuple[Gap, ...]:
+def longest_gaps(spacing: Intervals, most: int) -> tuple[Gap, ...]:
     """The longest gaps of all series, the longest first."""
-    gaps = _with_step(found.lengths).where(_is_gap())
+    gaps = _with_step(spacing.lengths).where(_is_gap())
     return tuple(
         Gap(row["series"], row["time"] - row["interval"], row["time"], row["readings"])
         for row in gaps.orderBy(F.desc("interval"), "time", "series").take(most)

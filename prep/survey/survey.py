@@ -83,21 +83,21 @@ def survey(readings: Readings, grid: GridSpec, *, ordered: bool) -> Findings:
     and correlations, both of all series together and of each that is listed; and for categories. Only sums come to the driver,
     and a bounded number of series.
     """
-    with ExitStack() as kept:
-        readings = replace(readings, checked=_keep(readings.checked, kept))
-        return _survey(readings, grid, ordered, kept)
+    with ExitStack() as stack:
+        readings = replace(readings, checked=_persist(readings.checked, stack))
+        return _survey(readings, grid, ordered, stack)
 
 
-def _survey(readings: Readings, grid: GridSpec, ordered: bool, kept: ExitStack) -> Findings:
+def _survey(readings: Readings, grid: GridSpec, ordered: bool, stack: ExitStack) -> Findings:
     columns = {f"value_{index}": channel for index, channel in enumerate(readings.channels)}
     # Compressed files come as a part each, however large. One column says how many, and no code is made for all of them.
     source = readings.checked.select("position").rdd.getNumPartitions()
     parts = max(source, readings.checked.sparkSession.sparkContext.defaultParallelism)
-    lengths = _keep(intervals.intervals(readings.good, len(columns), ordered, parts), kept)
-    cells = _keep(_cells(readings).coalesce(parts), kept)
-    found = intervals.Intervals(lengths, intervals.commonest(lengths))
-    table = _keep(_series_table(cells, len(columns), found, grid).coalesce(parts), kept)
-    total, by_channel = _total(table, found.step), _by_channel(cells)
+    lengths = _persist(intervals.intervals(readings.good, len(columns), ordered, parts), stack)
+    cells = _persist(_cells(readings).coalesce(parts), stack)
+    spacing = intervals.Intervals(lengths, intervals.commonest(lengths))
+    table = _persist(_series_table(cells, len(columns), spacing, grid).coalesce(parts), stack)
+    total, by_channel = _total(table, spacing.step), _by_channel(cells)
     series = [_series(row, readings) for row in _worst(table, total["series_count"])]
     series.sort(key=lambda one: (-one.faults, one.name))
     numbers, correlations, by_series = _values(readings, [one.name for one in series] if total["series_count"] > 1 else [])
@@ -119,7 +119,7 @@ def _survey(readings: Readings, grid: GridSpec, ordered: bool, kept: ExitStack) 
         **{flag: total[flag] for flag in FLAGS},
         other_step=total["other_step"],
         series=tuple(replace(one, outliers=outliers_of.get(one.name)) for one in series),
-        gaps=intervals.longest_gaps(found, WORST),
+        gaps=intervals.longest_gaps(spacing, WORST),
         bad=_bad(readings),
         channels=channels,
         correlations=correlations,
@@ -129,8 +129,8 @@ def _survey(readings: Readings, grid: GridSpec, ordered: bool, kept: ExitStack) 
 
 def _values(readings: Readings, series: list[str]) -> tuple[dict[str, Numbers], Correlations, tuple[SeriesValues, ...]]:
     """The values of channels of numbers: of all series together, and of the first of `series` each by itself."""
-    numeric = {f"value_{index}": one.name for index, one in enumerate(readings.channels) if one.kind != "category"}
-    whole = {f"value_{index}" for index, one in enumerate(readings.channels) if one.kind == "count"}
+    numeric = {f"value_{index}": channel.name for index, channel in enumerate(readings.channels) if channel.kind != "category"}
+    whole = {f"value_{index}" for index, channel in enumerate(readings.channels) if channel.kind == "count"}
     alone = series[: max(1, ALONE // max(1, len(numeric)))]
     outlined = outlines(readings.good, list(numeric), alone)
     together, *each = numbers_and_correlations(readings.good, outlined, alone, whole, numeric)
@@ -141,9 +141,9 @@ def _values(readings: Readings, series: list[str]) -> tuple[dict[str, Numbers], 
     return *together, by_series
 
 
-def _keep(frame: DataFrame, kept: ExitStack) -> DataFrame:
+def _persist(frame: DataFrame, stack: ExitStack) -> DataFrame:
     """The frame, computed once, until `kept` is closed."""
-    kept.callback(frame.persist(StorageLevel.MEMORY_AND_DISK).unpersist)
+    stack.callback(frame.persist(StorageLevel.MEMORY_AND_DISK).unpersist)
     return frame
 
 
@@ -166,9 +166,9 @@ def _cells(readings: Readings) -> DataFrame:
     )
 
 
-def _series_table(cells: DataFrame, channels: int, found: intervals.Intervals, grid: GridSpec) -> DataFrame:
+def _series_table(cells: DataFrame, channels: int, spacing: intervals.Intervals, grid: GridSpec) -> DataFrame:
     """A row for each series: what `intervals.by_series` gives, bad rows, missing values, and channels without two values."""
-    held = cells.groupBy("series").agg(
+    counts = cells.groupBy("series").agg(
         F.max("bad").alias("bad"),
         F.sum("present").alias("present"),
         F.sort_array(F.collect_list(F.when(F.expr(CONSTANT), F.col("channel")))).alias("constant"),
@@ -176,7 +176,7 @@ def _series_table(cells: DataFrame, channels: int, found: intervals.Intervals, g
     )
     # A series of bad rows alone has no times.
     absent = {name: 0 for name in SUMS if name not in ("bad", "missing", "out_of_order")}
-    table = held.join(intervals.by_series(found, grid), "series", "left").fillna(absent)
+    table = counts.join(intervals.by_series(spacing, grid), "series", "left").fillna(absent)
     return table.withColumn("missing", F.col("readings") * channels - F.col("present"))
 
 

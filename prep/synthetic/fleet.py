@@ -123,14 +123,14 @@ def _chain(rng: np.random.Generator, transition: np.ndarray, sensors: int, steps
 
 def _export(rng: np.random.Generator, sensor: str, times: list[str], values: np.ndarray) -> list[list[str]]:
     steps = len(times)
-    gone = np.zeros(steps, bool)
+    removed = np.zeros(steps, bool)
     for _ in range(rng.poisson(steps / 1000)):  # long gaps split, short ones are filled
         start, length = rng.integers(0, steps), rng.choice([2, 40])
-        gone[start : start + length] = True
+        removed[start : start + length] = True
     empty = rng.random(values.shape) < 0.002
     rows = [
         [times[step], sensor, *("" if empty[step, c] else f"{values[step, c]:.4f}" for c in range(values.shape[1]))]
-        for step in np.flatnonzero(~gone)
+        for step in np.flatnonzero(~removed)
     ]
     if len(rows) < 2:  # of a few steps, or none where a gap took them all
         return rows

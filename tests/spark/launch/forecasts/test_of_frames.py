@@ -22,7 +22,7 @@ from hindcast.launch.forecasts.shipping import load_shipped
 from hindcast.launch.models import load_any
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.errors import InputError
-from hindcast.prep.latest.incoming import incoming
+from hindcast.prep.latest.incoming import readings_by_series
 from hindcast.prep.pipeline import prepare
 from hindcast.prep.spec import Spec
 
@@ -228,7 +228,7 @@ def test_models_that_cannot_forecast_readings_are_refused_in_a_line(spark: Spark
 def test_readings_are_cut_by_their_size(spark: SparkSession, dataset: SequenceDataset, tmp_path: Path) -> None:
     fleet().to_csv(tmp_path / "readings.csv", index=False)
     assert dataset.preparation is not None
-    found = incoming(spark, [str(tmp_path / "readings.csv")], dataset.preparation)
+    found = readings_by_series(spark, [str(tmp_path / "readings.csv")], dataset.preparation)
     assert found.rdd.getNumPartitions() == 2 * spark.sparkContext.defaultParallelism
 
 

@@ -120,7 +120,7 @@ def test_one_that_comes_while_it_is_asked_why_none_does_is_enough(spark: SparkSe
         return "a master that is slow to answer"
 
     monkeypatch.setattr(lost_executors, "executors", lambda _: there)
-    monkeypatch.setattr(lost_executors, "nothing_came", nothing_came)
+    monkeypatch.setattr(lost_executors, "absence_message", nothing_came)
     assert ExecutorWatch(spark, SECONDS, now=0).look(21.0) is None
 
 

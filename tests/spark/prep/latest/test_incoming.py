@@ -8,7 +8,7 @@ from pyspark.sql import SparkSession
 
 from hindcast.prep.dataset.manifest import Column
 from hindcast.prep.dataset.preparation import Preparation
-from hindcast.prep.latest.incoming import incoming
+from hindcast.prep.latest.incoming import readings_by_series
 from hindcast.prep.spec import CalendarSpec, GridSpec, ReadingsSpec
 
 MIDNIGHT = 1_740_787_200_000_000
@@ -32,7 +32,7 @@ def preparation_of(readings: ReadingsSpec, *channels: str, **fields: Any) -> Pre
 
 def test_of_wide_readings_each_column_is_a_series(spark: SparkSession) -> None:
     frame = spark.createDataFrame([("2025-03-01 00:00", 1.0, 2.0), ("?", 3.0, 4.0)], "time string, x double, y double")
-    found = incoming(spark, frame, preparation_of(ReadingsSpec(timestamp="time", form="wide", channel="heat"), "heat"))
+    found = readings_by_series(spark, frame, preparation_of(ReadingsSpec(timestamp="time", form="wide", channel="heat"), "heat"))
     rows = {(row["series"], row["time"], row["reason"], row["c0"]) for row in found.collect()}
     assert rows == {("x", MIDNIGHT, None, 1.0), ("y", MIDNIGHT, None, 2.0), (None, None, "time", None)}
 
@@ -40,5 +40,5 @@ def test_of_wide_readings_each_column_is_a_series(spark: SparkSession) -> None:
 def test_without_a_column_for_it_the_series_has_the_name_it_had_in_training(spark: SparkSession) -> None:
     frame = spark.createDataFrame([("2025-03-01 00:00", 1.0, "old")], "time string, heat double, maker string")
     spec = ReadingsSpec(timestamp="time", values=("heat",))
-    found = incoming(spark, frame, preparation_of(spec, "heat", attributes=(Column(name="maker"),)))
+    found = readings_by_series(spark, frame, preparation_of(spec, "heat", attributes=(Column(name="maker"),)))
     assert [tuple(row) for row in found.collect()] == [("boiler", MIDNIGHT, None, 1.0, "old")]

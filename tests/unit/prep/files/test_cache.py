@@ -14,9 +14,20 @@ import xxhash
 
 from hindcast.prep.errors import InputError
 from hindcast.prep.files import cache
-from hindcast.prep.files.cache import NAMES, NoRoomError, alone, boot, cache_directory, discard, made, put_mark, sweep, used
-from hindcast.prep.files.cached_arrays import GoneError, Sink, keep, kept, mapped, remove
-from hindcast.prep.files.soundness import _fingerprint, verified
+from hindcast.prep.files.cache import (
+    NAMES,
+    NoRoomError,
+    alone,
+    boot,
+    cache_directory,
+    discard,
+    make_entry,
+    put_mark,
+    sweep,
+    touch,
+)
+from hindcast.prep.files.cached_arrays import GoneError, Sink, entry_arrays, keep, mapped, remove
+from hindcast.prep.files.soundness import _fingerprint, open_verified
 
 ARRAYS = {"values": np.arange(3)}
 DIGEST = "0a" * 16
@@ -77,12 +88,12 @@ def lock(folder: Path) -> None:
 
 
 USES: list[Callable[[Path], object]] = [
-    lambda folder: made(folder, f"x-{boot()}", lambda descriptor: None),
-    lambda folder: kept(folder, "x", fill),
+    lambda folder: make_entry(folder, f"x-{boot()}", lambda descriptor: None),
+    lambda folder: entry_arrays(folder, "x", fill),
     lambda folder: keep(folder, "x", ARRAYS),
     lambda folder: mapped(folder, "packed-1"),
     lambda folder: remove(folder, ""),
-    lambda folder: used(folder / f"packed-1-{boot()}"),
+    lambda folder: touch(folder / f"packed-1-{boot()}"),
     lambda folder: put_mark(folder, "mark.sound"),
     lambda folder: sweep(folder, 0),
     lock,
@@ -151,12 +162,12 @@ def test_what_links_lead_to_is_neither_read_nor_written(folder: Path, victim: Pa
     for name in locks:
         (folder / name).symlink_to(victim / "new")
     with pytest.raises(InputError, match="has been changed"):  # a link marks nothing as sound
-        verified(folder, str(file), DIGEST)
+        open_verified(folder, str(file), DIGEST)
     with pytest.raises(InputError, match="memory://nobody: is missing"):  # nor is it what was fetched
-        verified(folder, "memory://nobody", DIGEST)
+        open_verified(folder, "memory://nobody", DIGEST)
     with pytest.raises(GoneError):
         mapped(folder, "x")
-    np.testing.assert_array_equal(kept(folder, "x", fill)["values"], ARRAYS["values"])
+    np.testing.assert_array_equal(entry_arrays(folder, "x", fill)["values"], ARRAYS["values"])
     assert keep(folder, "y", ARRAYS)
     assert not any((folder / f"{name}-{boot()}").is_symlink() for name in "xy")  # the entries are in the links' place
     assert all((folder / name).is_symlink() for name in locks)
@@ -169,13 +180,13 @@ def test_a_pipe_in_an_entrys_place_keeps_nobody_waiting(folder: Path) -> None:
     os.utime(folder / ".making-x", OLD)
     began = time.monotonic()
     sweep(folder, 0)
-    np.testing.assert_array_equal(kept(folder, "x", fill)["values"], ARRAYS["values"])
+    np.testing.assert_array_equal(entry_arrays(folder, "x", fill)["values"], ARRAYS["values"])
     assert time.monotonic() - began < 5
 
 
 def test_what_the_project_keeps_is_called_as_it_is_swept(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(b"x")
-    verified(cache_directory(), str(tmp_path / "part"), xxhash.xxh3_128(b"x").hexdigest())
+    open_verified(cache_directory(), str(tmp_path / "part"), xxhash.xxh3_128(b"x").hexdigest())
     assert [name for name in state(folder) if not name.startswith(".") and not NAMES.fullmatch(name)] == []
 
 
@@ -184,5 +195,5 @@ def test_an_entry_that_cannot_be_put_in_its_place_leaves_nothing(folder: Path) -
         raise NoRoomError(OSError(28, ""))
 
     with pytest.raises(NoRoomError):
-        made(cache_directory(), "x", fail)
+        make_entry(cache_directory(), "x", fail)
     assert list(folder.iterdir()) == []

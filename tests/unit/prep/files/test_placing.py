@@ -508,7 +508,7 @@ def test_where_every_folder_gets_another_owner_it_is_staged_as_ever(tmp_path: Pa
     write(tmp_path / "out", "one")
     assert names(tmp_path) == ["out"]
     with pytest.raises(InputError, match="must be a folder that is yours"):  # where what is in it counts
-        own_folders.opened(tmp_path)
+        own_folders.open_folder(tmp_path)
 
 
 def test_made_up_readings_take_the_place_of_links(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def test_every_store_gives_the_same_answers(base: str) -> None:
     assert storage.size_of(storage.join(base, "two.txt")) == 0
     assert storage.size_of(storage.join(base, "three.txt")) is None
     assert storage.size_of(storage.join(base, "split=train")) is None
-    assert storage.listed(base) == ["split=train", "two.txt"]
+    assert storage.names_in(base) == ["split=train", "two.txt"]
     assert storage.xxh128_of(file) == xxhash.xxh3_128(CONTENT).hexdigest()
     assert storage.absolute(file) == file
     for ask in (storage.read_bytes, storage.sha256_of, storage.open_for_arrow):
@@ -219,7 +219,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="latin: is not UTF-8"):
         storage.read_text(str(tmp_path / "latin"))
     with pytest.raises(InputError, match="no: cannot be listed: No such file"):
-        storage.listed(str(tmp_path / "no"))
+        storage.names_in(str(tmp_path / "no"))
 
 
 @pytest.mark.usefixtures("s3_environment")

@@ -14,7 +14,7 @@ from hindcast.prep.grid.filling import fill
 from hindcast.prep.grid.gaps import runs
 from hindcast.prep.latest import arrivals as arrivals_
 from hindcast.prep.latest import contexts as contexts_
-from hindcast.prep.latest.contexts import Contexts, Wanted, contexts_of
+from hindcast.prep.latest.contexts import ContextRequest, Contexts, contexts_of
 from hindcast.prep.readings.companions import calendar
 from hindcast.prep.scaling.affine import Affine, AffineOfEach, Scaling
 from hindcast.prep.sequences.chunks import Plan, assembled
@@ -53,7 +53,7 @@ def batch_of(rows: list[tuple[Any, ...]], attributes: int = 0) -> pa.RecordBatch
     return pa.RecordBatch.from_arrays([pa.array(c, k) for c, k in zip(columns, kinds, strict=True)], names=names)
 
 
-def contexts(wanted: Wanted, *batches: pa.RecordBatch) -> Contexts:
+def contexts(wanted: ContextRequest, *batches: pa.RecordBatch) -> Contexts:
     arrivals = wanted.arrivals()
     for batch in batches:
         arrivals.add(batch)
@@ -119,7 +119,7 @@ def test_contexts_are_those_that_preparation_makes(rules: str, monkeypatch: pyte
     rng = np.random.default_rng(3)
     preparation = preparation_of(GRIDS[rules])
     every = {f"s{number}": random_rows(rng, f"s{number}") for number in range(80)}
-    wanted = Wanted(preparation, PLAIN, CONTEXT, 2)
+    wanted = ContextRequest(preparation, PLAIN, CONTEXT, 2)
     arrivals = wanted.arrivals()
     mixed = [row for rows in every.values() for row in rows]
     order = rng.permutation(len(mixed))
@@ -164,7 +164,7 @@ def test_a_series_without_a_context_says_why() -> None:
         ("timeless", None, "time", 1.0, 1.0, 0),
         ("no word of sense", 60, "visits", 1.0, None, 0),
     ]
-    wanted = Wanted(preparation_of({"duplicates": "error", "max_gap": "1h"}), PLAIN, CONTEXT, 2)
+    wanted = ContextRequest(preparation_of({"duplicates": "error", "max_gap": "1h"}), PLAIN, CONTEXT, 2)
     found = contexts(wanted, batch_of(rows))
     assert set(found.given.series) == {"whole", "long mended"}
     reasons = {name: reason for name, _, reason in found.left_out}
@@ -187,7 +187,7 @@ def test_a_series_without_a_context_says_why() -> None:
 
 def test_bad_readings_that_are_set_aside_keep_no_series_from_a_forecast_that_has_enough_without_them() -> None:
     readings = ReadingsSpec(values=("heat", "visits"), counts=("visits",), bad_rows="quarantine")
-    wanted = Wanted(preparation_of({}, readings=readings), PLAIN, CONTEXT, 2)
+    wanted = ContextRequest(preparation_of({}, readings=readings), PLAIN, CONTEXT, 2)
     rows = [*hourly("a", range(8)), ("a", 60, "heat", None, 1.0, 0), ("b", 60, "heat", None, 1.0, 0)]
     found = contexts(wanted, batch_of(rows))
     assert list(found.given.series) == ["a"]
@@ -197,7 +197,7 @@ def test_bad_readings_that_are_set_aside_keep_no_series_from_a_forecast_that_has
 def test_a_series_with_a_value_that_float32_does_not_hold_once_it_is_scaled_is_left_out_alone() -> None:
     small = Scaling(method="standard", overall=Affine(centre=(0.0, 0.0), scale=(1.0, 0.01)))
     rows = [*hourly("a", range(8)), *hourly("b", range(8), heat=3e38), *hourly("c", range(8), visits=3e38)]
-    found = contexts(Wanted(preparation_of({}), small, CONTEXT, 2), batch_of(rows))
+    found = contexts(ContextRequest(preparation_of({}), small, CONTEXT, 2), batch_of(rows))
     assert list(found.given.series) == ["a", "b"]
     assert np.isfinite(found.given.context).all()
     assert len(found.given.start) == len(found.given.attributes) == len(found.given.known) == 2
@@ -207,7 +207,7 @@ def test_a_series_with_a_value_that_float32_does_not_hold_once_it_is_scaled_is_l
 
 
 def test_readings_that_do_not_say_their_series_are_told_of() -> None:
-    wanted = Wanted(preparation_of({}), PLAIN, CONTEXT, 2)
+    wanted = ContextRequest(preparation_of({}), PLAIN, CONTEXT, 2)
     arrivals = wanted.arrivals()
     arrivals.add(batch_of([(None, 60, "sensor", 1.0, 1.0, 0)] * 3))
     arrivals.add(batch_of(hourly("a", range(8))))
@@ -223,16 +223,16 @@ def test_each_series_is_scaled_as_it_was_in_training_and_a_strange_one_as_all_or
         by_series=AffineOfEach.of(["a"], np.array([[1.0, 0.0]]), np.array([[2.0, 4.0]])),
     )
     rows = batch_of([*hourly("a", range(8), heat=5.0, visits=8.0), *hourly("b", range(8), heat=5.0, visits=8.0)])
-    found = contexts(Wanted(preparation_of({}), own, CONTEXT, 2), rows)
+    found = contexts(ContextRequest(preparation_of({}), own, CONTEXT, 2), rows)
     np.testing.assert_array_equal(found.given.context[:, 0], [[2.0, 2.0], [5.0, 7.0]])
-    found = contexts(Wanted(preparation_of({}, unseen="error"), own, CONTEXT, 2), rows)
+    found = contexts(ContextRequest(preparation_of({}, unseen="error"), own, CONTEXT, 2), rows)
     assert [(name, reason) for name, _, reason in found.left_out] == [("b", "no training data to be scaled by")]
 
 
 def test_the_calendar_is_known_ahead_and_attributes_are_those_of_the_series() -> None:
     asked = CalendarSpec(features=("hour", "weekday"), time_zone="Europe/Berlin")
     attributes = (Column(name="height"), Column(name="maker", kind="category", vocabulary={"by_split": {"train": ("x", "y")}}))
-    wanted = Wanted(preparation_of({}, calendar=asked, attributes=attributes), PLAIN, CONTEXT, 3)
+    wanted = ContextRequest(preparation_of({}, calendar=asked, attributes=attributes), PLAIN, CONTEXT, 3)
     rows = [
         *((*row[:5], "1.5", "y", 0) for row in hourly("a", range(8))),
         *((*row[:5], None, "z", 0) for row in hourly("b", range(7))),
@@ -249,7 +249,7 @@ def test_the_calendar_is_known_ahead_and_attributes_are_those_of_the_series() ->
 
 def test_what_no_last_window_needs_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrivals_, "ROWS_AT_ONCE", 100)
-    wanted = Wanted(preparation_of({}), PLAIN, CONTEXT, 2)
+    wanted = ContextRequest(preparation_of({}), PLAIN, CONTEXT, 2)
     arrivals = wanted.arrivals()
     for first in range(0, 5_000, 50):
         arrivals.add(batch_of(hourly("a", range(first, first + 50))))
