@@ -119,7 +119,7 @@ class SeriesForecaster(LstmForecaster):
         for key in dict.fromkeys(keys.tolist()):
             mine = np.flatnonzero(keys == key)
             self._put(key)
-            result[mine] = super().raw(given.some(mine))
+            result[mine] = super().raw(given.subset(mine))
         return result
 
     def _put(self, key: str) -> None:

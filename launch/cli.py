@@ -45,8 +45,8 @@ WORKING = ", ".join(name for name, command in COMMANDS.items() if command.works)
 WATCHING = f"Watching, of {WORKING}"
 
 
-def print_version(asked: bool) -> None:
-    if asked:
+def print_version(wanted: bool) -> None:
+    if wanted:
         console.print(f"hindcast {__version__}", highlight=False)
         raise typer.Exit()
 

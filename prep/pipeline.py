@@ -97,7 +97,7 @@ class Source:
 def load(
     spark: SparkSession,
     spec: Spec,
-    given: DataFrame | None,
+    frame: DataFrame | None,
     joins: Sequence[DataFrame] | None,
     grid: Grid | None = None,
     only_series: str | None = None,
@@ -107,11 +107,11 @@ def load(
     is beyond the `bounds` is a bad row.
 
     Raises InputError for bad rows that the spec does not allow."""
-    again = partial(load, spark, spec, given, joins, grid, only_series)
+    again = partial(load, spark, spec, frame, joins, grid, only_series)
     from_readings = () if spec.attributes.path or spec.attributes.table else spec.attributes.values
     ordered = order_matters(spec.readings, spec.grid)
     readings = readings_.load(
-        spark, spec.readings, attributes=from_readings, given=given, ordered=ordered, only_series=only_series, bounds=bounds
+        spark, spec.readings, attributes=from_readings, frame=frame, ordered=ordered, only_series=only_series, bounds=bounds
     )
     good = F.col("reason").isNull()
     surveyed = readings.checked.agg(
@@ -143,13 +143,13 @@ def load(
 def _grid(spec: Spec, readings: Readings, rows: int, first: int, last: int) -> Grid:
     """The grid that a spec gives, or that the readings lie on, by the first share of the time that they span."""
     share = min(1.0, INFERRED_FROM / rows)
-    some = readings.good.where(F.col("time") <= first + round(share * (last - first)))
-    given = duration_micros(spec.grid.step) if spec.grid.step else None
-    if given and spec.grid.aggregate:
-        return bins(first, given)
-    looked_at = at_hand(some) if rows <= FEW_READINGS else some
-    step = given or infer_step(looked_at)
-    return bins(first, step) if spec.grid.aggregate else lay_grid(looked_at, first, step)
+    sample = readings.good.where(F.col("time") <= first + round(share * (last - first)))
+    fixed = duration_micros(spec.grid.step) if spec.grid.step else None
+    if fixed and spec.grid.aggregate:
+        return bins(first, fixed)
+    times = at_hand(sample) if rows <= FEW_READINGS else sample
+    step = fixed or infer_step(times)
+    return bins(first, step) if spec.grid.aggregate else lay_grid(times, first, step)
 
 
 def write(source: Source, out: str, overwrite: bool, on_stage: Callable[[str], None], origin: int) -> SequenceDataset:

@@ -55,11 +55,11 @@ def run() -> None:
 
     work = daemon.worker_main
 
-    def work_without_waiting(given: Any, out: Any) -> None:
-        connection = socket.socket(fileno=os.dup(given.fileno()))
+    def work_without_waiting(inlet: Any, outlet: Any) -> None:
+        connection = socket.socket(fileno=os.dup(inlet.fileno()))
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with io.BufferedReader(Acknowledging(connection), int(os.environ.get("SPARK_BUFFER_SIZE", "65536"))) as tasks:
-            work(tasks, out)
+            work(tasks, outlet)
 
     if hasattr(socket, "TCP_QUICKACK"):  # Linux
         daemon.worker_main = work_without_waiting

@@ -66,7 +66,7 @@ class Given:
         """The same in arrays of its own: what they were cut from, and may hold the future, cannot be reached from them."""
         return Given(**{field.name: getattr(self, field.name).copy() for field in fields(self)})
 
-    def some(self, windows: slice | np.ndarray) -> Given:
+    def subset(self, windows: slice | np.ndarray) -> Given:
         """Those windows alone."""
         return Given(**{field.name: getattr(self, field.name)[windows] for field in fields(self)})
 

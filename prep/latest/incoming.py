@@ -28,7 +28,7 @@ def readings_by_series(spark: SparkSession, readings: DataFrame | Sequence[str],
     spec = validate(ReadingsSpec, preparation.readings.model_dump() | {"path": paths}, "readings")
     attributes = tuple(column.name for column in preparation.attributes)
     frame = readings if isinstance(readings, DataFrame) else None
-    loaded = load(spark, spec, attributes=attributes, given=frame, ordered=preparation.ordered, only_series=preparation.series)
+    loaded = load(spark, spec, attributes=attributes, frame=frame, ordered=preparation.ordered, only_series=preparation.series)
     rows = loaded.checked.select(
         "series",
         "time",

@@ -35,7 +35,7 @@ def load_join(
     of_source = spec.model_dump(
         include={"path", "table", "format", "timestamp", "timestamp_format", "time_zone", "series", "values"}
     )
-    table = load(spark, validate(ReadingsSpec, of_source, "joins"), given=frame, what="joins")
+    table = load(spark, validate(ReadingsSpec, of_source, "joins"), frame=frame, what="joins")
     rows = table.good
     columns = ["series", "time", *(f"value_{number}" for number in range(len(spec.values)))]
     if not spec.series:

@@ -77,7 +77,7 @@ def load(
     spec: ReadingsSpec,
     *,
     attributes: tuple[str, ...] = (),
-    given: DataFrame | None = None,
+    frame: DataFrame | None = None,
     ordered: bool = False,
     only_series: str | None = None,
     bounds: Bounds = Bounds(),
@@ -93,7 +93,7 @@ def load(
     or where that is not given, one named like the file or table. Raises InputError for a missing, empty or unreadable source, a
     missing column, or one of a type that cannot hold what it should.
     """
-    source = open_source(spark, spec, given, what)
+    source = open_source(spark, spec, frame, what)
     source.must_have(spec.timestamp, *spec.series, *spec.values, *spec.labels, *attributes)
     if spec.form == "wide":
         if attributes:

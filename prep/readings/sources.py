@@ -74,8 +74,8 @@ class Source:
             raise InputError(f"{self.name}: no {which}; the columns are {', '.join(self.types)}{hint}")
 
 
-def open_source(spark: SparkSession, where: Where, given: DataFrame | None, what: str) -> Source:
-    """The files, the table or the DataFrame that `where` and `given` say; `what` is the table of the settings, for errors.
+def open_source(spark: SparkSession, where: Where, frame: DataFrame | None, what: str) -> Source:
+    """The files, the table or the DataFrame that `where` and `frame` say; `what` is the table of the settings, for errors.
 
     CSV has a header, UTF-8, doubled quotes for a quote, and a line for each row: a quoted text with a line break in it is not
     supported, and its second half is a row that cannot be used. JSON has an object a line. Blank lines are no rows. The columns
@@ -83,10 +83,10 @@ def open_source(spark: SparkSession, where: Where, given: DataFrame | None, what
 
     Raises InputError for what is missing, empty, unreadable, of several formats, or CSV files whose headers differ.
     """
-    if given is not None:
+    if frame is not None:
         if where.path or where.table:
             raise InputError(f"{what}: a DataFrame was given, and a path or a table too; one of them was expected")
-        return _of_frame(given, "the DataFrame")
+        return _of_frame(frame, "the DataFrame")
     if where.table:
         try:
             return _of_frame(spark.table(where.table), where.table)

@@ -146,8 +146,8 @@ def _placed(frame: DataFrame, source: int, plan: Plan) -> DataFrame:
 
 
 def _assembler(plan: Plan, examine: Callable[[Piece], str]) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
-    def assemble(given: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        found = (piece for series, chunk, rows in grouped(given) for piece in assembled(series, chunk, rows, plan))
+    def assemble(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        found = (piece for series, chunk, rows in grouped(batches) for piece in assembled(series, chunk, rows, plan))
         rows = (_row(piece, examine(piece)) for piece in found)
         for some in by_bytes(rows, lambda row: sum(len(row[name]) for name in ARRAYS), BATCH_BYTES):
             yield pa.RecordBatch.from_pylist(some)

@@ -29,7 +29,7 @@ def test_what_is_fitted_is_a_forecaster(forecaster: LstmForecaster, wave_dataset
     batch = wave_dataset.windows("test").batch(np.arange(5))
     forecast = answering.forecast(batch.given)
     assert (forecast.mean.shape, forecast.mean.dtype, forecast.deviation) == ((5, 12, 2), np.float32, None)
-    assert answering.forecast(batch.given.some(slice(0))).mean.shape == (0, 12, 2)
+    assert answering.forecast(batch.given.subset(slice(0))).mean.shape == (0, 12, 2)
     assert forecaster.parameters == sum(weight.size for weight in forecaster.network.get_weights())
 
 

@@ -24,13 +24,13 @@ def readings(spark: SparkSession) -> Readings:
     rows = [("2025-03-01", site, unit, float(unit), "steel", f"since {unit}") for site in "ab" for unit in (1, 2)]
     rows += [("2025-03-02", "a", 1, 2.0, None, "since 3"), ("when?", "c", 1, 1.0, "x", "y")]
     frame = spark.createDataFrame(rows, "time string, site string, unit int, v double, metal string, since string")
-    return load(spark, SPEC, given=frame, attributes=("metal", "since"))
+    return load(spark, SPEC, frame=frame, attributes=("metal", "since"))
 
 
 @pytest.fixture(scope="module")
 def wide(spark: SparkSession) -> Readings:
     frame = spark.createDataFrame([("2025", 1, 2)], "time string, x int, y int")
-    return load(spark, ReadingsSpec(timestamp="time", form="wide"), given=frame)
+    return load(spark, ReadingsSpec(timestamp="time", form="wide"), frame=frame)
 
 
 def file(folder: Path, text: str) -> tuple[str, ...]:
@@ -67,21 +67,21 @@ def test_a_table_serves_the_series_that_its_columns_name(
 ) -> None:
     rows = [("2025-03-01", "a", 1, 1, 5), ("2025-03-01", "b", 2, 2, 6), ("2025-03-01", "none", 9, 3, 7)]
     frame = spark.createDataFrame(rows, "at string, site string, unit int, w int, u int")
-    good, bad = load_join(spark, join(series=series, values="u" if series == "unit" else "w"), readings, given=frame)
+    good, bad = load_join(spark, join(series=series, values="u" if series == "unit" else "w"), readings, frame=frame)
     assert sorted((row["series"], row["value_0"]) for row in good.collect()) == expected
     assert bad.count() == 0
 
 
 def test_wide_series_are_joined_by_their_names(spark: SparkSession, wide: Readings) -> None:
     frame = spark.createDataFrame([("2025", "x", 1), ("2025", "z", 1)], "at string, series string, w int")
-    good, _ = load_join(spark, join(series="series"), wide, given=frame)
+    good, _ = load_join(spark, join(series="series"), wide, frame=frame)
     assert [row["series"] for row in good.collect()] == ["x"]
 
 
 def test_a_part_may_be_called_series(spark: SparkSession) -> None:
     frame = spark.createDataFrame([("2025", "a", "b", 1)], "time string, site string, series string, w int")
-    found = load(spark, ReadingsSpec(timestamp="time", series=("site", "series")), given=frame)
-    good, _ = load_join(spark, join(series="series", timestamp="time"), found, given=frame)
+    found = load(spark, ReadingsSpec(timestamp="time", series=("site", "series")), frame=frame)
+    good, _ = load_join(spark, join(series="series", timestamp="time"), found, frame=frame)
     assert [row["series"] for row in good.collect()] == ["a/b"]
 
 
@@ -89,7 +89,7 @@ def test_the_clock_change_of_a_join_is_each_of_its_keys_own(spark: SparkSession,
     times = ["2025-10-26 01:00", "2025-10-26 02:00", "2025-10-26 02:00", "2025-10-26 03:00"]
     rows = [(time, site, number) for site in "ab" for number, time in enumerate(times)]
     frame = spark.createDataFrame(rows, "at string, site string, w int")
-    good, _ = load_join(spark, join(series="site", time_zone="Europe/Berlin"), readings, given=frame)
+    good, _ = load_join(spark, join(series="site", time_zone="Europe/Berlin"), readings, frame=frame)
     found = {(row["series"], (row["time"] - 1_761_433_200_000_000) // HOUR) for row in good.collect()}
     assert found == {(f"{site}/{unit}", hour) for site in "ab" for unit in (1, 2) for hour in range(4)}
 
@@ -106,7 +106,7 @@ def test_the_clock_change_of_a_join_is_each_of_its_keys_own(spark: SparkSession,
 def test_impossible_joins_are_explained(spark: SparkSession, readings: Readings, fields: dict[str, Any], message: str) -> None:
     frame = spark.createDataFrame([("2025", 1)], "at string, w int")
     with pytest.raises(InputError, match=message):
-        load_join(spark, join(**({"values": "at"} if "timestamp" in fields else {}), **fields), readings, given=frame)
+        load_join(spark, join(**({"values": "at"} if "timestamp" in fields else {}), **fields), readings, frame=frame)
 
 
 def test_attributes_of_a_table(spark: SparkSession, readings: Readings, tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_tables_and_frames(spark: SparkSession, tmp_path: Path) -> None:
     frame = spark.createDataFrame(ROWS, "time string, sensor string, a double, b float, site string")
     expected = content(read(spark, written(tmp_path, "r.csv", ROWS), series="sensor", labels="site"))
     spec = {"timestamp": "time", "series": "sensor", "labels": "site"}
-    assert content(load(spark, ReadingsSpec.model_validate(spec), given=frame, ordered=True)) == expected
+    assert content(load(spark, ReadingsSpec.model_validate(spec), frame=frame, ordered=True)) == expected
     frame.createOrReplaceTempView("some_readings")
     readings = load(spark, ReadingsSpec.model_validate({"table": "some_readings", **spec}), ordered=True)
     assert content(readings) == expected
@@ -275,7 +275,7 @@ def test_typed_columns(spark: SparkSession) -> None:
     spec = ReadingsSpec.model_validate(
         {"timestamp": "time", "values": ["d", "n", "m", "b", "c", "l"], "counts": "m", "categories": ["b", "c"], "labels": []}
     )
-    readings = load(spark, spec, given=frame, attributes=("l", "b"), ordered=True)
+    readings = load(spark, spec, frame=frame, attributes=("l", "b"), ordered=True)
     assert [channel.kind for channel in readings.channels] == ["real", "real", "count", "category", "category", "real"]
     values = [tuple(row)[2:] for row in readings.checked.sort("position").drop("position").collect()]
     assert values == [
@@ -291,14 +291,14 @@ def test_a_word_of_the_vocabulary_is_not_missing(spark: SparkSession) -> None:
     frame = spark.createDataFrame([("2025", " None "), ("2025", "NA"), ("2025", "low")], "time string, a string")
     for vocabulary, expected in ((None, [None, None, "low"]), (("None", "low"), ["None", None, "low"])):
         spec = ReadingsSpec.model_validate({"timestamp": "time", "categories": {"a": vocabulary}})
-        readings = load(spark, spec, given=frame, ordered=True)
+        readings = load(spark, spec, frame=frame, ordered=True)
         assert [row["value_0"] for row in readings.checked.sort("position").collect()] == expected
 
 
 def test_series_of_several_columns_are_told_apart(spark: SparkSession) -> None:
     rows = [("2025", "a/b", "c", 1), ("2025", "a", "b/c", 1), ("2025", "a", "b", 1), ("2025", "a", "b", 2), ("2025", " ", "b", 2)]
     frame = spark.createDataFrame(rows, "time string, site string, series string, v int")
-    readings = load(spark, ReadingsSpec(timestamp="time", series=("site", "series")), given=frame)
+    readings = load(spark, ReadingsSpec(timestamp="time", series=("site", "series")), frame=frame)
     assert sorted(row["series"] for row in readings.good.collect()) == ["a/b", "a/b", "a/b\\/c", "a\\/b/c"]
     keys = sorted(tuple(row) for row in readings.keys.collect())
     assert keys == [("a/b", "a", "b"), ("a/b\\/c", "a", "b/c"), ("a\\/b/c", "a/b", "c")]
@@ -342,7 +342,7 @@ def test_hundreds_of_columns_are_not_compiled_into_one_method(spark: SparkSessio
     frame = spark.range(20).selectExpr(
         "timestamp_seconds(id * 60) as time", *(f"id + {i}D as `{name}`" for i, name in enumerate(names))
     )
-    readings = load(spark, ReadingsSpec.model_validate({"form": form, "timestamp": "time"}), given=frame)
+    readings = load(spark, ReadingsSpec.model_validate({"form": form, "timestamp": "time"}), frame=frame)
     with settings(spark, {"spark.sql.codegen.fallback": "false"}):
         found = readings.good.agg(F.count("*"), F.max("value_0"), F.countDistinct("series")).first()
     assert found == (Row(400 * 20, 418.0, 400) if form == "wide" else Row(20, 19.0, 1))
@@ -382,7 +382,7 @@ def test_position_is_the_order_by_file_name_and_place(spark: SparkSession, tmp_p
 
 def test_position_is_nought_where_nobody_asked(spark: SparkSession) -> None:
     frame = spark.createDataFrame([("2025", 1), ("2025", 2)], "time string, a int")
-    readings = load(spark, ReadingsSpec(timestamp="time"), given=frame)
+    readings = load(spark, ReadingsSpec(timestamp="time"), frame=frame)
     assert [row["position"] for row in readings.checked.collect()] == [0, 0]
 
 

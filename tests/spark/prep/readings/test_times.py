@@ -35,7 +35,7 @@ def micros(text: str) -> int:
 
 
 def read(spark: SparkSession, frame: DataFrame, **fields: Any) -> Readings:
-    return load(spark, ReadingsSpec.model_validate({"timestamp": "t", "values": "v", **fields}), given=frame)
+    return load(spark, ReadingsSpec.model_validate({"timestamp": "t", "values": "v", **fields}), frame=frame)
 
 
 def times(spark: SparkSession, values: list[Any], kind: str = "string", **fields: Any) -> list[int | None]:

@@ -100,7 +100,7 @@ def test_a_forecast_never_depends_on_another_window(family: str, random_model: A
     forecaster = HmmForecaster(random_model(family), 5)
     context = np.random.default_rng(0).normal(size=(40, 20, 2)).astype(np.float32)
     given = Given.of(context)
-    together, alone = (forecaster.forecast(one) for one in (given, given.some(slice(7, 8))))
+    together, alone = (forecaster.forecast(one) for one in (given, given.subset(slice(7, 8))))
     np.testing.assert_allclose(together.mean[7], alone.mean[0], rtol=1e-12)
     np.testing.assert_allclose(together.deviation[7], alone.deviation[0], rtol=1e-9)
 
