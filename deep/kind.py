@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hindcast.deep.inputs import must_mix
+from hindcast.deep.needed import must_have_horovod, must_have_keras
 from hindcast.deep.settings import LstmSettings, PartitionSettings
 from hindcast.deep.training.checkpoints import TrainingFile, identity
-from hindcast.deep.ways.started import first_rank
+from hindcast.deep.ways.started import first_rank, started_by_horovod
 from hindcast.deep.ways.ways import TABLE, OnEpoch, way_of
 from hindcast.forecasting.inputs import NUMBERS
 from hindcast.forecasting.kind import Job, Kind, Option, Probe, Tables, Takes, Tuning
@@ -43,7 +44,14 @@ def _takes(tables: Tables) -> Takes:
     return Takes(NUMBERS, covariates=tables[NAME].covariates)
 
 
+def _installed(on: str) -> None:
+    must_have_keras()
+    if on == "horovod" and not started_by_horovod():
+        must_have_horovod()
+
+
 def _check(job: Job) -> None:
+    _installed(job.where.on)
     settings = job.settings[NAME]
     must_mix(job.dataset, settings)
     if settings.segment is not None:
@@ -87,6 +95,7 @@ def _save(model: LstmForecaster, folder: Path, overwrite: bool) -> None:
 
 
 def _load(folder: Path) -> LstmForecaster:
+    must_have_keras()
     from hindcast.deep.forecaster import load
 
     return load(folder)
@@ -141,6 +150,7 @@ def _sections(entrants: Sequence[Entrant], dataset: SequenceDataset, truth: Trut
 def _must_suit(dataset: SequenceDataset, trials: Sequence[Any]) -> None:
     from hindcast.deep.search.trials import must_be_searchable
 
+    must_have_keras()
     must_be_searchable(dataset, trials)
 
 
@@ -210,5 +220,6 @@ LSTM = Kind(
     },
     on_ranks=True,
     packages=("tensorflow", "tensorflow-cpu", "keras", "horovod"),
+    installed=_installed,
     probe=_probe,
 )

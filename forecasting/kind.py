@@ -174,6 +174,7 @@ class Kind:
     tables      of settings, by name; the first, of the kind's own name, is its own
     tasks       that models of it can do
     takes       (settings) -> Takes
+    installed   (where trainings by ranks go, see `Where.on`): raises InputError where packages that a fit needs are missing
     check       (job): raises InputError for what a fit would refuse, before any work is done
     fit         (job) -> a model with a card, or None on a rank that only helps to fit it
     save        (model, folder, overwrite)
@@ -212,4 +213,5 @@ class Kind:
     gauges: Mapping[str, str] = field(default_factory=dict)
     on_ranks: bool = False
     packages: tuple[str, ...] = ()
+    installed: Callable[[str], None] = lambda on: None
     probe: Callable[[Tables], Sequence[Probe]] | None = None

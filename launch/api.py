@@ -16,7 +16,7 @@ from hindcast.forecasting.task import FORECAST
 from hindcast.launch.comparing.compare import Comparison, compare_models
 from hindcast.launch.comparing.entrants import entrant_of
 from hindcast.launch.fitting.fit import fit as fit_kind
-from hindcast.launch.frames import is_spark_frame, readings_file, time_column
+from hindcast.launch.frames import is_spark_frame, readings_file, time_column, untold
 from hindcast.launch.kinds import kind_named
 from hindcast.launch.models import kind_of, load_any
 from hindcast.launch.settings import ClusterSettings, CompareSettings
@@ -35,6 +35,7 @@ BATCH = 256
 
 def prepare(
     readings: Any,
+    /,
     *,
     time: str | None = None,
     series: str | Sequence[str] | None = None,
@@ -55,7 +56,8 @@ def prepare(
     context, horizon   steps that a model is given, and steps that it forecasts
     out       the dataset's folder or URI; without it, a folder of this process's own, which is gone when that ends
     spark     a session; without it, one on all cores, which is started when it is first needed and ends with the process
-    tables    the other tables of the settings, as in a file: grid={"step": "1h"}, split={"train": 0.8}, scaling={"per": "series"}
+    tables    the tables of the settings, as in a file: grid={"step": "1h"}, split={"train": 0.8}, scaling={"per": "series"},
+              readings={"bad_rows": "quarantine"}
 
     Raises InputError for readings or settings that cannot be used; then nothing is written.
     """
@@ -65,11 +67,13 @@ def prepare(
     # What is in memory is refused before Spark is started.
     file = None if is_spark_frame(readings) else readings_file(readings, time, _own_folder)
     path = _paths(readings) if file is None and not is_spark_frame(readings) else ()
+    chosen = dict(_table(tables, "readings"))
+    if file is not None and file.time is None and "timestamp" not in chosen:
+        raise untold(file.columns)
     session = spark or _session()
     frame = readings if is_spark_frame(readings) else None
     if file is not None:
         frame, time = session.read.parquet(str(file.path)), file.time
-    chosen = dict(_table(tables, "readings"))
     if time is None:
         time = time_column(session, frame, path, chosen)
     chosen |= {"timestamp": time, "path": path}

@@ -63,6 +63,8 @@ def run(
     requests = entrant_requests((), fits, early_settings)
     for request in requests:
         refuse_taken(out / request.name, True, must_be_model)
+        if request.kind is not None:
+            request.kind.installed(early_settings.cluster.on)
     with session_on(early_settings.cluster, "hindcast demo") as spark:
         if any(request.kind is not None and request.kind.on_ranks for request in requests):
             must_train_on(spark, early_settings.cluster)

@@ -22,9 +22,10 @@ TIME_NAMES = ("time", "timestamp", "datetime", "date")
 
 @dataclass(frozen=True)
 class ReadingsFile:
-    """`path`: a Parquet file. `time`: its column of times, where it was asked for or can be told."""
+    """`path`: a Parquet file. `columns`: of it. `time`: the one of times, where it was asked for or can be told."""
 
     path: Path
+    columns: tuple[str, ...]
     time: str | None
 
 
@@ -35,10 +36,10 @@ def is_spark_frame(readings: Any) -> bool:
 
 
 def readings_file(readings: Any, time: str | None, new_folder: Callable[[], Path]) -> ReadingsFile | None:
-    """Readings in memory as a file in a `new_folder()`; None for what is not in memory. A pandas index of times is a column too.
+    """Readings in memory as a file in a `new_folder()`; None for what is not in memory. A pandas index with times is columns too.
 
-    Raises InputError for a frame without rows, with two columns of one name, with a column of values of several kinds, and
-    without the column `time`.
+    Raises InputError for a frame without rows, with two columns of one name, with one whose name is no text, with a column of
+    values of several kinds, and without the column `time`.
     """
     table = _arrow(readings, time)
     if table is None:
@@ -57,7 +58,7 @@ def readings_file(readings: Any, time: str | None, new_folder: Callable[[], Path
         pq.write_table(table, path, coerce_timestamps="us")
     except pa.ArrowException as error:
         raise InputError(f"readings: cannot be written as Parquet: {str(error).splitlines()[0]}") from None
-    return ReadingsFile(path, time)
+    return ReadingsFile(path, tuple(table.column_names), time)
 
 
 def time_column(spark: SparkSession, frame: DataFrame | None, paths: Sequence[str], readings: Mapping[str, Any]) -> str:
@@ -77,8 +78,13 @@ def time_column(spark: SparkSession, frame: DataFrame | None, paths: Sequence[st
     times = [name for name, kind in types.items() if isinstance(kind, TimestampType | TimestampNTZType | DateType)]
     found = _told(types, times)
     if found is None:
-        raise InputError(f"readings: no column of times among {', '.join(types)}: say which it is, time=…")
+        raise untold(types)
     return found
+
+
+def untold(columns: Iterable[str]) -> InputError:
+    """For readings of which nobody said which column holds times, and none looks like it."""
+    return InputError(f"readings: no column of times among {', '.join(columns)}: say which it is, time=…")
 
 
 def _told(columns: Iterable[str], times: Sequence[str]) -> str | None:
@@ -100,8 +106,13 @@ def _arrow(readings: Any, time: str | None) -> pa.Table | None:
         return readings.to_arrow()
     if pandas is None or not isinstance(readings, pandas.DataFrame):
         return None
-    names = [name if name is not None else "time" for name in readings.index.names]
-    if isinstance(readings.index, pandas.DatetimeIndex) or (time is not None and names == [time]):
+    levels = [readings.index.get_level_values(level) for level in range(readings.index.nlevels)]
+    dated = [isinstance(level, pandas.DatetimeIndex) for level in levels]
+    if any(dated) or (time is not None and time in readings.index.names):
+        names = ["time" if of_times and level.name is None else level.name for level, of_times in zip(levels, dated, strict=True)]
+        taken = [name for name in names if name in readings.columns or names.count(name) > 1]
+        if taken:
+            raise InputError(f"readings: {taken[0]!r} is the name of an index, and of a column or another index: rename one")
         readings = readings.rename_axis(names).reset_index()
     strangers = [name for name in readings.columns if not isinstance(name, str)]
     if strangers:
