@@ -7,9 +7,10 @@ import itertools
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from hindcast.forecasting.entrant import Entrant, must_be_names
 from hindcast.forecasting.task import FORECAST
@@ -28,13 +29,19 @@ from hindcast.prep.spec import Spec, validate
 
 if TYPE_CHECKING:
     import pandas as pd
+    import polars as pl
+    import pyarrow as pa
     from pyspark.sql import DataFrame, SparkSession
+
+    # Files, what is in this process's memory, or a Spark DataFrame.
+    Readings: TypeAlias = str | Path | Sequence[str | Path] | pd.DataFrame | pl.DataFrame | pa.Table | DataFrame
+    Dataset: TypeAlias = SequenceDataset | str | Path
 
 BATCH = 256
 
 
 def prepare(
-    readings: Any,
+    readings: Readings,
     /,
     *,
     time: str | None = None,
@@ -64,33 +71,24 @@ def prepare(
     unknown = sorted(tables.keys() - Spec.model_fields.keys())
     if unknown:
         raise InputError(f"prepare: no table {unknown[0]!r} of settings; the tables are {', '.join(sorted(Spec.model_fields))}")
-    # What is in memory is refused before Spark is started.
-    file = None if is_spark_frame(readings) else readings_file(readings, time, _own_folder)
-    path = _paths(readings) if file is None and not is_spark_frame(readings) else ()
-    chosen = dict(_table(tables, "readings"))
-    if file is not None and file.time is None and "timestamp" not in chosen:
-        raise untold(file.columns)
-    session = spark or _session()
-    frame = readings if is_spark_frame(readings) else None
-    if file is not None:
-        frame, time = session.read.parquet(str(file.path)), file.time
-    if time is None:
-        time = time_column(session, frame, path, chosen)
-    chosen |= {"timestamp": time, "path": path}
-    chosen |= {name: _names(given) for name, given in (("series", series), ("values", values)) if given is not None}
+    columns = dict(_table(tables, "readings"))
+    source = _source(readings, time or columns.get("timestamp"), spark, needs_time=True)
+    session = source.session
+    columns |= {"timestamp": source.time or time_column(session, source.frame, source.paths, columns), "path": source.paths}
+    columns |= {name: _names(names) for name, names in (("series", series), ("values", values)) if names is not None}
     windows = {**_table(tables, "windows"), "context": context, "horizon": horizon}
-    spec = validate(Spec, tables | {"readings": chosen, "windows": windows}, where="prepare")
+    spec = validate(Spec, tables | {"readings": columns, "windows": windows}, where="prepare")
     from hindcast.prep.pipeline import prepare as prepare_
     from hindcast.prep.spark.slots import is_local
 
     if out is None and not is_local(session):
         raise InputError("out: executors on other machines see no folder of this process's own: say where the dataset is to be")
-    return prepare_(session, spec, _own_place("dataset.seq") if out is None else out, readings=frame, overwrite=overwrite)
+    return prepare_(session, spec, _own_place("dataset.seq") if out is None else out, readings=source.frame, overwrite=overwrite)
 
 
 def fit(
     kind: str,
-    dataset: SequenceDataset | str | Path,
+    dataset: Dataset,
     *,
     cluster: Mapping[str, Any] | None = None,
     spark: SparkSession | None = None,
@@ -131,7 +129,7 @@ def save(model: Any, folder: str | Path, *, overwrite: bool = False) -> None:
 
 
 def compare(
-    dataset: SequenceDataset | str | Path,
+    dataset: Dataset,
     models: Mapping[str, Any],
     *,
     out: str | Path | None = None,
@@ -159,7 +157,9 @@ def compare(
     return comparison
 
 
-def forecast(model: Any, what: Any, *, split: str = "test", spark: SparkSession | None = None) -> pd.DataFrame | DataFrame:
+def forecast(
+    model: Any, what: Dataset | Readings, *, split: str = "test", spark: SparkSession | None = None
+) -> pd.DataFrame | DataFrame:
     """What a model expects, in the units of the sensors: a row for each series, time and channel.
 
     model  a fitted model, or the folder of a saved one
@@ -174,27 +174,45 @@ def forecast(model: Any, what: Any, *, split: str = "test", spark: SparkSession 
     if isinstance(what, SequenceDataset) or (isinstance(what, str | Path) and _is_dataset(what)):
         return _of_dataset(_model(model), _opened(what), split)
     folder = Path(model) if isinstance(model, str | Path) else _saved(model)
-    if is_spark_frame(what):
-        return forecast_readings(folder, what, spark=spark)
-    session = spark or _session()
-    file = readings_file(what, None, _own_folder)
-    given = session.read.parquet(str(file.path)) if file is not None else _paths(what)
-    return forecast_readings(folder, given, spark=session).toPandas()
+    source = _source(what, None, spark)
+    rows = forecast_readings(folder, source.paths if source.frame is None else source.frame, spark=source.session)
+    return rows if is_spark_frame(what) else rows.toPandas()
 
 
-def append(dataset: SequenceDataset | str | Path, readings: Any, *, spark: SparkSession | None = None) -> SequenceDataset:
+def append(dataset: Dataset, readings: Readings, *, spark: SparkSession | None = None) -> SequenceDataset:
     """New readings, in any form that `prepare` takes, join a dataset; nothing of it is written again.
 
     Raises InputError for readings without its columns; then the dataset is as it was.
     """
     from hindcast.prep.appending import append as append_
 
+    source = _source(readings, None, spark)
     location = dataset.location if isinstance(dataset, SequenceDataset) else dataset
-    session = spark or _session()
+    return append_(source.session, location, source.paths if source.frame is None else source.frame)
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Readings as Spark reads them: a frame, or files. `time`: the column of times of what was in memory, if it can be told."""
+
+    session: SparkSession
+    frame: DataFrame | None
+    paths: tuple[str, ...]
+    time: str | None
+
+
+def _source(readings: Any, time: str | None, spark: SparkSession | None, needs_time: bool = False) -> _Source:
     if is_spark_frame(readings):
-        return append_(session, location, readings)
-    file = readings_file(readings, None, _own_folder)
-    return append_(session, location, session.read.parquet(str(file.path)) if file is not None else _paths(readings))
+        return _Source(spark or readings.sparkSession, readings, (), time)
+    # What is in memory is refused before Spark is started.
+    file = readings_file(readings, time, _own_folder)
+    if needs_time and file is not None and file.time is None:
+        raise untold(file.columns)
+    paths = () if file is not None else _paths(readings)
+    session = spark or _session()
+    return _Source(
+        session, None if file is None else session.read.parquet(str(file.path)), paths, time if file is None else file.time
+    )
 
 
 @lru_cache(1)
@@ -240,8 +258,8 @@ def _paths(readings: Any) -> tuple[str, ...]:
     return tuple(map(str, paths))
 
 
-def _names(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
+def _names(columns: str | Sequence[str]) -> tuple[str, ...]:
+    return (columns,) if isinstance(columns, str) else tuple(columns)
 
 
 def _table(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -251,7 +269,7 @@ def _table(tables: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return table
 
 
-def _opened(dataset: SequenceDataset | str | Path) -> SequenceDataset:
+def _opened(dataset: Dataset) -> SequenceDataset:
     return dataset if isinstance(dataset, SequenceDataset) else SequenceDataset.open(dataset)
 
 
