@@ -22,7 +22,7 @@ SKIPPED = {
     r"^source \.venv/": "the environment's programs are on the PATH",
     r"spark://": "it needs a cluster",
 }
-# Installing is what tests/fresh tests; here, what is run when all is installed.
+# Installing is what test_bare_root.py tests; here, what is run when all is installed.
 INSTEAD = {"make demo": "hindcast demo"}
 LEFT_BEHIND = (
     "out/demo/report.html", "out/demo/my.seq", "etth1-readings.html", "etth1.hmm", "etth1.lstm", "search/best.toml",
