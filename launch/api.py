@@ -107,8 +107,8 @@ def fit(
     """
     chosen = kind_named(kind, "fit")
     fields = {name: value for name, value in settings.items() if name not in chosen.tables}
-    given = {name: settings.get(name, {}) for name in chosen.tables} | {chosen.name: fields}
-    tables = {name: validate(table, given[name], where=f"fit({kind!r})") for name, table in chosen.tables.items()}
+    fields_of = {name: settings.get(name, {}) for name in chosen.tables} | {chosen.name: fields}
+    tables = {name: validate(table, fields_of[name], where=f"fit({kind!r})") for name, table in chosen.tables.items()}
     where = validate(ClusterSettings, {"on": "local"} | dict(cluster or {}), where="cluster")
     opened = _opened(dataset)
     return fit_kind(

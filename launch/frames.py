@@ -76,10 +76,10 @@ def time_column(spark: SparkSession, frame: DataFrame | None, paths: Sequence[st
     spec = validate(ReadingsSpec, {**readings, "path": tuple(paths), "timestamp": TIME_NAMES[0]}, where="prepare")
     types = open_source(spark, spec, frame, "readings").types
     times = [name for name, kind in types.items() if isinstance(kind, TimestampType | TimestampNTZType | DateType)]
-    found = _told(types, times)
-    if found is None:
+    column = _told(types, times)
+    if column is None:
         raise untold(types)
-    return found
+    return column
 
 
 def untold(columns: Iterable[str]) -> InputError:

@@ -121,14 +121,14 @@ def load(
         F.max(F.when(good, F.col("time"))).alias("last"),
     )
     with seen_by_all(spec.readings.name):
-        found = surveyed.first()
-    assert found is not None
-    if found["bad"] and spec.readings.bad_rows == "error":
-        raise readings_.explain(readings.bad, spec.readings, found["bad"])
-    if not found["rows"]:
+        totals = surveyed.first()
+    assert totals is not None
+    if totals["bad"] and spec.readings.bad_rows == "error":
+        raise readings_.explain(readings.bad, spec.readings, totals["bad"])
+    if not totals["rows"]:
         raise InputError(f"{spec.readings.name}: there is no reading in it; a header and at least one row were expected")
-    grid = grid or _grid(spec, readings, found["rows"], found["first"], found["last"])
-    last = (found["last"] - grid.origin_micros) // grid.step_micros if spec.grid.aggregate else grid.nearest(found["last"])
+    grid = grid or _grid(spec, readings, totals["rows"], totals["first"], totals["last"])
+    last = (totals["last"] - grid.origin_micros) // grid.step_micros if spec.grid.aggregate else grid.nearest(totals["last"])
     joined = []
     for number, join in enumerate(spec.joins):
         good_rows, bad_rows = load_join(spark, join, readings, frame=joins[number] if joins else None)
@@ -137,7 +137,7 @@ def load(
             raise readings_.explain(bad_rows, join, bad)
         joined.append(good_rows)
     attributes = load_attributes(spark, spec.attributes, spec.readings, readings) if spec.attributes.values else {}
-    return Source(spec, readings, tuple(joined), attributes, grid, last + 1, found["rows"], found["bad"], bounds, again)
+    return Source(spec, readings, tuple(joined), attributes, grid, last + 1, totals["rows"], totals["bad"], bounds, again)
 
 
 def _grid(spec: Spec, readings: Readings, rows: int, first: int, last: int) -> Grid:
@@ -182,13 +182,13 @@ def _write(source: Source, out: str, overwrite: bool, on_stage: Callable[[str], 
     borders = borders_of(spec.split, grid, source.span, origin)
     series = assign(spec.split, _series(source.readings)) if spec.split.by == "series" else None
     columns = columns_of(source.readings, spec, borders, series, grid, source.attributes)
-    asked = spec.windows
+    layout_spec = spec.windows
     layout = Layout(
-        context=asked.context,
-        horizon=asked.horizon,
-        lead=asked.lead,
-        stride=asked.stride,
-        windows_per_row=asked.windows_per_row or 1,
+        context=layout_spec.context,
+        horizon=layout_spec.horizon,
+        lead=layout_spec.lead,
+        stride=layout_spec.stride,
+        windows_per_row=layout_spec.windows_per_row or 1,
     )
     plan, cut = plan_of(spec, columns, grid, borders, series, layout)
     sources = {READINGS: coded(source.readings.good, columns), **joined_sources(source)}
@@ -198,7 +198,7 @@ def _write(source: Source, out: str, overwrite: bool, on_stage: Callable[[str], 
         refuse_duplicates(spec, grid, ledger)
         refuse_empty_splits(spec, borders, ledger, layout, grid)
         refuse_overflow(work, columns.names)
-        if asked.windows_per_row is None:
+        if layout_spec.windows_per_row is None:
             layout = layout.model_copy(update={"windows_per_row": best_windows_per_row(layout, ledger.runs, plan.channels)})
         scaling, covariate_scaling = _scalings(spec, columns, work)
         refuse_overflow(work, columns.names, (scaling, covariate_scaling))
@@ -298,8 +298,8 @@ def refuse_duplicates(spec: Spec, grid: Grid, ledger: Ledger) -> None:
 def refuse_empty_splits(spec: Spec, borders: dict[str, Border], ledger: Ledger, layout: Layout, grid: Grid) -> None:
     """Raises InputError where a split that was asked for has no window."""
     for split in SPLITS:
-        asked = getattr(spec.split, split)
-        wanted = split == "train" or (bool(asked) if spec.split.by == "series" else borders[split].stop > borders[split].start)
+        extent = getattr(spec.split, split)
+        wanted = split == "train" or (bool(extent) if spec.split.by == "series" else borders[split].stop > borders[split].start)
         if wanted and not ledger.counts.get(split, Counter())["windows"]:
             share = f", {spec.windows.min_observed:g} of it measured" if spec.windows.min_observed else ""
             raise InputError(
@@ -323,15 +323,15 @@ def _scalings(spec: Spec, columns: Columns, work: Work) -> tuple[Scaling, Scalin
                 "scale them like all others: --scaling.unseen global"
             )
     scaled, statistics = columns.scaled, Moments.stacked(groups.values())
-    found = np.zeros((3, *statistics.mean.shape))
+    quartiles_of_each = np.zeros((3, *statistics.mean.shape))
     if spec.scaling.method == "robust":
         of_each = quartiles(lambda wanted: work.tally(wanted, spec.scaling.per == "series"))
         for place, group in enumerate(groups):
             for column in range(len(scaled)):
-                found[:, place, column] = of_each.get((group, column), 0.0)  # nothing was measured of it
+                quartiles_of_each[:, place, column] = of_each.get((group, column), 0.0)  # nothing was measured of it
 
     def scaling(part: slice) -> Scaling:
-        centre, scale = affine(spec.scaling.method, statistics.of(part), found[..., part], scaled[part])
+        centre, scale = affine(spec.scaling.method, statistics.of(part), quartiles_of_each[..., part], scaled[part])
         overall = Affine(centre=tuple(centre[0].tolist()), scale=tuple(scale[0].tolist()))
         names = [*groups][1:] if len(overall.centre) else []
         return Scaling(

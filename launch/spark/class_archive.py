@@ -63,8 +63,8 @@ def main() -> None:
     try:
         archive_classes()
     except (OSError, subprocess.SubprocessError) as error:
-        said = getattr(error, "stderr", None) or b""
-        reason = said.decode(errors="replace").strip().rpartition("\n")[2] or error
+        output = getattr(error, "stderr", None) or b""
+        reason = output.decode(errors="replace").strip().rpartition("\n")[2] or error
         print(
             f"hindcast: no archive of Java's classes, and Spark starts as it does without: {reason}. Mend that, then: "
             "python -m hindcast.launch.spark.class_archive",

@@ -61,9 +61,9 @@ def stop() -> None:
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
-    one = SparkSession._instantiatedSession or SparkContext._active_spark_context
-    if one is not None:
-        one.stop()
+    session = SparkSession._instantiatedSession or SparkContext._active_spark_context
+    if session is not None:
+        session.stop()
 
 
 def _start(conf: SparkConf, name: str, wait_seconds: float) -> SparkSession:

@@ -72,13 +72,13 @@ def columns_of(
     for index, channel in enumerate(readings.channels):
         words = None
         if channel.kind == "category":
-            found = _words(split, f"value_{index}", channel.name)
+            word_counts = _words(split, f"value_{index}", channel.name)
             declared = spec.readings.categories.get(channel.name)
             words = before.channels[index].vocabulary if before else None
             words = words or vocabulary(
-                {"train": declared or found["train"]}, f"category {channel.name!r}", ordered=declared is not None
+                {"train": declared or word_counts["train"]}, f"category {channel.name!r}", ordered=declared is not None
             )
-            for name, counts in found.items():
+            for name, counts in word_counts.items():
                 unknown[name] += sum(count for word, count in counts.items() if word not in words.words)
         channels.append(Column(name=channel.name, kind=channel.kind, vocabulary=words))
     labels = []
@@ -154,7 +154,7 @@ def _described(names: tuple[str, ...], attributes: dict[str, tuple[str | None, .
     first = _first_split(split) if names else {}
     columns = []
     for index, name in enumerate(names):
-        by_split: dict[str, list[str]] = {one: [] for one in SPLITS}
+        by_split: dict[str, list[str]] = {name: [] for name in SPLITS}
         for key, row in attributes.items():
             if (text := row[index]) is not None:
                 by_split[first.get(key, SPLITS[-1])].append(text)
@@ -166,5 +166,5 @@ def _described(names: tuple[str, ...], attributes: dict[str, tuple[str | None, .
 
 def _first_split(split: DataFrame) -> dict[str, str]:
     """Of each series that has a reading in one, the earliest."""
-    found = split.where(F.col("split").isNotNull()).select("series", "split").distinct().collect()
-    return {row["series"]: row["split"] for row in sorted(found, key=lambda row: SPLITS.index(row["split"]), reverse=True)}
+    rows = split.where(F.col("split").isNotNull()).select("series", "split").distinct().collect()
+    return {row["series"]: row["split"] for row in sorted(rows, key=lambda row: SPLITS.index(row["split"]), reverse=True)}

@@ -25,8 +25,8 @@ def fill(values: np.ndarray, how: tuple[str, ...], most_apart: int) -> tuple[np.
     before, after = step[first] - 1, step[np.append(first[1:], len(step)) - 1] + 1
     rules = np.array(how)
     closed = (before >= 0) & (after < len(values)) & (after - before <= most_apart) & (rules[channel[first]] != "none")
-    some = np.flatnonzero(closed[hole])
-    channel, step, before, after = channel[some], step[some], before[hole[some]], after[hole[some]]
+    cells = np.flatnonzero(closed[hole])
+    channel, step, before, after = channel[cells], step[cells], before[hole[cells]], after[hole[cells]]
     left, right = values[before, channel], values[after, channel]
     between = left + (right - left) * (step - before) / (after - before)
     filled = values.copy()

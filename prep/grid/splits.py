@@ -51,7 +51,7 @@ def borders(spec: SplitSpec, grid: Grid, steps: int, origin: int = 0) -> dict[st
     stops = _stops(spec, grid, steps)
     back = origin * _every(spec, grid, stops)
     embargo = _steps_of(spec.embargo, grid)
-    found: dict[str, Border] = {}
+    by_split: dict[str, Border] = {}
     start = before = 0
     for split, end in stops.items():
         stop = end - back
@@ -60,9 +60,9 @@ def borders(spec: SplitSpec, grid: Grid, steps: int, origin: int = 0) -> dict[st
         if stop < start:
             moved = f" with the borders moved {back:,} steps back for origin {origin}" if back else ""
             raise InputError(f"split.{split}: it would end at {grid.time(stop)}, before it begins at {grid.time(start)}{moved}")
-        found[split] = border(grid, start, stop)
+        by_split[split] = border(grid, start, stop)
         before, start = stop, stop + embargo
-    return found
+    return by_split
 
 
 def border(grid: Grid, start: int, stop: int) -> Border:
@@ -99,7 +99,7 @@ def draw(seed: int, series: str) -> float:
 
 def _stops(spec: SplitSpec, grid: Grid, steps: int) -> dict[str, int]:
     """Where each split ends, the embargo after a border not counted to any."""
-    found: dict[str, int] = {}
+    stops: dict[str, int] = {}
     start = base = 0
     share = 0.0
     for split in SPLITS:
@@ -116,8 +116,8 @@ def _stops(spec: SplitSpec, grid: Grid, steps: int) -> dict[str, int]:
                 f"split.{split}: {value!r} would end at {grid.time(stop)}, and the readings end at {grid.time(steps - 1)} "
                 f"({steps:,} steps in all)"
             )
-        found[split] = start = stop
-    return found
+        stops[split] = start = stop
+    return stops
 
 
 def _every(spec: SplitSpec, grid: Grid, stops: dict[str, int]) -> int:

@@ -80,5 +80,5 @@ def _commonest(rows: DataFrame) -> int | None:
 
 
 def _commonest_here(numbers: np.ndarray) -> int | None:
-    found, counts = np.unique(numbers, return_counts=True)
-    return int(found[counts.argmax()]) if len(found) else None
+    distinct, counts = np.unique(numbers, return_counts=True)
+    return int(distinct[counts.argmax()]) if len(distinct) else None

@@ -48,26 +48,26 @@ def _problem(bad: DataFrame, spec: ReadingsSpec | JoinSpec, reason: str, row: di
     if reason == RAGGED:
         fault = "is not a JSON object" if row[LINE].lstrip()[:1] in "{[" else "has too few or too many fields for the header"
         return f"{fault}: {row[LINE][:100]!r}"
-    found = row.get(reason)
+    cell = row.get(reason)
     if reason == spec.timestamp:
-        if found is not None and left_out(bad.sparkSession, str(found), spec):
+        if cell is not None and left_out(bad.sparkSession, str(cell), spec):
             return (
-                f"column {reason!r}: {found!r} does not exist in {spec.time_zone}, whose clocks were put forward over it; "
+                f"column {reason!r}: {cell!r} does not exist in {spec.time_zone}, whose clocks were put forward over it; "
                 "expected a time that exists, or the time_zone that the times are of"
             )
         expected = f"a time like {spec.timestamp_format}" if spec.timestamp_format else "a time such as 2016-07-01 00:00:00"
-        unsaid = spec.timestamp_format is None and re.fullmatch(r"\s*\d+(\.\d*)?\s*", str(found))
+        unsaid = spec.timestamp_format is None and re.fullmatch(r"\s*\d+(\.\d*)?\s*", str(cell))
         hint = f". {numbers_need_a_format('joins' if isinstance(spec, JoinSpec) else 'readings')}" if unsaid else ""
-        return f"column {reason!r}: expected {expected}, found {found!r}{hint}"
+        return f"column {reason!r}: expected {expected}, found {cell!r}{hint}"
     if reason in spec.series:
         expected = "the name of a series"
     elif isinstance(spec, ReadingsSpec) and (reason in spec.counts or (spec.form == "wide" and spec.counts)):
         expected = "a count, whole and not negative"
-    elif _is_too_large(found):
+    elif _is_too_large(cell):
         expected = f"a number up to {MOST}"
     else:
         expected = "a finite number"
-    return f"column {reason!r}: expected {expected}, found {found!r}"
+    return f"column {reason!r}: expected {expected}, found {cell!r}"
 
 
 def _is_too_large(found: Any) -> bool:
@@ -88,7 +88,7 @@ def _row_number(file: Path, row: dict[str, Any]) -> int | None:
             row = row[LINE]
         else:
             rows = _csv_rows(lines, separator(file.name.removesuffix(".gz"))) if kind == "csv" else _json_rows(lines)
-        return next((number for number, found in islice(rows, SEARCHED_LINES) if found == row), None)
+        return next((number for number, line in islice(rows, SEARCHED_LINES) if line == row), None)
 
 
 def _csv_rows(lines: IO[str], delimiter: str) -> Iterator[tuple[int, dict[str, str]]]:

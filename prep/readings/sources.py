@@ -224,8 +224,8 @@ def _format(files: tuple[tuple[str, int], ...], what: str) -> Format:
             )
     several = {(kind, separator(file.removesuffix(".gz")) if kind == "csv" else ""): file for file, kind in kinds.items()}
     if len(several) > 1:
-        one, other, *_ = several.values()
-        raise InputError(f"{shown(one)} and {shown(other)} are of different formats; one for all files was expected")
+        first, second, *_ = several.values()
+        raise InputError(f"{shown(first)} and {shown(second)} are of different formats; one for all files was expected")
     return next(kind for kind in kinds.values() if kind)
 
 
@@ -242,10 +242,10 @@ def _csv(spark: SparkSession, locations: list[str], files: list[str], options: d
 
 def _json(spark: SparkSession, locations: list[str], files: list[str], options: dict[str, Any]) -> DataFrame:
     reader = spark.read.options(columnNameOfCorruptRecord=LINE, **options)
-    found = reader.json(locations).schema
-    if found.names == [LINE]:
+    schema = reader.json(locations).schema
+    if schema.names == [LINE]:
         raise InputError(f"{shown(files[0])}: no line of it is a JSON object; one object a line was expected")
-    return reader.schema(found if LINE in found.names else found.add(LINE, "string")).json(locations)
+    return reader.schema(schema if LINE in schema.names else schema.add(LINE, "string")).json(locations)
 
 
 def _parquet(spark: SparkSession, locations: list[str], files: list[str], options: dict[str, Any]) -> DataFrame:

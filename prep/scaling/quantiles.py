@@ -27,7 +27,7 @@ def quartiles(count: Callable[[Wanted | None], Cells]) -> Quartiles:
     upper = count(None)
     ranks = {key: _ranks(cells.total()) for key, cells in upper.items()}
     places = {key: [_find(cells, rank) for rank in ranks[key]] for key, cells in upper.items()}
-    lower = count({key: {cell for cell, _ in found} for key, found in places.items()})
+    lower = count({key: {cell for cell, _ in positions} for key, positions in places.items()})
     return {key: _interpolated(places[key], lower, key, upper[key].total()) for key in upper}
 
 
@@ -42,9 +42,9 @@ def tally(parts: Iterable[tuple[str, np.ndarray]], wanted: Wanted | None) -> Cel
         for channel in range(values.shape[1]):
             keys = ordered(values[~np.isnan(values[:, channel]), channel])
             keys = keys >> 16 if wanted is None else keys[np.isin(keys >> 16, list(wanted.get((group, channel), ())))]
-            found, counts = np.unique(keys, return_counts=True)
-            if len(found):
-                cells.setdefault((group, channel), Counter()).update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+            distinct, counts = np.unique(keys, return_counts=True)
+            if len(distinct):
+                cells.setdefault((group, channel), Counter()).update(dict(zip(distinct.tolist(), counts.tolist(), strict=True)))
     return cells
 
 

@@ -147,10 +147,10 @@ def _placed(frame: DataFrame, source: int, plan: Plan) -> DataFrame:
 
 def _assembler(plan: Plan, examine: Callable[[Piece], str]) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     def assemble(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        found = (piece for series, chunk, rows in grouped(batches) for piece in assembled(series, chunk, rows, plan))
-        rows = (_row(piece, examine(piece)) for piece in found)
-        for some in by_bytes(rows, lambda row: sum(len(row[name]) for name in ARRAYS), BATCH_BYTES):
-            yield pa.RecordBatch.from_pylist(some)
+        pieces_ = (piece for series, chunk, rows in grouped(batches) for piece in assembled(series, chunk, rows, plan))
+        rows = (_row(piece, examine(piece)) for piece in pieces_)
+        for group in by_bytes(rows, lambda row: sum(len(row[name]) for name in ARRAYS), BATCH_BYTES):
+            yield pa.RecordBatch.from_pylist(group)
 
     return assemble
 
@@ -225,28 +225,28 @@ def assembled(series: str, number: int, rows: Rows, plan: Plan) -> Iterator[Piec
     tables = [rows.where(rows.source == source) for source in range(1, len(plan.joined) + 1)]
     stretches = np.unique(on_grid.stretch)
     for stretch in stretches:
-        some = on_grid.where(on_grid.stretch == stretch)
-        new, kept = some.where(some.source == READINGS), some.where(some.source == KEPT)
-        found = resample(new.step, new.time, new.numbers[:, :own], plan.rules)
-        first, steps = int(some.step[0]), int(some.step[-1] - some.step[0]) + 1
+        piece = on_grid.where(on_grid.stretch == stretch)
+        new, kept = piece.where(piece.source == READINGS), piece.where(piece.source == KEPT)
+        resampled = resample(new.step, new.time, new.numbers[:, :own], plan.rules)
+        first, steps = int(piece.step[0]), int(piece.step[-1] - piece.step[0]) + 1
         dense = np.full((steps, own), np.nan)
         dense[:, [rule == "count" for rule in plan.rules.aggregate]] = 0
         dense[kept.step - first] = kept.numbers[:, :own]
-        dense[found.steps - first] = found.values
+        dense[resampled.steps - first] = resampled.values
         at = plan.grid.origin_micros + (first + np.arange(steps)) * plan.grid.step_micros
         covariates = _covariates(tables, at, plan)
         if plan.appends:
             covariates[kept.step - first] = kept.numbers[:, own : own + plan.covariates]
-        seam = int(some.seam.max())
+        seam = int(piece.seam.max())
         inside = (new.step >= begin) & (new.step < end)
         yield Piece(
             chunk=Chunk(series, first, begin, end, dense[:, : plan.channels], covariates, dense[:, plan.channels :]),
             seam=seam,
-            last=stretch == stretches[-1] and some.step[-1] < end,
+            last=stretch == stretches[-1] and piece.step[-1] < end,
             read=new.step[inside],
             kept=kept.step[(kept.step >= max(begin, seam)) & (kept.step < end)],
             moved=new.step[inside & (new.time != plan.grid.origin_micros + new.step * plan.grid.step_micros)],
-            duplicates=found.duplicates[(found.duplicates >= begin) & (found.duplicates < end)],
+            duplicates=resampled.duplicates[(resampled.duplicates >= begin) & (resampled.duplicates < end)],
         )
 
 

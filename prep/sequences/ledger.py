@@ -43,7 +43,9 @@ class Ledger:
         matter.
         """
         return {
-            series: merge(found for _, found in sorted(pieces, key=lambda piece: piece[0])) if len(pieces) > 1 else pieces[0][1]
+            series: merge(moments for _, moments in sorted(pieces, key=lambda piece: piece[0]))
+            if len(pieces) > 1
+            else pieces[0][1]
             for series, pieces in sorted(self.moments.items())
         }
 
@@ -112,8 +114,8 @@ def gather(records: Iterable[str]) -> Ledger:
             low, high = np.minimum(low, ledger.extremes[0]), np.maximum(high, ledger.extremes[1])
         ledger.extremes = np.stack([low, high])
         if record["duplicate"] is not None:
-            found = (series, record["duplicate"])
-            ledger.duplicate = min(ledger.duplicate or found, found)
+            duplicate = (series, record["duplicate"])
+            ledger.duplicate = min(ledger.duplicate or duplicate, duplicate)
     return ledger
 
 
@@ -143,7 +145,7 @@ def _places(piece: Piece, cut: Cut) -> dict[str, Counter[str]]:
     counts = {split: Counter[str]() for split in (*borders, OUTSIDE)}
     first = np.unique(piece.read)
     empty = first[np.isnan(chunk.values[first - chunk.first]).all(axis=1)]
-    found = {
+    places = {
         "readings": piece.read,
         "readings_moved": piece.moved,
         "readings_duplicate": piece.duplicates,
@@ -151,7 +153,7 @@ def _places(piece: Piece, cut: Cut) -> dict[str, Counter[str]]:
         "readings_empty": empty,
         "stretches": np.array([chunk.first] if chunk.begin <= chunk.first < chunk.end and chunk.first >= piece.seam else [], int),
     }
-    for name, steps in found.items():
+    for name, steps in places.items():
         inside = {split: int(((steps >= start) & (steps < stop)).sum()) for split, (start, stop) in borders.items()}
         for split, count in {**inside, OUTSIDE: len(steps) - sum(inside.values())}.items():
             if count:

@@ -29,9 +29,9 @@ def refuse_overflow(work: Work, names: Sequence[str], scalings: Sequence[Scaling
     """
     if not _may_overflow(work.ledger.extremes, scalings):
         return
-    found = work.largest_overflow(scalings)
-    if found is not None:
-        raise BeyondFloat32Error(_message(work, names, scalings, *found), scalings[0] if scalings else None)
+    largest = work.largest_overflow(scalings)
+    if largest is not None:
+        raise BeyondFloat32Error(_message(work, names, scalings, *largest), scalings[0] if scalings else None)
 
 
 def _message(

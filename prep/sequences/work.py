@@ -58,10 +58,10 @@ class Work:
                 yield pa.RecordBatch.from_pydict(columns)
 
         counted = self.kept.mapInArrow(count, "group string, channel long, cell long, n long")
-        found: Cells = {}
+        cells: Cells = {}
         for row in counted.groupBy("group", "channel", "cell").agg(F.sum("n").alias("n")).collect():
-            found.setdefault((row["group"], row["channel"]), Counter())[row["cell"]] = row["n"]
-        return found
+            cells.setdefault((row["group"], row["channel"]), Counter())[row["cell"]] = row["n"]
+        return cells
 
     def largest_overflow(self, scalings: Sequence[Scaling]) -> tuple[str, int, int, float] | None:
         """Of the values to be stored that are not finite in float32, as they are or scaled, the largest: (series, step, column,
@@ -81,8 +81,8 @@ class Work:
                     beyond |= np.abs(np.concatenate(scaled, axis=1)) >= OVERFLOW
                 if beyond.any():
                     step, column = np.unravel_index(np.where(beyond, np.abs(values), -1).argmax(), values.shape)
-                    found = [series], [first + int(step)], [int(column)], [float(values[step, column])]
-                    yield pa.RecordBatch.from_arrays(list(map(pa.array, found)), ["series", "step", "column", "value"])
+                    columns = [series], [first + int(step)], [int(column)], [float(values[step, column])]
+                    yield pa.RecordBatch.from_arrays(list(map(pa.array, columns)), ["series", "step", "column", "value"])
 
         overflowing = self.kept.mapInArrow(find, "series string, step long, column long, value double")
         row = overflowing.orderBy(F.abs("value").desc(), "series", "step", "column").first()
@@ -110,7 +110,8 @@ class Work:
         def encode_all(batches: Batches) -> Iterator[pa.RecordBatch]:
             chunks = chunks_of(batches, plan)
             yield from encode(
-                (one for chunk, seam in chunks for part in parts(chunk, cut) for one in segments(chunk, part, cut, seam)), how
+                (segment for chunk, seam in chunks for part in parts(chunk, cut) for segment in segments(chunk, part, cut, seam)),
+                how,
             )
 
         rows = self.kept.mapInArrow(encode_all, spark_schema(manifest.arrays))
@@ -118,9 +119,9 @@ class Work:
         written: tuple[Part, ...] = ()
         if any(expected.values()):
             written = write_rows(spark, rows, folder, unischema(manifest.arrays), manifest.parts)
-        found = {name: sum(sum(getattr(part, name)) for part in written) for name in expected}
-        if found != expected:
-            raise RuntimeError(f"the files hold {found}, and {expected} were to be written; nothing was kept")
+        stored = {name: sum(sum(getattr(part, name)) for part in written) for name in expected}
+        if stored != expected:
+            raise RuntimeError(f"the files hold {stored}, and {expected} were to be written; nothing was kept")
         self.kept.where("last").mapInArrow(_tail(plan), tail_schema(plan)).write.parquet(str(folder / TAIL))
         if bad is not None:
             bad.write.mode("append").json(str(folder / QUARANTINE))
@@ -146,8 +147,8 @@ def worked(sources: dict[int, DataFrame], plan: Plan, cut: Cut, rows: int) -> It
     try:
         records = kept.select("record")
         # A job for each partition, so that no more than the records of one are here at a time; of few readings, one for all.
-        found = records.collect() if rows <= READINGS_A_PARTITION else records.toLocalIterator()
-        ledger = gather(row["record"] for row in found)
+        rows_of_records = records.collect() if rows <= READINGS_A_PARTITION else records.toLocalIterator()
+        ledger = gather(row["record"] for row in rows_of_records)
         with few_at_a_time(spark):
             yield Work(kept, plan, cut, ledger)
     finally:

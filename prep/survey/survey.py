@@ -99,26 +99,26 @@ def _survey(readings: Readings, grid: GridSpec, ordered: bool, stack: ExitStack)
     table = _persist(_series_table(cells, len(columns), spacing, grid).coalesce(parts), stack)
     total, by_channel = _total(table, spacing.step), _by_channel(cells)
     series = [_series(row, readings) for row in _worst(table, total["series_count"])]
-    series.sort(key=lambda one: (-one.faults, one.name))
-    numbers, correlations, by_series = _values(readings, [one.name for one in series] if total["series_count"] > 1 else [])
+    series.sort(key=lambda entry: (-entry.faults, entry.name))
+    numbers, correlations, by_series = _values(readings, [entry.name for entry in series] if total["series_count"] > 1 else [])
     words = commonest_words(readings.good, [name for name, channel in columns.items() if channel.kind == "category"])
     channels = tuple(
         _channel(channel, total["readings"], by_channel.get(index), numbers.get(channel.name), words.get(name))
         for index, (name, channel) in enumerate(columns.items())
     )
-    outliers = sum(one.outliers for one in numbers.values())
-    outliers_of = {one.name: one.outliers for one in by_series} or {one.name: outliers for one in series}
+    outliers = sum(entry.outliers for entry in numbers.values())
+    outliers_of = {entry.name: entry.outliers for entry in by_series} or {entry.name: outliers for entry in series}
     return Findings(
         overall=replace(
             _series(total, readings),
-            constant=tuple(one.name for one in channels if one.constant),
-            empty=tuple(one.name for one in channels if not one.present),
+            constant=tuple(entry.name for entry in channels if entry.constant),
+            empty=tuple(entry.name for entry in channels if not entry.present),
             outliers=outliers,
         ),
         series_count=total["series_count"],
         **{flag: total[flag] for flag in FLAGS},
         other_step=total["other_step"],
-        series=tuple(replace(one, outliers=outliers_of.get(one.name)) for one in series),
+        series=tuple(replace(entry, outliers=outliers_of.get(entry.name)) for entry in series),
         gaps=intervals.longest_gaps(spacing, WORST),
         bad=_bad(readings),
         channels=channels,

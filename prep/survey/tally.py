@@ -39,11 +39,11 @@ class Plan:
 
         Gives a row for each number of each group that has a reading here: `SCHEMA`, the place being that in `Counts.vector`.
         """
-        found: dict[int, Counts] = {}
+        by_group: dict[int, Counts] = {}
         for batch in batches:
             group, *columns = (column.to_numpy(zero_copy_only=False) for column in batch.columns)
-            self._add(found, group, np.column_stack(columns).astype(float))
-        for number, counts in found.items():
+            self._add(by_group, group, np.column_stack(columns).astype(float))
+        for number, counts in by_group.items():
             vector = counts.vector()
             numbers = [np.full(len(vector), number, np.int32), np.arange(len(vector), dtype=np.int32), vector]
             yield pa.RecordBatch.from_arrays([pa.array(column) for column in numbers], ["grp", "place", "value"])

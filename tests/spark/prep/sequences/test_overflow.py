@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,18 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
+@pytest.fixture(scope="module")
+def prepared_once(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("good")
+    prepare(spark, spec_of(written(folder / "good.csv", table())), folder / "d")
+    return folder
+
+
 @pytest.fixture
-def good(spark: SparkSession, tmp_path: Path) -> SequenceDataset:
-    return prepare(spark, spec_of(written(tmp_path / "good.csv", table())), tmp_path / "d")
+def good(prepared_once: Path, tmp_path: Path) -> SequenceDataset:
+    """A dataset of its own for each test, with the readings that it was made from beside it."""
+    shutil.copytree(prepared_once, tmp_path, dirs_exist_ok=True)
+    return SequenceDataset.open(tmp_path / "d")
 
 
 @pytest.mark.parametrize("scaling", [{"method": "standard"}, {"method": "robust"}, {"method": "none"}, {"per": "series"}])
@@ -302,7 +312,9 @@ def test_nightly_readings_with_a_number_that_stands_for_none_are_appended_withou
     """FLT_MAX, which float32 holds as it is and not once it is scaled: of a series that the dataset has, and of a new one."""
     readings = [table("x", unit=1e-3), table("y", unit=1e-3)]
     spec = spec_of(written(tmp_path / "r.csv", *readings), readings={"bad_rows": "quarantine"}, scaling={"per": per})
-    dataset, without = (prepare(spark, spec, tmp_path / name) for name in ("d", "without"))
+    dataset = prepare(spark, spec, tmp_path / "d")
+    shutil.copytree(dataset.path, tmp_path / "without")
+    without = SequenceDataset.open(tmp_path / "without")
     none: dict[str, dict[int, Any]] = {"x": {3: FLT_MAX}, "y": {}, "z": {9: f"-{FLT_MAX}"}}
     night = pd.concat(table(sensor, unit=1e-3, spikes=spikes)[:20] for sensor, spikes in none.items())
     night["time"] += pd.Timedelta(hours=STEPS)
