@@ -17,10 +17,10 @@ from hindcast.deep.forecaster import load
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.pipeline import prepare
 from hindcast.prep.spec import Spec
+from tests.neighbours import python_path, working_folder
 
 pytestmark = pytest.mark.parallel
 
-ROOT = Path(__file__).resolve().parents[3]
 SILENT = str(Path(__file__).with_name("silent_rank.py"))
 
 
@@ -52,10 +52,13 @@ def horovodrun(
         "--lstm.batch",
         "32",
     ]
-    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "FAULT": fault}
+    # Ranks run where somebody else's modules are called as our folders are.
+    here = working_folder(dataset.path.with_name("work"))
+    python = python_path(dataset.path.with_name("installed"))
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": python, "FAULT": fault}
     return subprocess.run(
         ["horovodrun", "-np", "2", "--gloo", sys.executable, *program, *arguments, *options],
-        capture_output=True, text=True, timeout=300, cwd=ROOT, env=environment,
+        capture_output=True, text=True, timeout=300, cwd=here, env=environment,
     )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from pyspark.sql import SparkSession
 
 from hindcast.prep.pipeline import prepare
 from hindcast.prep.spec import Spec
+from tests.neighbours import python_path, working_folder
 
 pytestmark = pytest.mark.parallel
 
@@ -97,9 +98,11 @@ def test_all_that_a_local_run_opens_is_on_the_loopback_address_and_ports_are_whe
     command = [sys.executable, "-m", "hindcast", "submit", "--master", "local[2]", *(w for s in settings for w in ("--conf", s))]
     command += ["--", "fit", "lstm", str(dataset), "--out", str(tmp_path / "lstm"), "--cluster.ranks", "2", "--lstm.units", "8"]
     command += ["--lstm.epochs", "2", "--cluster.ports", f"{ports[0]}-{ports[-1]}", "--log", "json"]
+    # It is submitted from where somebody else's modules are called as our folders are.
+    here, environment["PYTHONPATH"] = working_folder(tmp_path / "work"), python_path(tmp_path / "installed")
     found: set[tuple[str, int, str]] = set()
     metrics, descriptions = "", set[str]()
-    with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log, env=environment) as run:
+    with (tmp_path / "log").open("w") as log, subprocess.Popen(command, stdout=log, stderr=log, env=environment, cwd=here) as run:
         limit = time.monotonic() + 300
         try:
             while run.poll() is None:
