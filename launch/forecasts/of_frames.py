@@ -102,7 +102,7 @@ def _forecaster(shipped: ShippedModel) -> Callable[[Iterable[pa.RecordBatch]], I
                 forecasts = model.forecast(contexts.given).in_units(centre, scale)
                 rows = rows_of(forecasts, contexts.given.series, issued, data.lead, data.step_micros, data.channels)
                 yield from _batches(rows, schema_of(card))
-            if contexts.left_out:
+            if contexts.failures:
                 yield _reason_rows(contexts, schema_of(card))
 
     return forecast
@@ -119,7 +119,7 @@ def _batches(columns: list[pa.Array], schema: pa.Schema) -> Iterator[pa.RecordBa
 
 
 def _reason_rows(contexts: Contexts, schema: pa.Schema) -> pa.RecordBatch:
-    series, last, reasons = zip(*contexts.left_out, strict=True)
+    series, last, reasons = zip(*contexts.failures, strict=True)
     arrays = {"series": pa.array(series, pa.string()), "reason": pa.array(reasons, pa.string())}
     arrays["issued"] = pa.array(np.array(last, "datetime64[us]")).cast(schema.field("issued").type)
     columns = [arrays.get(field.name, pa.nulls(len(series), field.type)) for field in schema]

@@ -33,14 +33,14 @@ REFRESH_SECONDS, STALE_SECONDS = 30.0, 180.0
 class Marker:
     """Ours, under a URI.
 
-    after   whether it took the place of one that a killed writer left
-    left    whether it stays when the writer ends, as one that anybody may take over at once: because something lies there that no
-            manifest names
+    took_over  whether it took the place of one that a killed writer left
+    stays      whether it stays when the writer ends, as one that anybody may take over at once: because something lies there that
+               no manifest names
     """
 
     uri: str
-    after: bool
-    left: bool
+    took_over: bool
+    stays: bool
     token: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -70,7 +70,7 @@ class Marker:
     def release(self) -> None:
         with suppress(InputError):  # it goes stale, and whatever failed before is what must be said
             if self._is_ours():
-                self.put(0) if self.left else storage.remove(self.file)
+                self.put(0) if self.stays else storage.remove(self.file)
 
     def _is_ours(self) -> bool:
         content = storage.get(self.file)
@@ -80,8 +80,8 @@ class Marker:
 @contextmanager
 def marked(uri: str) -> Iterator[Marker]:
     """Our marker under `uri`, for the length of a `with`. Raises InputError where another is writing there."""
-    after = refuse_marked(uri)
-    marker, ended = Marker(uri, after, left=after), threading.Event()
+    took_over = refuse_marked(uri)
+    marker, ended = Marker(uri, took_over, stays=took_over), threading.Event()
     refreshing = threading.Thread(target=marker.refresh, args=(ended,), daemon=True, name="hindcast-marker")
     try:
         marker.put(time.time())

@@ -54,7 +54,7 @@ def placed_folder(out: Path, overwrite: bool, check: Callable[[Path], object]) -
     with _staging(out, overwrite, check) as staged:
         yield staged.content
         _refuse_taken(out, overwrite, check)
-        content = staged.held(out)
+        content = staged.by_descriptor(out)
         if os.path.lexists(out):
             _exchange(content, out, content.with_name(REPLACED))
         else:
@@ -67,7 +67,7 @@ def placed_file(out: Path, overwrite: bool = True) -> Iterator[Path]:
     with _staging(out, overwrite, must_be_file) as staged:
         yield staged.content / out.name
         _refuse_taken(out, overwrite, must_be_file)
-        (staged.held(out) / out.name).replace(out)
+        (staged.by_descriptor(out) / out.name).replace(out)
 
 
 @contextmanager
@@ -132,7 +132,7 @@ class _Staging:
     content: Path
     lock: int
 
-    def held(self, out: Path) -> Path:
+    def by_descriptor(self, out: Path) -> Path:
         """The same folder by the descriptor, whatever becomes of the name. Raises InputError where it has another by now."""
         if not is_same(self.lock, self.content.parent):
             raise InputError(

@@ -106,7 +106,7 @@ def _refuse(uri: str, names: set[str], overwrite: bool, check: Callable[[str], o
 def _other_names(marker: Marker) -> set[str]:
     """What lies there, without our own marker; with it where it took the place of another's."""
     names = set(storage.objects(marker.uri)) - {MARKER}
-    return names | {MARKER} if marker.after else names
+    return names | {MARKER} if marker.took_over else names
 
 
 def _counts(file: Path) -> bool:
@@ -143,10 +143,10 @@ def _taken_back(marker: Marker, names: Iterable[str]) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        before, marker.left = marker.left, True
+        before, marker.stays = marker.stays, True
         with suppress(InputError):  # what failed first is what must be said
             each(lambda name: storage.remove(storage.join(marker.uri, name)), names)
-            marker.left = before
+            marker.stays = before
         if not isinstance(error, InputError):
             raise
         raise InputError(f"{error}. What was under {marker.uri} before is as it was") from error
@@ -155,14 +155,14 @@ def _taken_back(marker: Marker, names: Iterable[str]) -> Iterator[None]:
 @contextmanager
 def _shown(marker: Marker) -> Iterator[None]:
     """When the block fails, nothing is removed: of a request whose answer was lost nobody knows whether it is carried out."""
-    marker.left = True
+    marker.stays = True
     try:
         yield
     except InputError as error:
         raise InputError(
             f"{error}. Under {marker.uri} lies what was there before, or what is new, whole. Write again: that removes the rest"
         ) from error
-    marker.left = False
+    marker.stays = False
 
 
 def _sweep(uri: str, names: set[str]) -> None:

@@ -28,11 +28,11 @@ NEVER = np.datetime64("NaT", "us")
 class Contexts:
     """What some series end with, and those that end with no context.
 
-    left_out   the name of a series (None for readings that say no series), the time of its last reading, and the reason
+    failures   the name of a series (None for readings that say no series), the time of its last reading, and the reason
     """
 
     given: Given
-    left_out: tuple[tuple[str | None, np.datetime64, str], ...]
+    failures: tuple[tuple[str | None, np.datetime64, str], ...]
 
 
 @dataclass(frozen=True)

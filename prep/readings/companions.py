@@ -19,15 +19,15 @@ def as_of(times: np.ndarray, values: np.ndarray, at: np.ndarray, tolerance: int)
 
     Times are in one unit, ascending. NaN where there is none.
     """
-    joined = np.full((len(at), values.shape[1]), np.nan)
+    latest_values = np.full((len(at), values.shape[1]), np.nan)
     for column in range(values.shape[1]):
         measured = np.flatnonzero(~np.isnan(values[:, column]))
         place = np.searchsorted(times[measured], at, side="right") - 1
         rows = np.flatnonzero(place >= 0)
         latest = measured[place[rows]]
         fresh = at[rows] - times[latest] <= tolerance
-        joined[rows[fresh], column] = values[latest[fresh], column]
-    return joined
+        latest_values[rows[fresh], column] = values[latest[fresh], column]
+    return latest_values
 
 
 def calendar_names(features: Sequence[CalendarFeature]) -> tuple[str, ...]:

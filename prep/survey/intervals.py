@@ -29,15 +29,15 @@ def intervals(good: DataFrame, channels: int, ordered: bool, parts: int) -> Data
     an interval), time and last (of the first and the last of them), repeats, and, of readings out of order, back (how many),
     furthest (microseconds) and furthest_time; those three are null where the order is not known.
     """
-    values = F.xxhash64(*(F.col(f"value_{index}") for index in range(channels))).alias("said")
+    values = F.xxhash64(*(F.col(f"value_{index}") for index in range(channels))).alias("hash")
     position = F.col("position").cast("long") if ordered else F.lit(None).cast("long")
     # As many parts as the source has: this is kept, and what is kept does not shrink to its size by itself.
     narrow = good.select("series", "time", position.alias("position"), values).repartition(parts, "series")
     # Ordered by what they say, equal readings at one time stand beside each other, whatever their order in the files.
-    in_time = Window.partitionBy("series").orderBy("time", "said")
+    in_time = Window.partitionBy("series").orderBy("time", "hash")
     in_file = Window.partitionBy("series").orderBy("position")
     interval = F.col("time") - F.lag("time").over(in_time)
-    repeat = (interval == 0) & (F.col("said") == F.lag("said").over(in_time))
+    repeat = (interval == 0) & (F.col("hash") == F.lag("hash").over(in_time))
     back = F.lag("time").over(in_file) - F.col("time") if ordered else F.lit(None).cast("long")
     marked = narrow.select("series", "time", interval.alias("interval"), repeat.alias("repeat"), back.alias("back"))
     backwards = F.when(F.col("back") > 0, F.col("back"))

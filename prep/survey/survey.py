@@ -156,13 +156,13 @@ def _cells(readings: Readings) -> DataFrame:
         value = F.col(f"value_{index}")
         hashes.append(F.when(good & value.isNotNull(), F.xxhash64(value)))
     # A row for each value, rather than some aggregates for each channel: Spark compiles no code for hundreds of them.
-    said = F.posexplode(F.array(*hashes)).alias("channel", "said")
-    values = readings.checked.where(F.col("series").isNotNull()).select("series", good.alias("good"), said)
+    hashes_by_channel = F.posexplode(F.array(*hashes)).alias("channel", "hash")
+    values = readings.checked.where(F.col("series").isNotNull()).select("series", good.alias("good"), hashes_by_channel)
     return values.groupBy("series", "channel").agg(
         F.count(F.when(~F.col("good"), True)).alias("bad"),
-        F.count("said").alias("present"),
-        F.min("said").alias("low"),
-        F.max("said").alias("high"),
+        F.count("hash").alias("present"),
+        F.min("hash").alias("low"),
+        F.max("hash").alias("high"),
     )
 
 

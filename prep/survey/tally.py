@@ -48,27 +48,27 @@ class Plan:
             numbers = [np.full(len(vector), number, np.int32), np.arange(len(vector), dtype=np.int32), vector]
             yield pa.RecordBatch.from_arrays([pa.array(column) for column in numbers], ["grp", "place", "value"])
 
-    def _add(self, found: dict[int, Counts], group: np.ndarray, values: np.ndarray) -> None:
+    def _add(self, counts_of: dict[int, Counts], group: np.ndarray, values: np.ndarray) -> None:
         """Adds (rows, columns) values of (rows,) groups to what was found: all of them to group 0, and each to its own."""
         alone = np.flatnonzero(group)
         present = [0, *np.unique(group[alone]).tolist()]
         for number in present:
-            found.setdefault(number, Counts.empty(len(self.columns), self.correlated[number]))
+            counts_of.setdefault(number, Counts.empty(len(self.columns), self.correlated[number]))
         # By their places among those present, so that counting takes no more than these.
         places = np.searchsorted(present, np.r_[np.zeros(len(values), int), group[alone]])
         for index in range(len(self.columns)):
             counted = self._counted(np.r_[values[:, index], values[alone, index]], places, np.array(present), index)
             for number, bins, ends in zip(present, *counted, strict=True):
-                found[number].add(index, bins, ends)
+                counts_of[number].add(index, bins, ends)
         for number in present:
             if count := self.correlated[number]:
                 rows = values if number == 0 else values[group == number]
-                found[number].pairs += self._paired(rows[:, :count], number)
+                counts_of[number].pairs += self._paired(rows[:, :count], number)
 
     def _counted(self, values: np.ndarray, places: np.ndarray, groups: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
         """(groups, BINS + 2) values in each bin, below and above; (groups, 2) the lowest and the highest inside."""
-        held = np.isfinite(values)
-        values, places = values[held], places[held]
+        finite = np.isfinite(values)
+        values, places = values[finite], places[finite]
         inside, edges, bins = self.inside[groups, index], self.edges[groups, index], self.bins[groups, index]
         below, above = values < inside[places, 0], values > inside[places, 1]
         within = ~(below | above)
@@ -83,12 +83,12 @@ class Plan:
     def _paired(self, values: np.ndarray, group: int) -> np.ndarray:
         """(4, n, n): over readings that hold both i and j, how many, the sums of i and of i squared, and of i times j."""
         count = values.shape[1]
-        held = np.isfinite(values)
+        finite = np.isfinite(values)
         centre, half_range = self.centre[group, :count], self.half_range[group, :count]
         scale = np.where(half_range > 0, half_range, 1.0)
-        scaled = np.where(held, (np.where(held, values, centre) / 2 - centre / 2) / scale, 0.0)
-        held = held.astype(float)
-        return np.stack([held.T @ held, scaled.T @ held, (scaled**2).T @ held, scaled.T @ scaled])
+        scaled = np.where(finite, (np.where(finite, values, centre) / 2 - centre / 2) / scale, 0.0)
+        finite = finite.astype(float)
+        return np.stack([finite.T @ finite, scaled.T @ finite, (scaled**2).T @ finite, scaled.T @ scaled])
 
 
 def bin_of(values: np.ndarray, places: np.ndarray, edges: np.ndarray, bins: np.ndarray) -> np.ndarray:

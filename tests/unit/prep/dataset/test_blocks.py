@@ -327,7 +327,7 @@ def test_entries_cut_short_are_made_anew(tmp_path: Path) -> None:
     address = part(tmp_path / "part", columns)[0]
     for size in (0, 5, 1000):
         read(address)
-        cached_arrays._held.clear()
+        cached_arrays._last_used.clear()
         os.truncate(entries()[0], size)
         np.testing.assert_array_equal(read(address).values, columns["values"][:4])
 
@@ -349,7 +349,7 @@ def test_without_room_it_is_read_into_memory_and_said(tmp_path: Path, monkeypatc
         np.testing.assert_array_equal(block.values, columns["values"][:4])
     assert entries() == []
     assert not list(cache_directory().glob(".making-*"))
-    assert not cached_arrays._held.keys() & set(entries())
+    assert not cached_arrays._last_used.keys() & set(entries())
 
 
 def test_without_room_for_the_cache_itself_it_is_read_into_memory_and_kept_once_there_is(

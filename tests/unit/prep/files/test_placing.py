@@ -35,7 +35,7 @@ from pathlib import Path
 from hindcast.prep.files import placing
 out, first, in_one_step = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
 if in_one_step == "no":
-    placing._renamed_in_one_step = lambda one, other: False
+    placing._exchange_names = lambda first, second: False
 print("started", flush=True)
 for number in range(first, first + 100_000):
     with placing.placed_folder(out, True, placing.holds("mark", "a marked folder")) as staging:
@@ -199,7 +199,7 @@ def test_threads_of_one_process_are_two_writers(tmp_path: Path) -> None:
 
 
 def test_without_an_exchange_in_one_step_it_is_two_renames(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placing, "_renamed_in_one_step", lambda one, other: False)
+    monkeypatch.setattr(placing, "_exchange_names", lambda first, second: False)
     write(tmp_path / "out", "one")
     write(tmp_path / "out", "two", overwrite=True)
     assert (tmp_path / "out" / "mark").read_text() == "two"
@@ -464,7 +464,7 @@ def test_of_a_target_that_is_a_link_the_link_is_replaced(
     tmp_path: Path, in_one_step: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not in_one_step:
-        monkeypatch.setattr(placing, "_renamed_in_one_step", lambda one, other: False)
+        monkeypatch.setattr(placing, "_exchange_names", lambda first, second: False)
     (tmp_path / "elsewhere").mkdir()
     write(tmp_path / "elsewhere" / "set", "old")
     (tmp_path / "elsewhere" / "page").write_text("old")

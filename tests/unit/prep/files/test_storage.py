@@ -116,7 +116,7 @@ def test_what_is_written_is_read_listed_and_removed(uri: str, tmp_path: Path) ->
 def test_a_large_file_goes_up_in_pieces_that_are_heard_of(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "CHUNK_BYTES", 5 << 20)  # S3 takes no smaller ones
     heard: list[int] = []
-    monkeypatch.setattr(storage._Heard, "now", lambda self, size, value, **_: heard.append(value))
+    monkeypatch.setattr(storage._LastProgress, "now", lambda self, size, value, **_: heard.append(value))
     content = np.random.default_rng(0).bytes(12 << 20)
     (tmp_path / "large").write_bytes(content)
     storage.upload(tmp_path / "large", f"{uri}/large")

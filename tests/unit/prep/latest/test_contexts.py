@@ -128,7 +128,7 @@ def test_contexts_are_those_that_preparation_makes(rules: str, monkeypatch: pyte
     blocks = [*contexts_of(arrivals, wanted)]
     assert len(blocks) > 1
     right = {name: as_prepared(rows, preparation) for name, rows in every.items()}
-    assert {name for block in blocks for name, *_ in block.left_out} == {name for name, one in right.items() if one is None}
+    assert {name for block in blocks for name, *_ in block.failures} == {name for name, one in right.items() if one is None}
     assert 10 < sum(one is not None for one in right.values()) < 80 or rules == "no filling"
     for block in blocks:
         for row, name in enumerate(block.given.series):
@@ -167,7 +167,7 @@ def test_a_series_without_a_context_says_why() -> None:
     wanted = ContextRequest(preparation_of({"duplicates": "error", "max_gap": "1h"}), PLAIN, CONTEXT, 2)
     found = contexts(wanted, batch_of(rows))
     assert set(found.given.series) == {"whole", "long mended"}
-    reasons = {name: reason for name, _, reason in found.left_out}
+    reasons = {name: reason for name, _, reason in found.failures}
     assert reasons == {
         "short": "fewer than 6 steps of readings, the context",
         "gap": "a gap longer than 1h in the last 6 steps",
@@ -180,7 +180,7 @@ def test_a_series_without_a_context_says_why() -> None:
         "timeless": "a reading whose time is not understood",
         "no word of sense": "a reading whose visits is not understood",
     }
-    last = {name: time for name, time, _ in found.left_out}
+    last = {name: time for name, time, _ in found.failures}
     assert last["short"] == np.datetime64("2025-03-01T04:00")
     assert np.isnat(last["no word of sense"])
 
@@ -191,7 +191,7 @@ def test_bad_readings_that_are_set_aside_keep_no_series_from_a_forecast_that_has
     rows = [*hourly("a", range(8)), ("a", 60, "heat", None, 1.0, 0), ("b", 60, "heat", None, 1.0, 0)]
     found = contexts(wanted, batch_of(rows))
     assert list(found.given.series) == ["a"]
-    assert [(name, reason) for name, _, reason in found.left_out] == [("b", "a reading whose heat is not understood")]
+    assert [(name, reason) for name, _, reason in found.failures] == [("b", "a reading whose heat is not understood")]
 
 
 def test_a_series_with_a_value_that_float32_does_not_hold_once_it_is_scaled_is_left_out_alone() -> None:
@@ -201,7 +201,7 @@ def test_a_series_with_a_value_that_float32_does_not_hold_once_it_is_scaled_is_l
     assert list(found.given.series) == ["a", "b"]
     assert np.isfinite(found.given.context).all()
     assert len(found.given.start) == len(found.given.attributes) == len(found.given.known) == 2
-    assert [(name, reason) for name, _, reason in found.left_out] == [
+    assert [(name, reason) for name, _, reason in found.failures] == [
         ("c", "a value of visits that is more than float32 holds once it is scaled")
     ]
 
@@ -213,7 +213,7 @@ def test_readings_that_do_not_say_their_series_are_told_of() -> None:
     arrivals.add(batch_of(hourly("a", range(8))))
     one, other = contexts_of(arrivals, wanted)
     assert list(one.given.series) == ["a"]
-    assert [(name, reason) for name, _, reason in other.left_out] == [(None, "readings whose sensor is not understood")]
+    assert [(name, reason) for name, _, reason in other.failures] == [(None, "readings whose sensor is not understood")]
 
 
 def test_each_series_is_scaled_as_it_was_in_training_and_a_strange_one_as_all_or_not_at_all() -> None:
@@ -226,7 +226,7 @@ def test_each_series_is_scaled_as_it_was_in_training_and_a_strange_one_as_all_or
     found = contexts(ContextRequest(preparation_of({}), own, CONTEXT, 2), rows)
     np.testing.assert_array_equal(found.given.context[:, 0], [[2.0, 2.0], [5.0, 7.0]])
     found = contexts(ContextRequest(preparation_of({}, unseen="error"), own, CONTEXT, 2), rows)
-    assert [(name, reason) for name, _, reason in found.left_out] == [("b", "no training data to be scaled by")]
+    assert [(name, reason) for name, _, reason in found.failures] == [("b", "no training data to be scaled by")]
 
 
 def test_the_calendar_is_known_ahead_and_attributes_are_those_of_the_series() -> None:
@@ -253,6 +253,6 @@ def test_what_no_last_window_needs_is_let_go(monkeypatch: pytest.MonkeyPatch) ->
     arrivals = wanted.arrivals()
     for first in range(0, 5_000, 50):
         arrivals.add(batch_of(hourly("a", range(first, first + 50))))
-        assert len(arrivals._held.time) + arrivals._waiting <= 150
+        assert len(arrivals._rows.time) + arrivals._batch_rows <= 150
     (found,) = contexts_of(arrivals, wanted)
     assert found.given.start[0] == np.datetime64("2025-03-01") + np.timedelta64(5_000 - CONTEXT, "h")
