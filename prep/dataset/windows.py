@@ -100,7 +100,7 @@ class WindowBatch:
 
     @property
     def given(self) -> Given:
-        """What of it a forecaster may know."""
+        """The part that a forecaster may know."""
         same = ("context", "covariates", "covariates_observed", "known", "attributes", "series", "start")
         return Given(observed=self.context_observed, **{name: getattr(self, name) for name in same})
 

@@ -45,7 +45,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def put(folder: Path, name: str, fill: Callable[[int], None]) -> Iterator[int]:
-    """A descriptor of what `fill` wrote, which now is the entry `name`; of memory, where it cannot be kept."""
+    """Writes an entry by `fill`, and gives a descriptor of it; of memory, with a warning, where there is no room."""
     try:
         descriptor = make_entry(folder, name, fill)
     except NoRoomError as error:
@@ -76,7 +76,7 @@ def open_entry(folder: Path, name: str) -> int:
 
 
 def touch(entry: Path) -> bool:
-    """Whether it is there; then it counts as just used."""
+    """Returns whether an entry is there, and marks it as just used."""
     try:
         os.close(open_entry(entry.parent, entry.name))
     except FileNotFoundError:
@@ -119,7 +119,7 @@ def allocate(descriptor: int, end: int) -> None:
 
 @contextmanager
 def alone(folder: Path, task: str) -> Iterator[None]:
-    """Keeps other processes and threads from doing the same at the same time, for WAIT_SECONDS at most."""
+    """Keeps other processes and threads from the same task for the length of a `with`, and for WAIT_SECONDS at most."""
     kind, _, rest = task.partition(" ")
     number = int(hashlib.sha256(rest.encode()).hexdigest(), 16) % LOCKS
     try:
@@ -202,7 +202,7 @@ def boot() -> str:
 
 
 def make_entry(folder: Path, name: str, fill: Callable[[int], None]) -> int:
-    """A descriptor of what `fill` wrote, which now is the entry `name`. Raises NoRoomError where it cannot be kept."""
+    """Writes an entry by `fill`, and returns a descriptor of it. Raises NoRoomError where it cannot be written."""
     staged = MAKING + secrets.token_hex(8)
     with ExitStack() as entered:
         try:

@@ -1,4 +1,4 @@
-"""Arrays that this node keeps: an entry (prep/files/cache.py) holds them as they lie in memory, and is mapped."""
+"""Arrays in the cache of this node: an entry (prep/files/cache.py) holds them as they lie in memory, and is mapped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _last_used: dict[Path, dict[str, np.ndarray]] = {}
 
 
 def entry_arrays(folder: Path, name: str, make: Callable[[Sink], None]) -> dict[str, np.ndarray]:
-    """The arrays of the entry `name`, read-only and mapped; `make` puts them into a sink where there is no such entry yet."""
+    """The arrays of the entry `name`, read-only and mapped. Where there is no such entry, `make` puts them into a sink first."""
     name = f"{name}-{boot()}"
     arrays = _opened(folder / name) or _make(folder, name, make)
     if touch(folder / name):  # what could not be kept is not held either: it is memory
@@ -33,7 +33,7 @@ def entry_arrays(folder: Path, name: str, make: Callable[[Sink], None]) -> dict[
 
 
 def in_memory(make: Callable[[Sink], None]) -> dict[str, np.ndarray]:
-    """The arrays that `make` puts into a sink, read-only, which are no entry."""
+    """The arrays that `make` puts into a sink, read-only, in memory alone and without an entry."""
     descriptor = os.memfd_create("hindcast", os.MFD_CLOEXEC)
     try:
         sink = Sink(descriptor)
@@ -49,7 +49,7 @@ class GoneError(Exception):
 
 
 def keep(folder: Path, name: str, arrays: Mapping[str, np.ndarray]) -> bool:
-    """Makes an entry of some arrays, in place of one of that name. False where it cannot be kept, and a warning says why."""
+    """Writes arrays as an entry, and replaces one of that name. Returns False, after a warning, where there is no room for it."""
     name = f"{name}-{boot()}"
 
     def fill(descriptor: int) -> None:
@@ -67,8 +67,8 @@ def keep(folder: Path, name: str, arrays: Mapping[str, np.ndarray]) -> bool:
 
 
 def mapped(folder: Path, name: str) -> dict[str, np.ndarray]:
-    """The arrays of an entry that `keep` made, read-only. They are mapped as long as somebody has them: when they are removed, so
-    are their bytes. Raises GoneError where this node does not have it."""
+    """The arrays of an entry that `keep` wrote, read-only. They stay mapped while they are referenced, also when the entry is
+    removed. Raises GoneError where this node does not have the entry."""
     arrays = _opened(folder / f"{name}-{boot()}")
     if arrays is None:
         raise GoneError(f"{folder / name}: it was kept, and is not there")

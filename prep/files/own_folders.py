@@ -1,7 +1,7 @@
-"""Folders of our own, in which things are staged and kept: opened without following a link, and rid of what is named and no more.
+"""Folders of our own, for staging and caching: opened without following a link, and emptied of named entries alone.
 
-A link in the place of such a folder comes with any unpacked archive, and one that a neighbour made waits in any shared folder. So
-whoever writes, sweeps or removes there does so by descriptor: what was opened stays what it is, whatever becomes of its name.
+An unpacked archive, or a neighbour in a shared folder, may put a link in the place of such a folder. So everything is written,
+swept and removed by a descriptor: it stays that of the opened folder, whatever happens to the name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ GROUP_WRITES, ANY_WRITES = stat.S_IWGRP, stat.S_IWGRP | stat.S_IWOTH
 
 @contextmanager
 def own_folder(path: Path, mend: str = "") -> Iterator[int]:
-    """`opened`, for the length of a `with`."""
+    """`open_folder`, for the length of a `with`."""
     folder = open_folder(path, mend)
     try:
         yield folder
@@ -64,7 +64,7 @@ def open_folder(path: Path, mend: str = "", *, to_sweep: bool = False) -> int:
 
 
 def status_of(folder: int, name: str) -> os.stat_result | None:
-    """Of an entry of an opened folder, a link itself; None where there is none."""
+    """The status of an entry of an opened folder, of a link that of the link itself; None where there is no such entry."""
     try:
         return os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:

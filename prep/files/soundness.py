@@ -1,4 +1,4 @@
-"""Files of a dataset, opened only when their bytes are those that its manifest stands for."""
+"""Files of a dataset, opened only when their bytes have the digest that the manifest names."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from hindcast.prep.files.cache import alone, boot, open_entry, put, put_mark, to
 
 
 def open_verified(folder: Path, file: str, digest: str) -> pa.NativeFile:
-    """A file, opened, whose bytes are those that `digest` (XXH3, 128 bits) stands for; a remote one is fetched first, whole.
+    """Opens a file after its bytes were compared with `digest` (XXH3, 128 bits, in hexadecimal); a remote file is fetched first.
 
-    Its bytes are read once on a node: what was found sound is remembered until the file changes. Raises InputError where it is
-    missing, cannot be read, or has other bytes.
+    A node compares a file once, until the file changes. Raises InputError where it is missing, cannot be read, or has another
+    digest.
     """
     if not storage.is_local(file):
         return _fetched(folder, file, digest)

@@ -1,4 +1,4 @@
-"""Readings of many series as they come in, in any order: of each series, those are held that its last window may need."""
+"""Readings of many series, added in any order. Of each series, only the readings that its last window may need are held."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def concatenated(parts: list[Rows]) -> Rows:
 
 @dataclass(frozen=True)
 class Block:
-    """Some series, numbered from 0, with the readings that were held of them, in no order.
+    """A group of series, numbered from 0, with their held readings, in no order.
 
     names       (series,) str
     last        (series,) int64: the step of the last reading, or NONE
-    older       (series,) bool: whether there were readings before those that were held
-    faults      (series,) object: the column of a reading that was not understood, "" where there is none that may matter
+    older       (series,) bool: whether there were readings before the held ones
+    faults      (series,) object: the column of a reading that was not understood, "" where there is none that matters
     attributes  (series, attributes) float32
     """
 
@@ -57,9 +57,9 @@ class Block:
 
 
 class Arrivals:
-    """What came in. `nameless`: how many readings did not say their series, by the column at fault.
+    """Collects readings. `nameless`: the column at fault → how many readings did not say their series.
 
-    reach   how many steps, the last one among them, the last window of a series may need
+    reach   steps, with the last one, that the last window of a series may need
     """
 
     def __init__(self, preparation: Preparation, reach: int) -> None:
@@ -76,14 +76,14 @@ class Arrivals:
         self._attributes: list[dict[int, str]] = [{} for _ in preparation.attributes]
 
     def add(self, batch: pa.RecordBatch) -> None:
-        """Takes readings as `hindcast.prep.latest.incoming` sends them."""
+        """Adds readings with the columns of `hindcast.prep.latest.incoming.readings_by_series`."""
         self._batches.append(batch)
         self._batch_rows += batch.num_rows
         if self._batch_rows >= max(ROWS_AT_ONCE, len(self._rows.time)):
             self._take_in()
 
     def blocks(self, size: int) -> Iterator[Block]:
-        """Everything that came in, `size` series at a time."""
+        """All series, `size` at a time."""
         self._take_in()
         rows, names = self._rows, np.array([*self._series], np.str_)
         if len(names) > size:

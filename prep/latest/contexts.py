@@ -1,4 +1,4 @@
-"""The context that each series ends with, as `prepare` would have made it.
+"""The last context of each series, as `prepare` would have made it.
 
 All series of a block are worked on at once: a loop over them would take longer than the forecasts.
 """
@@ -37,7 +37,11 @@ class Contexts:
 
 @dataclass(frozen=True)
 class ContextRequest:
-    """Contexts of so many steps, and what is known in advance of `ahead` steps after them, scaled."""
+    """The contexts that a model needs.
+
+    context  steps of each
+    ahead    steps after it whose covariates are known in advance
+    """
 
     preparation: Preparation
     scaling: Scaling
@@ -46,7 +50,7 @@ class ContextRequest:
 
     @property
     def reach(self) -> int:
-        """The steps that decide what the last context of a series is: a hole at either end of it may be closed."""
+        """Steps at the end of a series that decide its last context: a hole at either end of the context may be closed."""
         return self.context + 2 * self.preparation.most_apart
 
     def arrivals(self) -> Arrivals:
@@ -54,12 +58,16 @@ class ContextRequest:
 
 
 def contexts_of(arrivals: Arrivals, request: ContextRequest) -> Iterator[Contexts]:
-    """Of every series that came in, some megabytes at a time.
+    """The last context of every series, some megabytes at a time.
 
-    A context ends at the last step at which every channel is known, or filled. A series is left out where that lies so far back
-    that a hole since then could not be closed any more, where a hole within the context is not closed, where there are not so
-    many steps, where one of them has two readings of one time, or one that is not understood, though none were allowed, and where
-    a value is not finite in float32 once it is scaled.
+    A context ends at the last step at which every channel is measured or filled. A series has no context, and is among the
+    failures, where
+
+    - that step lies so far back that the hole after it is too long to be closed,
+    - a hole within the context is too long to be closed,
+    - it has fewer steps than a context,
+    - two readings have one time, or a reading was not understood, and the settings allow neither,
+    - a scaled value is not finite in float32.
     """
     widest = max(request.reach, request.ahead) * len(request.preparation.channels)
     for block in arrivals.blocks(max(1, BLOCK_BYTES // (8 * widest))):

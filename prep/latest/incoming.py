@@ -1,4 +1,4 @@
-"""New readings on their way to a model: brought together by series, in one shuffle."""
+"""New readings for a model, grouped by series in one shuffle."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNKNOWN_BYTES = 1 << 60
 
 
 def readings_by_series(spark: SparkSession, readings: DataFrame | Sequence[str], preparation: Preparation) -> DataFrame:
-    """The readings of a DataFrame, or of files, all those of a series in one partition, in no order.
+    """The readings of a DataFrame, or of files; all readings of a series are in one partition, in no order.
 
     series (string), time (long, microseconds since the epoch, UTC), reason (string: the column at fault, null in a good row),
     c0 … (double: channels), a0 … (string: attributes), and position (long) where the order of readings of one time matters.

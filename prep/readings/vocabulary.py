@@ -33,9 +33,13 @@ class Vocabulary(BaseModel):
 
 
 def vocabulary(words_by_split: Mapping[str, Iterable[str]], name: str, *, ordered: bool = False) -> Vocabulary:
-    """Of the words found in each split, which come in the order of time; `ordered` as they are given, otherwise by `in_order`.
+    """The vocabulary of a column.
 
-    Raises InputError where there are too many to be classes.
+    words_by_split   the words of each split, splits in the order of time
+    name             of the column, for the error
+    ordered          whether the words of a split stay in their order; otherwise they are sorted by `in_order`
+
+    Raises InputError where there are more than MOST_WORDS.
     """
     earlier: set[str] = set()
     by_split = {}

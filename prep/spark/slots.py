@@ -28,7 +28,7 @@ def task_slots(spark: SparkSession, profile: ResourceProfile | None = None) -> i
 
 
 def slots_within(spark: SparkSession, count: int, seconds: float, profile: ResourceProfile | None = None) -> int:
-    """`task_slots`, once there are as many as wanted or the seconds are over."""
+    """`task_slots`, as soon as there are `count` of them, or after the seconds."""
     limit = time.monotonic() + seconds
     while (slots := task_slots(spark, profile)) < count and time.monotonic() < limit:
         time.sleep(0.5)
