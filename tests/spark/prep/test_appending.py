@@ -18,6 +18,7 @@ from hindcast.prep.errors import InputError
 from hindcast.prep.grid.splits import SPLITS
 from hindcast.prep.pipeline import prepare
 from hindcast.prep.spec import Spec
+from tests.compiling import compiled
 from tests.spark.running import Run
 
 STEPS, KNOWN = 90, 60
@@ -72,7 +73,8 @@ def owned(dataset: SequenceDataset) -> Counter[tuple[Any, ...]]:
     return steps
 
 
-@pytest.mark.parametrize("windows", [{}, {"stride": 4, "lead": 1}, {"windows_per_row": 1, "min_observed": 0.9}])
+# Windows of every step in rows of a length of Hindcast's choice: `test_whatever_is_appended_…`.
+@pytest.mark.parametrize("windows", [{"stride": 4, "lead": 1, "min_observed": 0.8}, {"windows_per_row": 1}])
 def test_appended_readings_make_what_one_preparation_makes(spark: SparkSession, tmp_path: Path, windows: dict[str, Any]) -> None:
     table = readings()
     table.to_csv(tmp_path / "all.csv", index=False)
@@ -80,9 +82,11 @@ def test_appended_readings_make_what_one_preparation_makes(spark: SparkSession, 
     table[early].to_csv(tmp_path / "early.csv", index=False)
     table[~early].to_csv(tmp_path / "late.csv", index=False)
     whole = prepare(spark, spec_of(tmp_path / "all.csv", 40, windows=windows), tmp_path / "whole")
+    assert all(len(whole.windows(split)) for split in SPLITS)
     first = prepare(spark, spec_of(tmp_path / "early.csv", 10, windows=windows), tmp_path / "grown")
     before = {part.path: ((first.path / part.path).stat().st_ino, part.sha256) for part in first.manifest.parts}
-    both = append(spark, tmp_path / "grown", str(tmp_path / "late.csv"))
+    with compiled(spark):
+        both = append(spark, tmp_path / "grown", str(tmp_path / "late.csv"))
     assert windows_of(both) == windows_of(whole)
     assert owned(both) == owned(whole)
     assert both.scaling == first.scaling
@@ -163,7 +167,8 @@ def test_whatever_is_appended_without_a_column_for_it_is_of_the_only_series(
     spark: SparkSession, tmp_path: Path, first: str
 ) -> None:
     """Scaled as that is, with its attributes: files of any name, several of them, or a DataFrame."""
-    for name, rows in {"a": HUNDRED[:30], "b": HUNDRED[30:60], "c": HUNDRED[60:70], "d": HUNDRED[70:80]}.items():
+    parts = {"a": HUNDRED[:30], "b": HUNDRED[30:60], "c": HUNDRED[60:70], "d": HUNDRED[70:80], "e": HUNDRED[60:80]}
+    for name, rows in parts.items():
         rows.to_csv(tmp_path / f"{name}.csv", index=False)
     name = "a" if first == "a file" else "readings"
     pd.DataFrame({"series": [name], "height": [3.5]}).to_csv(tmp_path / "heights.csv", index=False)
@@ -180,7 +185,7 @@ def test_whatever_is_appended_without_a_column_for_it_is_of_the_only_series(
     )
     given = None if paths else spark.createDataFrame(HUNDRED[:60].astype({"time": "datetime64[ns]"}))
     dataset = prepare(spark, spec, tmp_path / "d", readings=given)
-    for files in ["b", "dc"] if first == "a file" else ["c", "d"]:
+    for files in ["b", "dc"] if first == "a file" else ["e"]:
         append(spark, dataset.path, [str(tmp_path / f"{file}.csv") for file in files])
     grown = append(spark, dataset.path, spark.createDataFrame(HUNDRED[80:].astype({"time": "datetime64[ns]"})))
     assert steps_of(grown) == [(name, float(step)) for step in range(100)]

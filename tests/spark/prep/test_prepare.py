@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from hindcast.prep.errors import InputError
 from hindcast.prep.files.names import MANIFEST
 from hindcast.prep.pipeline import prepare
 from hindcast.prep.spec import Spec
+from tests.compiling import compiled
 
 HEADER = ["time", "sensor", "a", "b"]
 STEPS = 60
@@ -59,7 +61,8 @@ def content(dataset: SequenceDataset) -> list[tuple[Any, ...]]:
 @pytest.fixture(scope="module")
 def plain(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> SequenceDataset:
     folder = tmp_path_factory.mktemp("plain")
-    return prepare(spark, spec_of(write(folder / "readings.csv", rows())), folder / "dataset")
+    with compiled(spark):
+        return prepare(spark, spec_of(write(folder / "readings.csv", rows())), folder / "dataset")
 
 
 def test_the_windows_are_those_of_the_readings(plain: SequenceDataset) -> None:
@@ -235,14 +238,14 @@ def test_a_taken_place_is_refused_and_only_a_dataset_is_replaced(
     with pytest.raises(InputError, match="not a Hindcast dataset"):
         prepare(spark, spec_of(path), mine, overwrite=True)
     assert (mine / "thesis.txt").read_text() == "all I have"
-    first = prepare(spark, spec_of(path), tmp_path / "d")
+    first = SequenceDataset.open(shutil.copytree(plain.path, tmp_path / "d"))
     second = prepare(spark, spec_of(path, windows={"horizon": 3}), tmp_path / "d", overwrite=True)
     assert (first.layout.horizon, second.layout.horizon) == (2, 3)
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".d")]
 
 
-def test_damage_is_found_and_named(spark: SparkSession, tmp_path: Path) -> None:
-    dataset = prepare(spark, spec_of(write(tmp_path / "r.csv", rows())), tmp_path / "d")
+def test_damage_is_found_and_named(plain: SequenceDataset, tmp_path: Path) -> None:
+    dataset = SequenceDataset.open(shutil.copytree(plain.path, tmp_path / "d"))
     part = dataset.path / dataset.manifest.parts[0].path
     with part.open("ab") as file:
         file.write(b"x")

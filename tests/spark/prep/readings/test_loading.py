@@ -20,6 +20,7 @@ from hindcast.prep.readings.bad_rows import RAGGED
 from hindcast.prep.readings.loading import Channel, Readings, explain, load
 from hindcast.prep.readings.sources import seen_by_all
 from hindcast.prep.spec import ReadingsSpec
+from tests.compiling import compiled
 
 # time, sensor, a, b, site: what every format is to give again
 ROWS: list[tuple[str, str, float | None, float, str]] = [
@@ -343,7 +344,7 @@ def test_hundreds_of_columns_are_not_compiled_into_one_method(spark: SparkSessio
         "timestamp_seconds(id * 60) as time", *(f"id + {i}D as `{name}`" for i, name in enumerate(names))
     )
     readings = load(spark, ReadingsSpec.model_validate({"form": form, "timestamp": "time"}), frame=frame)
-    with settings(spark, {"spark.sql.codegen.fallback": "false"}):
+    with compiled(spark), settings(spark, {"spark.sql.codegen.fallback": "false"}):
         found = readings.good.agg(F.count("*"), F.max("value_0"), F.countDistinct("series")).first()
     assert found == (Row(400 * 20, 418.0, 400) if form == "wide" else Row(20, 19.0, 1))
 

@@ -19,6 +19,7 @@ from hindcast.prep.survey import survey as quality
 from hindcast.prep.survey.findings import Findings
 from hindcast.prep.survey.survey import survey
 from hindcast.prep.survey.tally import BINS
+from tests.compiling import compiled
 
 HOUR, DAY = 3_600_000_000, 86_400_000_000
 START = pd.Timestamp("2025-03-01")
@@ -57,7 +58,8 @@ FAULTY = {"series": "sensor", "values": ["x", "y", "n", "state"], "counts": ["n"
 
 @pytest.fixture(scope="module")
 def found(spark: SparkSession, faulty: Path) -> Findings:
-    return look(spark, faulty, **FAULTY)
+    with compiled(spark):
+        return look(spark, faulty, **FAULTY)
 
 
 def test_every_fault_is_counted(found: Findings) -> None:
