@@ -17,11 +17,9 @@ from tests.compiling import UNCOMPILED
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
-# Java's second compiler takes longer than it saves, even in all tests together. The first alone has a place of 48 MiB for what it
-# compiles, which they fill; and what they leave behind is collected less often where there is room for it.
-os.environ.setdefault(
-    "SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC -Xmn512m"
-)
+# Java's second compiler takes longer than it saves, even in all tests together. What the first alone compiles has 48 MiB by
+# itself: they fill it, and from then on it throws away and compiles anew.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC")
 
 # Numba then runs kernels for GPUs in threads of Python's. Set it to 0 where there is a GPU, and they are tested there.
 os.environ.setdefault("NUMBA_ENABLE_CUDASIM", "1")
