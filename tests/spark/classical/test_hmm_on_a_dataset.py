@@ -91,7 +91,7 @@ def test_spark_on_k_partitions_is_the_local_fit(
 
 
 def test_gpus_fit_what_processors_fit(spark: SparkSession, tmp_path: Path) -> None:
-    dataset = dataset_of(spark, tmp_path, split={"train": 40, "validation": 20, "test": 20})  # simulated GPUs are slow
+    dataset = dataset_of(spark, tmp_path, split={"train": 20, "validation": 10, "test": 10})  # simulated GPUs are slow
     settings = HmmSettings(emission="diagonal", states=2, iterations=2, tolerance=0.0)
     expected, found = fit_hmm(dataset, settings), fit_hmm(dataset, settings, spark=spark, gpus=True)
     np.testing.assert_allclose(found.history_.log_likelihood, expected.history_.log_likelihood, rtol=1e-12)

@@ -25,6 +25,7 @@ from hindcast.prep.errors import InputError
 from hindcast.prep.latest.incoming import readings_by_series
 from hindcast.prep.pipeline import prepare
 from hindcast.prep.spec import Spec
+from tests.compiling import compiled
 
 STEPS, CONTEXT, HORIZON = 240, 24, 4
 SENSORS = ("p", "q", "r")
@@ -129,7 +130,8 @@ def test_readings_are_forecast_as_the_last_windows_of_their_dataset(
     table = known_at(fleet(), right)
     assert len({issued for issued, _, _ in right.values()}) == 1
     for seed, parts in ((1, 1), (2, 5)):
-        found, bad = forecasts(model, frame_of(spark, table.sample(frac=1, random_state=seed), parts))
+        with compiled(spark):
+            found, bad = forecasts(model, frame_of(spark, table.sample(frac=1, random_state=seed), parts))
         assert not bad
         must_agree(found, right)
 

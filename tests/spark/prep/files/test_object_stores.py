@@ -26,6 +26,7 @@ from hindcast.prep.grid.splits import SPLITS
 from hindcast.prep.origins import prepare_origins
 from hindcast.prep.pipeline import prepare
 from hindcast.prep.spec import Spec
+from tests.spark.running import Run
 
 NO_SPARK: Any = None  # what would be used of it is an error
 
@@ -78,6 +79,23 @@ def spec_of(readings: Path, context: int = 6, **split: Any) -> Spec:
     )
 
 
+TYPED = """
+[readings]
+path = "{readings}/early.csv"
+timestamp = "time"
+series = "sensor"
+values = "a"
+bad_rows = "quarantine"
+[split]
+train = 40
+validation = 10
+test = 10
+[windows]
+context = 6
+horizon = 2
+"""
+
+
 @pytest.fixture(scope="module")
 def on_disk(spark: SparkSession, readings: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two datasets at paths: as it was prepared, and after readings were appended."""
@@ -121,11 +139,25 @@ def windows_of(dataset: SequenceDataset, split: str) -> list[tuple[Any, ...]]:
 
 
 def test_a_dataset_under_a_uri_is_what_it_is_at_a_path(
-    spark: SparkSession, base: str, readings: Path, on_disk: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession,
+    run: Run,
+    base: str,
+    readings: Path,
+    on_disk: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Whether functions are called, with a URI of memory, or commands are typed, with one of S3."""
+    typed = base.startswith("s3:")
     first, both = (SequenceDataset.open(path) for path in on_disk)
     uri = f"{base}/set"
-    made = prepare(spark, spec_of(readings), uri)
+    if typed:
+        (tmp_path / "spec.toml").write_text(TYPED.format(readings=readings))
+        status, printed = run("prep", tmp_path / "spec.toml", uri)
+        assert (status, uri in printed) == (0, True), printed
+        status, printed = run("prep", tmp_path / "spec.toml", uri)
+        assert (status, f"{uri}: is there already; --overwrite replaces it" in printed) == (2, True), printed
+    made = SequenceDataset.open(uri) if typed else prepare(spark, spec_of(readings), uri)
     assert (made.location, made.digest) == (uri, first.digest)
     assert set(storage.objects(uri)) == named(made)
     assert len(made.manifest.quarantine) == len(made.manifest.tail) == 1
@@ -135,7 +167,12 @@ def test_a_dataset_under_a_uri_is_what_it_is_at_a_path(
     uploaded: list[str] = []
     upload = storage.upload
     monkeypatch.setattr(storage, "upload", lambda file, to: (uploaded.append(to.removeprefix(f"{uri}/")), upload(file, to)))
-    grown = append(spark, uri, str(readings / "late.csv"))
+    if typed:
+        status, printed = run("append", uri, readings / "late.csv")
+        assert (status, uri in printed) == (0, True), printed
+        status, printed = run("inspect", uri, "--verify")
+        assert (status, uri in printed) == (0, True), printed
+    grown = SequenceDataset.open(uri) if typed else append(spark, uri, str(readings / "late.csv"))
     assert grown.digest == both.digest
     assert set(storage.objects(uri)) == named(grown)
     kept = {part.path for part in made.manifest.parts} | {*made.manifest.quarantine}
@@ -257,34 +294,3 @@ def test_origins_are_there_when_all_are(
         prepare_origins(NO_SPARK, spec, uri)
     with pytest.raises(InputError, match="not a Hindcast dataset"):
         prepare(NO_SPARK, spec_of(readings), uri, overwrite=True)
-
-
-def test_the_commands_take_a_uri(
-    run: Callable[..., tuple[int, str]], s3: str, readings: Path, on_disk: tuple[Path, Path], tmp_path: Path
-) -> None:
-    text = f"""
-[readings]
-path = "{readings}/early.csv"
-timestamp = "time"
-series = "sensor"
-values = "a"
-bad_rows = "quarantine"
-[split]
-train = 40
-validation = 10
-test = 10
-[windows]
-context = 6
-horizon = 2
-"""
-    (tmp_path / "spec.toml").write_text(text)
-    uri = f"{s3}/{tmp_path.name}/x.seq"
-    status, printed = run("prep", tmp_path / "spec.toml", uri)
-    assert (status, uri in printed) == (0, True), printed
-    status, printed = run("prep", tmp_path / "spec.toml", uri)
-    assert (status, f"{uri}: is there already; --overwrite replaces it" in printed) == (2, True), printed
-    status, printed = run("append", uri, readings / "late.csv")
-    assert (status, uri in printed) == (0, True), printed
-    assert SequenceDataset.open(uri).digest == SequenceDataset.open(on_disk[1]).digest
-    status, printed = run("inspect", uri, "--verify")
-    assert (status, uri in printed) == (0, True), printed
