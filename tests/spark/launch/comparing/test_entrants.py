@@ -269,7 +269,7 @@ def test_what_forecasts_no_numbers_is_fitted_and_not_compared(
     ("model", "message"),
     [
         ("Short", r"mine: found a forecast whose mean has shape (3, 5, 2), expected (3, 6, 2): (windows, horizon, channels)"),
-        ("Plain", "mine: forecast(given) returned ndarray, expected a hindcast.forecasting.forecast.Forecast"),
+        ("Plain", "mine: forecast(given) returned ndarray, expected a hindcast Forecast: Forecast(mean)"),
         ("Gaps", "mine: mean nan for step 1 of channel 0, of series 'readings', window from 2025-01-1"),
         ("Raises", "mine: forecast(given) raised ValueError: not today"),
         ("Words", "mine: found a forecast whose mean is an array of <U32, expected a NumPy array of floats"),
