@@ -8,6 +8,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("prep.py", "deep.py", "launch.py", "forecasting.py", "classical/__init__.py")
 NAMES = [name.removesuffix(".py").partition("/")[0] for name in FILES]
+# Not the whole repository, in which the environment may lie.
+OURS = tuple(f"{ROOT / name}{os.sep}" for name in (*NAMES, "hindcast"))
 # Defines `faults()`: what of ours is loaded under two names, and what is loaded by a name that is not ours to use.
 FAULTS = f"""
 def faults():
@@ -16,7 +18,7 @@ def faults():
     names = defaultdict(set)
     for name, module in list(sys.modules.items()):
         file = os.path.realpath(getattr(module, "__file__", None) or "")
-        if file.startswith({str(ROOT) + os.sep!r}) and name not in ("__main__", "__mp_main__"):
+        if file.startswith({OURS!r}) and name not in ("__main__", "__mp_main__"):
             names[file].add(name)
     twice = sorted(str(sorted(found)) for found in names.values() if len(found) > 1)
     bare = sorted(set({NAMES!r}) & sys.modules.keys())
