@@ -26,6 +26,7 @@ BESIDE = {
     "forecasting/report/survey/survey.html": 0o444,
     "launch/spark/log4j2.properties": 0o444,
     "prep/spark/discover_gpus": 0o555,
+    "py.typed": 0o444,
 }
 SMALL = (
     "--cluster.master", "local[2]", "--windows.context", "24", "--windows.horizon", "6", "--hmm.states", "2",
