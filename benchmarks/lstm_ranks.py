@@ -73,7 +73,7 @@ def stock_keras(dataset: SequenceDataset, settings: LstmSettings) -> Result:
     import keras
     import tensorflow as tf
 
-    from hindcast.deep.networks import build
+    from hindcast.deep.networks.building import build
 
     began, cpu_began = time.perf_counter(), time.process_time()
     layout, channels = dataset.layout, len(dataset.channels)

@@ -25,7 +25,7 @@ import numpy as np
 import tensorflow as tf
 
 from hindcast.deep.inputs import inputs_of
-from hindcast.deep.networks import build
+from hindcast.deep.networks.building import build
 from hindcast.deep.settings import LstmSettings
 from hindcast.deep.training.collective import Collective, HorovodRanks, OneProcess
 from hindcast.deep.training.feed import Batch, Epoch, Share, training_feed

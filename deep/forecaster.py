@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from hindcast.deep.heads import head_of
 from hindcast.deep.inputs import Inputs
-from hindcast.deep.networks import build
+from hindcast.deep.networks.building import build
 from hindcast.deep.part import LstmPart
 from hindcast.deep.settings import LstmSettings
 from hindcast.deep.training.trained import Trained

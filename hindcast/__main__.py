@@ -15,9 +15,9 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"hindcast {hindcast.__version__}")
         return
-    from hindcast.launch import cli
+    from hindcast.launch.cli import main as command_line
 
-    cli.main()
+    command_line.main()
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from hindcast.forecasting.entrant import Entrant, must_be_names
 from hindcast.forecasting.task import FORECAST
 from hindcast.launch.comparing.compare import Comparison, compare_models
 from hindcast.launch.comparing.entrants import entrant_of
-from hindcast.launch.fitting.fit import fit as fit_kind
+from hindcast.launch.fitting import fit as fit_kind
 from hindcast.launch.frames import is_spark_frame, readings_file, time_column, untold
 from hindcast.launch.kinds import kind_named
 from hindcast.launch.models import kind_of, load_any

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hindcast.launch.commands import COMMANDS, Command
+from hindcast.launch.command_table import COMMANDS, Command
 from hindcast.prep.errors import InputError
 
 DASHES = "--"

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from hindcast.classical.hmm.emissions import Emission
 from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
+from hindcast.classical.hmm.emissions.emission import Emission
 from hindcast.classical.hmm.inference import filtered
 from hindcast.classical.hmm.kernels.lanes import Spans, whole
 from hindcast.classical.hmm.model import HiddenMarkov, stationary

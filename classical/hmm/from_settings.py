@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from hindcast.classical import hmm
+from hindcast.classical.hmm.estimator_arguments import arguments_of
 from hindcast.classical.hmm.estimators.base import Estimator
-from hindcast.classical.hmm.families import arguments_of
 from hindcast.classical.hmm.settings import HmmSettings
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from hindcast.classical.hmm.emissions import Emission
+from hindcast.classical.hmm.emissions.emission import Emission
 from hindcast.classical.hmm.kernels import folded_lattice, lattice, lattice_in_pieces, logs
 from hindcast.classical.hmm.kernels.lanes import Group, Spans, batches
 from hindcast.classical.hmm.kernels.vector import LANES

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hindcast.classical.hmm.emissions import Emission
+from hindcast.classical.hmm.emissions.emission import Emission
 from hindcast.classical.hmm.kernels.lanes import Spans, groups, owned, stacked
 from hindcast.classical.hmm.kernels.vector import LANES
 from hindcast.classical.hmm.model import HiddenMarkov

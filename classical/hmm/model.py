@@ -8,7 +8,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar, runtime_checkable
 import numpy as np
 
 from hindcast.classical.additive import Additive
-from hindcast.classical.hmm.emissions import EMPTY, Emission
+from hindcast.classical.hmm.emissions.emission import EMPTY, Emission
 from hindcast.classical.hmm.emissions.shared.probabilities import estimated, log_dirichlet
 from hindcast.classical.hmm.inference import smoothed
 from hindcast.classical.hmm.kernels.lanes import Spans, owned

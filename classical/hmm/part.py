@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hindcast.classical.em import StoppedBy
-from hindcast.classical.hmm.families import arguments_of, in_words
+from hindcast.classical.hmm.estimator_arguments import arguments_of, in_words
 from hindcast.classical.hmm.settings import HmmSettings
 from hindcast.forecasting.card import Part
 

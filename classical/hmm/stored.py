@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hindcast.classical.hmm.emissions import Emission
 from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
 from hindcast.classical.hmm.emissions.categorical import Categorical
+from hindcast.classical.hmm.emissions.emission import Emission
 from hindcast.classical.hmm.emissions.gaussian import Gaussian
 from hindcast.classical.hmm.emissions.mixture import Mixture
 from hindcast.classical.hmm.emissions.multinomial import Multinomial

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from hindcast.deep.heads import head_of
-from hindcast.deep.networks import members_of
+from hindcast.deep.networks.building import members_of
 from hindcast.deep.settings import LstmSettings
 from hindcast.deep.training.checkpoints import State
 from hindcast.deep.training.collective import Collective

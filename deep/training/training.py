@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from hindcast.deep.digests import digest_of
 from hindcast.deep.inputs import Inputs
-from hindcast.deep.networks import build
+from hindcast.deep.networks.building import build
 from hindcast.deep.networks.linear_path import LinearPath, closed_form
 from hindcast.deep.settings import LstmSettings
 from hindcast.deep.training.checkpoints import State

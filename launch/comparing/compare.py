@@ -18,7 +18,7 @@ from hindcast.forecasting.report.page import write as write_page
 from hindcast.forecasting.report.parts import Parts
 from hindcast.forecasting.task import FORECAST, Task
 from hindcast.forecasting.truth import Truth
-from hindcast.launch.comparing.page import page_contents
+from hindcast.launch.comparing.page_contents import page_contents
 from hindcast.launch.kinds import KINDS
 from hindcast.launch.settings import CompareSettings
 from hindcast.launch.watching.progress import Progress, console

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hindcast
-from hindcast.launch.commands import COMMANDS
+from hindcast.launch.command_table import COMMANDS
 from hindcast.launch.spark.java import driver_java_conf, java_home
 from hindcast.launch.spark.session import OWN_ADDRESS
 from hindcast.launch.submitting.environment import pack_environment

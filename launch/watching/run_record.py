@@ -18,7 +18,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from hindcast.launch.commands import COMMANDS
+from hindcast.launch.command_table import COMMANDS
 from hindcast.launch.kinds import KINDS
 from hindcast.launch.watching.redaction import redacted, redacted_command
 from hindcast.launch.watching.runs import Run, Stage, Step, iso

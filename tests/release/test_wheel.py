@@ -104,9 +104,9 @@ def test_a_wheel_holds_hindcast_and_nothing_else(wheel: Path) -> None:
 
 def test_the_version_of_an_installed_wheel(python: Path, tmp_path: Path) -> None:
     assert run(python, tmp_path, "--version").stdout == f"hindcast {hindcast.__version__}\n"
-    found = run(python, tmp_path, "-c", "import hindcast.launch.cli as cli; print(cli.__file__)").stdout
+    found = run(python, tmp_path, "-c", "import hindcast.launch.cli.main as main; print(main.__file__)").stdout
     assert Path(found).is_relative_to(python.parents[1])
-    assert os.access(Path(found).parents[1] / "prep/spark/discover_gpus", os.X_OK)
+    assert os.access(Path(found).parents[2] / "prep/spark/discover_gpus", os.X_OK)
 
 
 def test_without_horovod_a_demo_says_what_to_add_and_trains_in_one_process(python: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pyspark.sql import SparkSession
 
-from hindcast.launch.cli import main
+from hindcast.launch.cli.main import main
 from tests.spark.running import Run
 
 

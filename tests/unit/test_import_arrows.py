@@ -54,7 +54,7 @@ def test_imports_follow_the_arrows(file: Path) -> None:
         "hindcast.prep.dataset.sequence_dataset",
         "hindcast.classical.em",
         "hindcast.forecasting.baselines.baselines",
-        "hindcast.launch.cli",
+        "hindcast.launch.cli.main",
     ],
 )
 def test_imports_stay_light(package: str) -> None:

@@ -16,7 +16,7 @@ ALLOWED = {
     # A name of its own, made there a moment ago.
     "launch/watching/run_record.py": {"unlink": 1},
     # OUT.checkpoint, which is one file; of a link the link.
-    "launch/fitting/commands.py": {"unlink": 1},
+    "launch/cli/fit.py": {"unlink": 1},
     # In a temporary directory.
     "benchmarks/preparing.py": {"rmtree": 2},
 }

@@ -21,7 +21,7 @@ import numpy as np
 from numba import njit
 
 from hindcast.classical.additive import Additive
-from hindcast.classical.hmm.emissions import EMPTY, Emission
+from hindcast.classical.hmm.emissions.emission import EMPTY, Emission
 from hindcast.classical.hmm.emissions.shared.covariances import moments, raised
 from hindcast.classical.hmm.kernels.incomplete import LOG_2PI
 from hindcast.classical.hmm.kernels.lanes import Group, Spans, groups

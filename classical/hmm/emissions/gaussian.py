@@ -14,7 +14,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from hindcast.classical.additive import Additive
-from hindcast.classical.hmm.emissions import EMPTY, Emission
+from hindcast.classical.hmm.emissions.emission import EMPTY, Emission
 from hindcast.classical.hmm.emissions.shared import covariances
 from hindcast.classical.hmm.emissions.shared.covariances import Covariance, moments, raised
 from hindcast.classical.hmm.emissions.shared.gaussian_prior import BroadcastPrior, GaussianPrior

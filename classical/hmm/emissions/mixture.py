@@ -17,7 +17,7 @@ import numpy as np
 from numba import njit
 
 from hindcast.classical.additive import Additive
-from hindcast.classical.hmm.emissions import EMPTY, Emission
+from hindcast.classical.hmm.emissions.emission import EMPTY, Emission
 from hindcast.classical.hmm.emissions.gaussian import Gaussian, GaussianStatistics
 from hindcast.classical.hmm.emissions.shared.covariances import KINDS, Covariance, independent, raised, shape_of
 from hindcast.classical.hmm.emissions.shared.incomplete_clusters import filled, incomplete_clusters, readings_of

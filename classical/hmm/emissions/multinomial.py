@@ -19,8 +19,8 @@ from numba import njit
 from scipy.special import gammaln, xlogy
 
 from hindcast.classical.additive import Additive
-from hindcast.classical.hmm.emissions import Emission
 from hindcast.classical.hmm.emissions.categorical import RUN, shares
+from hindcast.classical.hmm.emissions.emission import Emission
 from hindcast.classical.hmm.emissions.shared.clusters import clusters
 from hindcast.classical.hmm.emissions.shared.probabilities import estimated, log_dirichlet, not_a_dirichlet, not_probabilities
 from hindcast.classical.hmm.kernels.lanes import Group, Spans, stacked

@@ -20,7 +20,7 @@ from numba import njit
 from scipy.special import xlogy
 
 from hindcast.classical.additive import Additive
-from hindcast.classical.hmm.emissions import EMPTY, Emission
+from hindcast.classical.hmm.emissions.emission import EMPTY, Emission
 from hindcast.classical.hmm.emissions.shared.clusters import clusters
 from hindcast.classical.hmm.kernels.lanes import Group, Spans, stacked
 from hindcast.classical.hmm.kernels.lattice import FAST

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from hindcast.classical.hmm.emissions import Emission
+from hindcast.classical.hmm.emissions.emission import Emission
 from hindcast.classical.hmm.emissions.shared.clusters import clusters
 from hindcast.classical.hmm.kernels.lanes import Group, Spans, groups
 from hindcast.classical.hmm.kernels.vector import LANES

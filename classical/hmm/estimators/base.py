@@ -17,7 +17,7 @@ from hindcast.classical import em
 from hindcast.classical.hmm.data.frames import is_frame, with_paths
 from hindcast.classical.hmm.data.sequences import Lengths, sequences_of
 from hindcast.classical.hmm.data.training import ReadingsSummary, Training, training
-from hindcast.classical.hmm.emissions import Emission
+from hindcast.classical.hmm.emissions.emission import Emission
 from hindcast.classical.hmm.estimators.arguments import is_whole, numbers, prior_of
 from hindcast.classical.hmm.estimators.card import card_of, forecaster_of
 from hindcast.classical.hmm.estimators.checkpoint import checkpoint_of

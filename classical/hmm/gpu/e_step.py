@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numba import cuda
 
-from hindcast.classical.hmm.emissions import Emission
 from hindcast.classical.hmm.emissions.autoregressive import Autoregressive
+from hindcast.classical.hmm.emissions.emission import Emission
 from hindcast.classical.hmm.emissions.gaussian import Gaussian
 from hindcast.classical.hmm.gpu.autoregressive import Regressions
 from hindcast.classical.hmm.gpu.gaussian import Diagonal, Full

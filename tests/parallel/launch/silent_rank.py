@@ -6,7 +6,7 @@ import signal
 import time
 
 from hindcast.deep.ways.ranks import watchdog
-from hindcast.launch.cli import main
+from hindcast.launch.cli.main import main
 
 watchdog.STOPPED_SECONDS = 8.0
 

@@ -15,7 +15,7 @@ from pyspark.sql import SparkSession
 
 from hindcast.forecasting.card import CARD
 from hindcast.forecasting.forecast import Forecast
-from hindcast.launch.fitting.fit import defaults
+from hindcast.launch.fitting import defaults
 from hindcast.launch.kinds import KINDS
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset
 from hindcast.prep.dataset.windows import Given

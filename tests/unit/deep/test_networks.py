@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hindcast.deep.inputs import Feature, Inputs
-from hindcast.deep.networks import build, members_of
+from hindcast.deep.networks.building import build, members_of
 from hindcast.deep.networks.ends import Standardise
 from hindcast.deep.networks.linear_path import LinearPath
 from hindcast.deep.networks.segment_lstm import SegmentLstm

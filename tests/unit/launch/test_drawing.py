@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hindcast.launch.cli import main
+from hindcast.launch.cli.main import main
 from hindcast.launch.demo import draw_fleet
 from hindcast.launch.drawing import SUBJECTS, draw_readings
 from hindcast.prep.synthetic import fleet, transformer

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from hindcast.launch.cli import main
-from hindcast.launch.commands import COMMANDS
+from hindcast.launch.cli.main import main
+from hindcast.launch.command_table import COMMANDS
 from hindcast.launch.global_options import Watchers, parse
 from hindcast.prep.errors import InputError
 

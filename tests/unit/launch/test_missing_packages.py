@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from hindcast.forecasting.kind import Job, Where
-from hindcast.launch.cli import main
+from hindcast.launch.cli.main import main
 from hindcast.launch.kinds import KINDS
 from hindcast.prep.errors import InputError
 

@@ -10,7 +10,7 @@ import pytest
 
 import hindcast
 from hindcast.__main__ import main
-from hindcast.launch import cli
+from hindcast.launch.cli import main as cli
 
 ROOT = Path(__file__).resolve().parents[3]
 

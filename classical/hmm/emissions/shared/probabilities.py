@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hindcast.classical.hmm.emissions import EMPTY
+from hindcast.classical.hmm.emissions.emission import EMPTY
 
 
 def estimated(counts: np.ndarray, before: np.ndarray, prior: float | np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pyspark.sql import SparkSession
 
-from hindcast.launch.cli import explain
+from hindcast.launch.cli.explaining import explain
 from hindcast.launch.spark import ended
 
 

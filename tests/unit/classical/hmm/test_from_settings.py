@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from hindcast.classical import em, hmm
 from hindcast.classical.hmm.data.training import training
-from hindcast.classical.hmm.families import in_words
+from hindcast.classical.hmm.estimator_arguments import in_words
 from hindcast.classical.hmm.from_settings import estimator_of
 from hindcast.classical.hmm.settings import CATEGORIES, COUNTS, HmmSettings, channel_kinds
 from hindcast.forecasting.inputs import NUMBERS

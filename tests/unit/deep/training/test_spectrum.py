@@ -9,7 +9,7 @@ import tensorflow as tf
 from scipy.fft import dct
 
 from hindcast.deep.inputs import Inputs
-from hindcast.deep.networks import build
+from hindcast.deep.networks.building import build
 from hindcast.deep.settings import LstmSettings
 from hindcast.deep.training.collective import OneProcess
 from hindcast.deep.training.feed import Rows, take

@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from hindcast.deep.digests import digest_of
 from hindcast.deep.inputs import Inputs
-from hindcast.deep.networks import build
+from hindcast.deep.networks.building import build
 from hindcast.deep.networks.linear_path import LinearPath, closed_form
 from hindcast.deep.networks.segment_lstm import SegmentLstm
 from hindcast.deep.settings import LstmSettings

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from hindcast.launch.cli import explain
+from hindcast.launch.cli.explaining import explain
 from hindcast.launch.spark import capacity
 from hindcast.launch.spark.capacity import ExecutorRequest, Worker, absence_message, misfit, must_answer, shortage_message
 from hindcast.prep.errors import InputError

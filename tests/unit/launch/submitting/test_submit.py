@@ -57,7 +57,7 @@ def test_the_same_code_makes_the_same_package_and_it_runs_alone(tmp_path: Path) 
     assert write_package(tmp_path) == path
     assert list(tmp_path.iterdir()) == [path]
     code = (
-        "import hindcast.prep.spec, hindcast.launch.cli; from hindcast.forecasting.report.page_template import source; "
+        "import hindcast.prep.spec, hindcast.launch.cli.commands; from hindcast.forecasting.report.page_template import source; "
         "print(hindcast.prep.__file__, source('page.css'))"
     )
     ran = subprocess.run(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import typer.main
 
-from hindcast.launch.cli import app
-from hindcast.launch.commands import COMMANDS
+from hindcast.launch.cli.commands import app
+from hindcast.launch.command_table import COMMANDS
 from hindcast.launch.global_options import parse
 from hindcast.launch.kinds import KINDS
 from hindcast.prep.errors import InputError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from hindcast.launch import cli
-from hindcast.launch.cli import explain
+from hindcast.launch.cli import main as cli
+from hindcast.launch.cli.explaining import explain
 from hindcast.launch.spark import ended
 from hindcast.prep.errors import InputError, RunError
 

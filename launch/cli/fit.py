@@ -14,8 +14,8 @@ from hindcast.deep.ways.started import first_rank
 from hindcast.forecasting.card import must_be_model
 from hindcast.forecasting.kind import Kind, Option
 from hindcast.launch import settings as settings_
+from hindcast.launch.cli.arguments import Dataset, Overwrite, SettingsFile, allow_cleartext_in
 from hindcast.launch.kinds import KINDS, kind_named
-from hindcast.launch.shared_arguments import Dataset, Overwrite, SettingsFile, allow_cleartext_in
 from hindcast.launch.watching.progress import Progress, console
 from hindcast.launch.watching.runs import run
 from hindcast.prep.files.placing import must_be_file, refuse_taken
@@ -51,8 +51,8 @@ def command_of(kind: Kind) -> Callable[..., None]:
     ) -> None:
         allow_cleartext_in(ctx, options.get("allow_cleartext", False))
         run_settings = settings_.load(settings, ctx.obj)
-        from hindcast.launch.fitting.fit import fit as fit_
-        from hindcast.launch.fitting.fit import open_to_fit
+        from hindcast.launch.fitting import fit as fit_
+        from hindcast.launch.fitting import open_to_fit
 
         opened = open_to_fit(dataset)
         refuse_taken(out, overwrite, must_be_model)

@@ -1,33 +1,26 @@
-"""`hindcast`: the command line."""
+"""The commands of `hindcast`, a function each; what a command does is imported when it runs."""
 
 from __future__ import annotations
 
-import os
-import re
 import shlex
 import sys
-import traceback
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from hindcast import __version__
-from hindcast.deep.lean import import_lean
 from hindcast.forecasting.card import must_forecast, read_card
 from hindcast.forecasting.inputs import must_be_numbers
 from hindcast.launch import settings as settings_
-from hindcast.launch.commands import COMMANDS
+from hindcast.launch.cli.arguments import AllowCleartext, Dataset, Fits, Overwrite, SettingsFile, allow_cleartext_in
+from hindcast.launch.cli.fit import fit as fit_commands
+from hindcast.launch.command_table import COMMANDS
 from hindcast.launch.drawing import SEED, SUBJECTS, draw_readings
-from hindcast.launch.fitting import commands
-from hindcast.launch.global_options import DASHES, DEBUG, parse
-from hindcast.launch.shared_arguments import AllowCleartext, Dataset, Fits, Overwrite, SettingsFile, allow_cleartext_in
-from hindcast.launch.spark import ended
-from hindcast.launch.watching import runs, watchers
+from hindcast.launch.global_options import DASHES
 from hindcast.launch.watching.progress import Progress, console
 from hindcast.prep.dataset.sequence_dataset import SequenceDataset, must_be_dataset
-from hindcast.prep.errors import InputError, RunError
+from hindcast.prep.errors import InputError
 from hindcast.prep.files import targets
 from hindcast.prep.files.placing import must_be_file, refuse_taken
 
@@ -40,7 +33,6 @@ app = typer.Typer(
     "Every field of the settings file is also an option: [bold]--windows.horizon 96[/], [bold]--lstm.epochs 10[/].",
 )
 
-INTERRUPTED = 130
 WORKING = ", ".join(name for name, command in COMMANDS.items() if command.works)
 WATCHING = f"Watching, of {WORKING}"
 
@@ -257,7 +249,7 @@ def inspect(
     show(opened)
 
 
-app.add_typer(commands.fit, name="fit")
+app.add_typer(fit_commands, name="fit")
 
 
 @app.command()
@@ -292,7 +284,7 @@ def tune(
             raise InputError(f"--{kind.name}.{field}: is given to all trials, and tried with --try too; one of them was expected")
     base = run_settings.of(kind)[kind.name]
     listed = settings_to_try(tries, base, trials, seed)
-    from hindcast.launch.fitting.fit import open_to_fit
+    from hindcast.launch.fitting import open_to_fit
     from hindcast.launch.spark.cluster import session_on
     from hindcast.launch.tuning.tune import must_be_search
     from hindcast.launch.tuning.tune import tune as tune_
@@ -379,7 +371,7 @@ def compare(
     run_settings = settings_.load(settings, ctx.obj)
     from hindcast.launch.comparing.compare import compare_models, report_path, season_to_compare, show_and_write
     from hindcast.launch.comparing.entrants import enter, entrant_requests, must_suit
-    from hindcast.launch.fitting.fit import open_to_fit
+    from hindcast.launch.fitting import open_to_fit
 
     requests = entrant_requests(model or (), fit or (), run_settings)
     opened, progress = open_to_fit(dataset), Progress()
@@ -390,74 +382,3 @@ def compare(
     entrants = enter(requests, opened, run_settings, progress)
     command = shlex.join(["hindcast", *sys.argv[1:]])
     show_and_write(compare_models(opened, entrants, run_settings.compare, command, progress), out, progress)
-
-
-def main() -> None:
-    """Runs a command. What the user can mend is one message and exit status 2; a defect, exit status 1."""
-    import_lean()
-    debug = DEBUG in sys.argv
-    try:
-        arguments = parse(sys.argv[1:], os.environ)
-        debug = arguments.debug
-        watchers.begin(arguments)
-        arguments.must_make_sense()
-        app(args=arguments.for_parser, obj=dict(arguments.fields))
-    except SystemExit as stop:  # how the parser ends a command, also one that went well
-        status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-        watchers.end("failed" if status else "succeeded", status, "the command line is none" if status else "")
-        raise
-    except (InputError, RunError) as error:
-        if why := ended.reason():
-            fail(f"{error}. {_ending_message(why)}", 1, debug)
-        fail(str(error), 2 if isinstance(error, InputError) else 1, debug)
-    except KeyboardInterrupt:
-        fail("interrupted", INTERRUPTED, debug)
-    except Exception as error:
-        message, mendable = explain(error)
-        fail(message, 2 if mendable else 1, debug)
-
-
-def explain(error: Exception) -> tuple[str, bool]:
-    """What went wrong in a line, and whether the user can mend it. Of an error in a Spark task, what was raised, and where."""
-    why = ended.reason()
-    if why or re.search("stopped SparkContext|SparkContext was shut down", str(error)):
-        return _ending_message(why or "its own lines above say why"), False
-    lost_task = re.search(r"^.*Lost task \S+ in stage \S+ \(TID \d+\) \((\S+) executor \S+\): (.+)$", str(error), re.MULTILINE)
-    where = f" (in a Spark task{f' on {lost_task[1]}' if lost_task else ''}; --debug shows the traceback)"
-    raised = re.findall(r"^(?:[\w.]+\.)?(\w*(?:Error|Exception)): (.+)$", str(error), re.MULTILINE)
-    in_task = [exception for exception in raised if exception[0] not in ("Py4JJavaError", "PythonException", "SparkException")]
-    if "Traceback" in str(error) and in_task:
-        name, text = in_task[0]
-        return (text, True) if name == "InputError" else (f"{name}: {text}{where}{_mend(text)}", False)
-    if lost_task:
-        return f"{lost_task[2]}{where}{_mend(lost_task[2])}", False
-    lines = (str(error).strip() or type(error).__name__).splitlines()
-    # What Java raised stands below the call that it was raised in.
-    first = next((line.removeprefix(": ") for line in lines if not line.startswith("An error occurred while calling")), lines[0])
-    return f"{type(error).__name__}: {first} (a defect, or a failing machine: --debug shows the traceback)", False
-
-
-def _ending_message(why: str) -> str:
-    """Of an application that was ended, by Spark or for want of executors."""
-    more = " (as many executors failed to start as its spark.deploy.maxExecutorRetries says, while none ran)"
-    reason = why + (more if why == ended.FAILED else "")
-    return f"The application was ended before the command was over: {reason}. Run it again, a fit with --resume"
-
-
-def _mend(text: str) -> str:
-    if "No space left on device" not in text:
-        return ""
-    return ". Free some space there: Spark keeps its work in spark.local.dir, or in SPARK_LOCAL_DIRS of its workers"
-
-
-def fail(message: str, status: int, debug: bool) -> NoReturn:
-    """Ends the process with a message on standard error; where that is read by machines, as they read it."""
-    shows = runs.run().shows
-    watchers.end("interrupted" if status == INTERRUPTED else "failed", status, message)
-    if debug:
-        traceback.print_exc()
-    if not shows:
-        raise SystemExit(status)
-    stderr = type(console)(stderr=True, soft_wrap=True, highlight=False)
-    stderr.print(f"[bold red]hindcast:[/] {escape(message)}")
-    raise SystemExit(status)

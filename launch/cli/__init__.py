@@ -1,0 +1,1 @@
+"""The command line: options that may stand anywhere, the commands, and what is said when one fails."""

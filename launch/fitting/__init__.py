@@ -1,1 +1,0 @@
-"""Fits of any kind of model, and their commands."""
